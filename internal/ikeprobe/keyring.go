@@ -1,0 +1,48 @@
+package ikeprobe
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+)
+
+// A Keyring derives initiator SPIs from a secret of the process. They are stable, so that a reply names what it answers, a late
+// reply is still proof, and a responder sees a bounded set of them; and they cannot be guessed off the path. It may be used concurrently.
+type Keyring struct {
+	secret [sha256.Size]byte
+}
+
+// NewKeyring makes a Keyring with a random secret.
+func NewKeyring() (*Keyring, error) {
+	k := new(Keyring)
+	if _, err := rand.Read(k.secret[:]); err != nil {
+		return nil, fmt.Errorf("random secret: %w", err)
+	}
+	return k, nil
+}
+
+// SPI derives the initiator SPI of a probe: the first 8 bytes of an HMAC-SHA256 of all that it is given. It is never 0, which would mean
+// "no SPI" (RFC 7296, section 2.6).
+func (k *Keyring) SPI(peer, method string, f Form, size int) [8]byte {
+	mac := hmac.New(sha256.New, k.secret[:])
+	input := make([]byte, 0, 64)
+	for _, s := range []string{peer, method} { // the lengths keep ("ab", "c") and ("a", "bc") apart
+		input = binary.BigEndian.AppendUint32(input, uint32(len(s)))
+		input = append(input, s...)
+	}
+	input = append(input, uint8(f))
+	input = binary.BigEndian.AppendUint64(input, uint64(size))
+	mac.Write(input)
+	spi := [8]byte(mac.Sum(nil))
+	if spi == ([8]byte{}) {
+		spi[7] = 1
+	}
+	return spi
+}
+
+// Nonce fills dst with random bytes.
+func (*Keyring) Nonce(dst []byte) {
+	rand.Read(dst) // never returns an error: it ends the process instead
+}
