@@ -8,10 +8,10 @@ import (
 // A Dialect remembers which form a peer answers by one method (port 500 or 4500). Whoever looks for it walks down the ladder:
 // probe with Form, then Confirm the form that was answered, or Advance. Others speak Form meanwhile. It may be used concurrently.
 type Dialect struct {
-	auth   Auth
-	ladder []Form // never changed
+	auth Auth
 
 	mu       sync.Mutex
+	ladder   []Form // never empty
 	at       int
 	answered bool
 }
@@ -39,13 +39,36 @@ func (d *Dialect) Answered() bool {
 // Confirm notes that a form was answered, at any time and in any order: a late answer to an earlier form counts as well.
 // A form that is not on the ladder is ignored.
 func (d *Dialect) Confirm(f Form) {
-	i := slices.Index(d.ladder, f)
-	if i < 0 {
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.at, d.answered = i, true
+	if i := slices.Index(d.ladder, f); i >= 0 {
+		d.at, d.answered = i, true
+	}
+}
+
+// Drop takes a form off the ladder, because the peer accepted what it offers (NameSA): to send it again would leave one
+// half-open SA after the other there, until the peer locks out this address. The last form stays.
+func (d *Dialect) Drop(f Form) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.Index(d.ladder, f)
+	if i < 0 || len(d.ladder) == 1 {
+		return
+	}
+	d.ladder = slices.Delete(d.ladder, i, i+1)
+	if i == d.at {
+		d.answered = false
+	}
+	if i < d.at || d.at == len(d.ladder) {
+		d.at--
+	}
+}
+
+// Ladder are the forms that may be tried, in their order.
+func (d *Dialect) Ladder() []Form {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.ladder)
 }
 
 // Advance moves to the next form, behind the last one to the first. The new form is not answered yet, whatever was

@@ -164,3 +164,26 @@ func TestNonce(t *testing.T) {
 		t.Errorf("%x and %x", a, b)
 	}
 }
+
+// TestDropNeverComesBack: a form whose offer was accepted is not sent again, whatever happens.
+func TestDropNeverComesBack(t *testing.T) {
+	d := ikeprobe.NewDialect(ikeprobe.V2, ikeprobe.PSK)
+	d.Confirm(ikeprobe.V2BadKE)
+	d.Drop(ikeprobe.V2BadKE)
+	if d.Form() != ikeprobe.V2Major3 || d.Answered() {
+		t.Errorf("after the drop: %s, answered %t", d.Form(), d.Answered())
+	}
+	d.Confirm(ikeprobe.V2BadKE)
+	d.Reset()
+	for range 5 {
+		if d.Form() == ikeprobe.V2BadKE {
+			t.Fatal("the dropped form is back")
+		}
+		d.Advance()
+	}
+	d.Drop(ikeprobe.V2Major3)
+	d.Drop(ikeprobe.V2NoProp)
+	if got := d.Ladder(); !slices.Equal(got, []ikeprobe.Form{ikeprobe.V2NoProp}) {
+		t.Errorf("ladder %v", got)
+	}
+}

@@ -1,0 +1,215 @@
+package netio
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"ipsec_path_exporter/internal/wire/icmp"
+	"ipsec_path_exporter/internal/wire/ip"
+)
+
+// maxAge bounds how long an answer can have waited in a socket buffer: a larger difference is a step of the clock.
+const maxAge = 10 * time.Second
+
+// received converts the kernel's receive time, which is wall clock, to a time on this process' monotonic clock, so that a
+// step of the wall clock between sending and receiving does not become a round trip.
+func received(kernel time.Time) time.Time {
+	now := time.Now()
+	if kernel.IsZero() {
+		return now
+	}
+	age := now.Round(0).Sub(kernel)
+	if age < 0 || age > maxAge {
+		return now
+	}
+	return now.Add(-age)
+}
+
+// onICMPv4 takes a whole IPv4 packet from the raw ICMP socket. The kernel has not checked its ICMP checksum.
+func (s *Stack) onICMPv4(packet []byte, at time.Time) {
+	h, rest, err := ip.ParseIPv4(packet)
+	if err != nil || h.Protocol != ip.ProtocolICMP || !icmp.ValidIPv4(rest) {
+		return
+	}
+	m, err := icmp.ParseIPv4(rest)
+	if m.Type == icmp.V4EchoReply {
+		if err == nil {
+			s.onEchoReply(h.Src, &m, at)
+		}
+		return
+	}
+	s.onError(h.Src, &m, err, false, at)
+}
+
+// onICMPv6 takes an ICMPv6 message from the raw socket. The kernel has checked its checksum (RFC 3542, section 3.1).
+func (s *Stack) onICMPv6(from netip.Addr, message []byte, at time.Time) {
+	m, err := icmp.ParseIPv6(message)
+	if m.Type == icmp.V6EchoReply {
+		if err == nil {
+			s.onEchoReply(from, &m, at)
+		}
+		return
+	}
+	s.onError(from, &m, err, true, at)
+}
+
+func (s *Stack) onEchoReply(from netip.Addr, m *icmp.Message, at time.Time) {
+	f := s.flights.findEcho(uint32(m.ID)<<16 | uint32(m.Seq))
+	if f == nil || f.dst != from || len(m.Data) < TokenSize || Token(m.Data) != f.token {
+		return
+	}
+	s.flights.settle(f, Answer{Outcome: Delivered, From: from, Type: m.Type, Code: m.Code}, at)
+}
+
+// onUDP takes a datagram that came to the probes' port.
+func (s *Stack) onUDP(from netip.AddrPort, payload []byte, at time.Time) {
+	for _, offset := range [...]int{0, markerSize} {
+		if len(payload) < offset+TokenSize {
+			break
+		}
+		f := s.flights.findUDP(Token(payload[offset:]), from.Addr())
+		if f == nil || f.offset != offset || f.port != from.Port() {
+			continue
+		}
+		s.flights.settle(f, Answer{Outcome: Delivered, From: from.Addr(), Payload: payload}, at)
+		return
+	}
+	s.stray.Add(1)
+}
+
+// markerSize is the size of the non-ESP marker (RFC 3948, section 2.2).
+const markerSize = 4
+
+func isTooBig(v6 bool, typ, code uint8) bool {
+	if v6 {
+		return typ == icmp.V6PacketTooBig
+	}
+	return typ == icmp.V4DestinationUnreachable && code == icmp.V4FragmentationNeeded
+}
+
+// onError takes an ICMP error. parse is what its parser said.
+func (s *Stack) onError(from netip.Addr, m *icmp.Message, parse error, v6 bool, at time.Time) {
+	tooBig := isTooBig(v6, m.Type, m.Code)
+	f, reason := s.quoted(m, parse, v6, tooBig)
+	if f == nil {
+		if tooBig && reason != "" {
+			s.rejected.add(reason)
+		}
+		return
+	}
+	s.errors.add(icmp.ErrorName(v6, m.Type, m.Code))
+	a := Answer{Outcome: errorOutcome(v6, m.Type, m.Code), From: from, Type: m.Type, Code: m.Code}
+	if a.Outcome == TooBig {
+		s.cleanCache(f)
+		a.MTU = m.MTU
+	}
+	if a.Outcome == Refused && (f.isEcho || from != f.dst) {
+		a.Outcome = Unreachable
+	}
+	s.flights.settle(f, a, at)
+}
+
+// errorOutcome is what an ICMP error means for the probe that it quotes.
+func errorOutcome(v6 bool, typ, code uint8) Outcome {
+	unreachable, port := uint8(icmp.V4DestinationUnreachable), uint8(icmp.V4PortUnreachable)
+	exceeded, ttl := uint8(icmp.V4TimeExceeded), uint8(icmp.V4TimeToLiveExceeded)
+	if v6 {
+		unreachable, port = icmp.V6DestinationUnreachable, icmp.V6PortUnreachable
+		exceeded, ttl = icmp.V6TimeExceeded, icmp.V6HopLimitExceeded
+	}
+	switch {
+	case isTooBig(v6, typ, code):
+		return TooBig
+	case typ == unreachable && code == port:
+		return Refused
+	case typ == exceeded && code == ttl:
+		return TimeExceeded
+	}
+	return Unreachable
+}
+
+// quoted finds the probe that an ICMP error quotes. Without one it gives the reason, which is empty where the
+// quoted packet was never meant to be ours: another program's.
+func (s *Stack) quoted(m *icmp.Message, parse error, v6, tooBig bool) (f *flight, reason string) {
+	q := &m.Quote
+	if parse != nil || !q.Dst.IsValid() {
+		return nil, RejectMalformed
+	}
+	var token []byte
+	switch q.Protocol {
+	case ip.ProtocolICMP, ip.ProtocolICMPv6:
+		f, token, reason = s.quotedEcho(q, v6)
+	case ip.ProtocolUDP:
+		f, token, reason = s.quotedUDP(q, v6)
+	default:
+		return nil, ""
+	}
+	switch {
+	case f == nil:
+		return nil, reason
+	case token != nil && Token(token) != f.token:
+		return nil, RejectToken
+	case tooBig && q.TotalLength != f.size:
+		return nil, RejectSize
+	case token == nil && !v6 && q.IPID != f.ipID:
+		return nil, RejectIPID
+	}
+	return f, ""
+}
+
+func (s *Stack) quotedEcho(q *icmp.Quote, v6 bool) (f *flight, token []byte, reason string) {
+	t := q.Transport
+	if len(t) < HeaderEcho {
+		return nil, nil, RejectMalformed
+	}
+	request := uint8(icmp.V4Echo)
+	if v6 {
+		request = icmp.V6EchoRequest
+	}
+	if t[0] != request || !s.flights.probed(q.Dst) {
+		return nil, nil, ""
+	}
+	f = s.flights.findEcho(binary.BigEndian.Uint32(t[4:]))
+	if f == nil || f.dst != q.Dst {
+		return nil, nil, RejectUnknownProbe
+	}
+	if len(t) >= HeaderEcho+TokenSize {
+		token = t[HeaderEcho : HeaderEcho+TokenSize]
+	}
+	return f, token, ""
+}
+
+// quotedUDP finds a UDP probe by the token where the quote reaches that far: a NAT may have changed the rest.
+func (s *Stack) quotedUDP(q *icmp.Quote, v6 bool) (f *flight, token []byte, reason string) {
+	h, payload, err := ip.ParseUDP(q.Transport)
+	if err != nil {
+		return nil, nil, RejectMalformed
+	}
+	if !s.flights.probed(q.Dst) {
+		return nil, nil, ""
+	}
+	for _, offset := range [...]int{0, markerSize} {
+		if len(payload) < offset+TokenSize {
+			break
+		}
+		f = s.flights.findUDP(Token(payload[offset:]), q.Dst)
+		if f != nil && f.offset == offset && f.port == h.Dst {
+			if exact := s.flights.findQuote(q.Dst, q.IPID); !v6 && exact != nil && exact.token == f.token {
+				f = exact
+			}
+			return f, payload[offset : offset+TokenSize], ""
+		}
+	}
+	switch {
+	case !s.ownPort(h.Src):
+		return nil, nil, ""
+	case len(payload) >= markerSize+TokenSize:
+		return nil, nil, RejectToken
+	}
+	f = s.flights.findQuote(q.Dst, q.IPID)
+	if v6 || f == nil || f.isEcho || f.port != h.Dst || h.Checksum != f.checksum {
+		return nil, nil, RejectUnknownProbe
+	}
+	return f, nil, ""
+}

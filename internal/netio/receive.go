@@ -1,0 +1,179 @@
+package netio
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// batchSize is how many packets one system call reads.
+	batchSize = 64
+	// packetBuffer holds what is of interest in an answer: an echo reply's token, an IKE reply, an ICMP error with its quote.
+	packetBuffer = 4096
+	// controlBuffer holds a timestamp, a drop counter, and on an error queue the error and its offender.
+	controlBuffer = 256
+	// breather is how long a reader waits after a batch of several packets: the kernel has stamped what comes meanwhile, and
+	// reading it in one go costs half of waking for each.
+	breather = 2 * time.Millisecond
+	// errorPause keeps a persistent read error from spinning.
+	errorPause = 100 * time.Millisecond
+)
+
+// pause waits unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// receive reads one socket until it is closed.
+func (s *Stack) receive(ctx context.Context, r *receiver) {
+	if r.errors {
+		s.receiveWithErrors(ctx, r)
+		return
+	}
+	batch := ipv4.NewPacketConn(r.pc) // ReadBatch is the same for both families
+	ms := make([]ipv4.Message, batchSize)
+	for i := range ms {
+		ms[i].Buffers = [][]byte{make([]byte, packetBuffer)}
+		ms[i].OOB = make([]byte, controlBuffer)
+	}
+	for ctx.Err() == nil {
+		n, err := batch.ReadBatch(ms, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.cfg.Log.Debug("cannot read a socket", "socket", r.name, "err", err)
+			pause(ctx, errorPause)
+			continue
+		}
+		for i := range ms[:n] {
+			m := &ms[i]
+			at := s.control(r, m.OOB[:m.NN])
+			s.dispatch(r, m.Addr, m.Buffers[0][:m.N], at)
+		}
+		if n > 1 {
+			pause(ctx, breather)
+		}
+	}
+}
+
+// dispatch hands a packet to the parser for its socket.
+func (s *Stack) dispatch(r *receiver, from net.Addr, packet []byte, at time.Time) {
+	switch a := from.(type) {
+	case *net.IPAddr:
+		addr, ok := netip.AddrFromSlice(a.IP)
+		switch {
+		case !ok:
+		case r.v6:
+			s.onICMPv6(addr.Unmap(), packet, at)
+		default:
+			s.onICMPv4(packet, at)
+		}
+	case *net.UDPAddr:
+		ap := a.AddrPort()
+		s.onUDP(netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), packet, at)
+	}
+}
+
+// control reads the control messages that came with a packet: when the kernel received it, and how many it had to drop.
+func (s *Stack) control(r *receiver, oob []byte) (at time.Time) {
+	for len(oob) >= unix.CmsgLen(0) {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			return at
+		}
+		oob = rest
+		switch {
+		case h.Level != unix.SOL_SOCKET:
+		case h.Type == unix.SCM_TIMESTAMPNS && len(data) >= 16:
+			at = time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+		case h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			s.drops.observe(r.key, r.name, binary.NativeEndian.Uint32(data))
+		}
+	}
+	return at
+}
+
+// receiveWithErrors reads a UDP socket and its error queue, which are ready together and can only be waited for together.
+func (s *Stack) receiveWithErrors(ctx context.Context, r *receiver) {
+	rc, err := r.conn.SyscallConn()
+	if err != nil {
+		s.cfg.Log.Debug("cannot read a socket", "socket", r.name, "err", err)
+		return
+	}
+	data, oob := make([]byte, packetBuffer), make([]byte, controlBuffer)
+	for ctx.Err() == nil {
+		var persistent error
+		err := rc.Read(func(fd uintptr) bool {
+			queued := s.drainErrors(r, int(fd), data, oob)
+			read, err := s.drainReplies(r, int(fd), data, oob)
+			persistent = err
+			return queued || read || err != nil
+		})
+		switch {
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
+			return
+		case err != nil, persistent != nil:
+			s.cfg.Log.Debug("cannot read a socket", "socket", r.name, "err", errors.Join(err, persistent))
+			pause(ctx, errorPause)
+		}
+	}
+}
+
+// drainReplies reads all datagrams that wait. A pending ICMP error shows as an error of the next read, once; its story is on
+// the error queue.
+func (s *Stack) drainReplies(r *receiver, fd int, data, oob []byte) (some bool, err error) {
+	for {
+		n, nn, _, from, err := unix.Recvmsg(fd, data, oob, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return some, nil
+		case isPending(err):
+			continue
+		case err != nil:
+			return some, err
+		}
+		some = true
+		at := s.control(r, oob[:nn])
+		if ap := addrPort(from); ap.IsValid() {
+			s.onUDP(ap, data[:n], at)
+		}
+	}
+}
+
+// isPending tells whether an error of a read is a pending ICMP error of an earlier send (ip(7), IP_RECVERR).
+func isPending(err error) bool {
+	for _, e := range [...]syscall.Errno{
+		unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.EHOSTDOWN,
+		unix.ENOPROTOOPT, unix.ENONET, unix.EOPNOTSUPP, unix.EACCES, unix.EPROTO, unix.EINTR,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,230 @@
+package netio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrNoPrivilege means that this needs a raw socket, and the process has no CAP_NET_RAW.
+var ErrNoPrivilege = errors.New("no CAP_NET_RAW")
+
+// ErrNoSocket means that this host has no socket for the address family.
+var ErrNoSocket = errors.New("address family not available on this host")
+
+// ErrTooLarge means that a probe is larger than an IP packet can be, or smaller than its headers.
+var ErrTooLarge = errors.New("impossible packet size")
+
+// Capability names what this process may do; the names are label values of the metric `capability`.
+type Capability string
+
+// The capabilities.
+const (
+	// RawICMP: raw ICMP sockets, so echoes of all peers share one and every ICMP error is seen.
+	RawICMP Capability = "raw_icmp"
+	// RawIP: whole IPv4 packets, so that DF probes leave this host's path MTU cache alone.
+	RawIP Capability = "raw_ip"
+	// PolicyBypass: probes are exempt from this host's own IPsec policies.
+	PolicyBypass Capability = "policy_bypass"
+	// KernelTimestamps: the kernel stamps when an answer arrived.
+	KernelTimestamps Capability = "kernel_timestamps"
+	// PingSocket: unprivileged echo sockets (net.ipv4.ping_group_range).
+	PingSocket Capability = "ping_socket"
+	// IPv4 and IPv6: there are sockets of the family.
+	IPv4 Capability = "ipv4"
+	IPv6 Capability = "ipv6"
+)
+
+// Config says how to open a Stack.
+type Config struct {
+	Limits Limits
+	Log    *slog.Logger
+	// Unprivileged opens no raw sockets even where that is allowed.
+	Unprivileged bool
+}
+
+// A Stack is the shared sockets and what is under way on them. It belongs to the network namespace in which it was opened.
+type Stack struct {
+	cfg      Config
+	pacer    *pacer
+	flights  *flights
+	routes   *routes
+	errors   *counters
+	rejected *counters
+	drops    *dropCounts
+	stray    atomic.Uint64
+
+	cancel context.CancelFunc
+	ctx    context.Context //nolint:containedctx // the life of the readers, ended by Close
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	sets  map[string]*sockets // by interface; "" leaves that to routing
+	ports map[uint16]bool     // the UDP ports that probes come from
+	// cleaning are the destinations whose entry in the path MTU cache is about to be removed.
+	cleaning map[netip.Addr]bool
+	caps     map[Capability]bool
+}
+
+// Open opens the sockets for paths that name no interface; those of an interface are opened when first used.
+// It fails only if not even a UDP socket can be had.
+func Open(cfg Config) (*Stack, error) {
+	r, err := newRoutes()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Stack{
+		cfg: cfg, pacer: newPacer(cfg.Limits), flights: newFlights(), routes: r,
+		errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: newDropCounts(),
+		ctx: ctx, cancel: cancel,
+		sets: make(map[string]*sockets), ports: make(map[uint16]bool), cleaning: make(map[netip.Addr]bool),
+		caps: map[Capability]bool{PingSocket: pingSocketAllowed()},
+	}
+	if _, err := s.set(""); err != nil {
+		cancel()
+		r.close()
+		return nil, err
+	}
+	s.wg.Go(func() { s.flights.run(ctx) })
+	return s, nil
+}
+
+// Close closes the sockets. Probes under way get no answer any more.
+func (s *Stack) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	sets := slices.Collect(maps.Values(s.sets))
+	s.mu.Unlock()
+	for _, set := range sets {
+		set.close()
+	}
+	s.wg.Wait()
+	s.routes.close()
+	return nil
+}
+
+// Capabilities tells what this process may do.
+func (s *Stack) Capabilities() map[Capability]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.caps)
+}
+
+// SetLimits changes the packet budget of the whole process.
+func (s *Stack) SetLimits(l Limits) { s.pacer.set(l) }
+
+// set returns the sockets for an interface and opens them the first time.
+func (s *Stack) set(device string) (*sockets, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set, ok := s.sets[device]; ok {
+		return set, nil
+	}
+	set, err := openSockets(device, s.cfg.Unprivileged)
+	if err != nil {
+		return nil, err
+	}
+	s.sets[device] = set
+	if device == "" {
+		maps.Copy(s.caps, set.capabilities())
+	}
+	for _, r := range set.receivers() {
+		s.drops.register(r.name)
+		if r.port != 0 {
+			s.ports[r.port] = true
+		}
+		s.wg.Go(func() { s.receive(s.ctx, r) })
+	}
+	return set, nil
+}
+
+func (s *Stack) ownPort(port uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ports[port]
+}
+
+// minimumMTU6 is what every IPv6 link carries (RFC 8200, section 5): nobody refuses a packet of that size.
+const minimumMTU6 = 1280
+
+// grace is how long after its deadline a probe is remembered, for late replies: as long as it was waited for.
+func grace(timeout time.Duration) time.Duration { return max(timeout, time.Second) }
+
+// Send sends one probe, once the packet budget allows it; collectors.Network says what answer gets to hear.
+func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answer func(Answer)) {
+	size := p.WireSize()
+	if err := s.check(p, size); err != nil {
+		answer(Answer{Outcome: NotSent, Err: err})
+		return
+	}
+	if err := s.pacer.wait(ctx, size); err != nil {
+		answer(Answer{Outcome: NotSent, Err: err})
+		return
+	}
+	set, err := s.set(p.Path.Interface)
+	if err != nil {
+		answer(Answer{Outcome: NotSent, Err: err})
+		return
+	}
+	f := &flight{
+		dst: p.Path.Dst, port: p.Port, isEcho: p.Protocol == Echo, token: p.Token, offset: p.TokenOffset, size: size, answer: answer,
+	}
+	f.cacheWasClean = f.isEcho && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
+	s.flights.add(f, timeout, grace(timeout))
+	at := time.Now()
+	if err := s.transmit(set, p, f); err != nil {
+		s.flights.cancel(f)
+		answer(s.refusal(p, err))
+		return
+	}
+	s.flights.departed(f, at)
+	if p.Account != nil {
+		p.Account.Packets.Add(1)
+		p.Account.Bytes.Add(uint64(size))
+	}
+}
+
+func (s *Stack) check(p *Packet, size int) error {
+	least := p.Path.HeaderIP() + HeaderEcho + TokenSize
+	switch {
+	case !p.Path.Dst.IsValid():
+		return fmt.Errorf("%w: no destination address", ErrNoSocket)
+	case size > maxPacket || p.Protocol == Echo && size < least:
+		return fmt.Errorf("%w: %d bytes", ErrTooLarge, size)
+	case p.Protocol == UDP && len(p.Payload) < p.TokenOffset+TokenSize:
+		return fmt.Errorf("%w: payload without a token", ErrTooLarge)
+	case p.Protocol == UDP && Token(p.Payload[p.TokenOffset:]) != p.Token:
+		return fmt.Errorf("%w: the payload does not carry its token", ErrTooLarge)
+	}
+	return nil
+}
+
+// refusal is the answer for a probe that the kernel did not take.
+func (s *Stack) refusal(p *Packet, err error) Answer {
+	if !isMessageSize(err) {
+		s.routes.forget(p.Path)
+		return Answer{Outcome: NotSent, Err: err}
+	}
+	a := Answer{Outcome: TooBigLocally, Err: err}
+	s.routes.forget(p.Path)
+	if r, routeErr := s.Route(p.Path); routeErr == nil {
+		a.MTU = r.LinkMTU
+	}
+	return a
+}
+
+// Route tells what this host knows about the way to a peer. It sends nothing.
+func (s *Stack) Route(p Path) (Route, error) {
+	s.mu.Lock()
+	bypass := s.caps[PolicyBypass]
+	s.mu.Unlock()
+	return s.routes.lookup(p, bypass)
+}

@@ -1,0 +1,115 @@
+package netio
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ipsec_path_exporter/internal/wire/icmp"
+)
+
+// Reasons for which a "packet too big" is not believed.
+const (
+	// RejectMalformed: it, or the packet that it quotes, cannot be read.
+	RejectMalformed = "malformed"
+	// RejectUnknownProbe: it quotes a packet to an address we probe, but no probe that is under way.
+	RejectUnknownProbe = "unknown_probe"
+	// RejectToken: the quote reaches as far as the token, and that is not the probe's.
+	RejectToken = "wrong_token"
+	// RejectIPID: the quoted IPv4 identification is not the probe's.
+	RejectIPID = "wrong_ip_id"
+	// RejectSize: the quoted packet is not as long as the probe was.
+	RejectSize = "wrong_size"
+)
+
+var rejectReasons = [...]string{RejectMalformed, RejectUnknownProbe, RejectToken, RejectIPID, RejectSize}
+
+// RejectReasons returns all reasons for which netio rejects a "packet too big".
+func RejectReasons() []string { return rejectReasons[:] }
+
+// Stats counts what the sockets saw. All counters only grow.
+type Stats struct {
+	// Errors counts the believed ICMP errors by icmp.ErrorName.
+	Errors map[string]uint64
+	// Rejected counts the packet-too-big messages that were not believed, by reason.
+	Rejected map[string]uint64
+	// Drops counts, by socket, the answers that the kernel threw away because the socket's buffer was full.
+	Drops map[string]uint64
+	// Stray counts UDP packets that came to our port and answered no probe.
+	Stray uint64
+	// Delayed is how long probes have waited for the packet budget, all together.
+	Delayed time.Duration
+	// UnderWay is the number of probes that are not forgotten yet.
+	UnderWay int
+}
+
+// counters is a closed set of named counters.
+type counters struct {
+	names []string
+	n     []atomic.Uint64
+}
+
+func newCounters(names []string) *counters {
+	return &counters{names: names, n: make([]atomic.Uint64, len(names))}
+}
+
+func (c *counters) add(name string) {
+	if i := slices.Index(c.names, name); i >= 0 {
+		c.n[i].Add(1)
+	}
+}
+
+func (c *counters) snapshot() map[string]uint64 {
+	m := make(map[string]uint64, len(c.names))
+	for i, name := range c.names {
+		m[name] = c.n[i].Load()
+	}
+	return m
+}
+
+// dropCounts keeps the drop counter of each socket, which the kernel reports as a 32-bit total (SO_RXQ_OVFL).
+type dropCounts struct {
+	mu   sync.Mutex
+	last map[string]uint32
+	sum  map[string]uint64
+}
+
+func newDropCounts() *dropCounts {
+	return &dropCounts{last: make(map[string]uint32), sum: make(map[string]uint64)}
+}
+
+func (d *dropCounts) register(socket string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sum[socket] += 0
+}
+
+// observe adds what the kernel's total has grown by; key is one socket, name is what it is counted as.
+func (d *dropCounts) observe(key, name string, total uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sum[name] += uint64(total - d.last[key])
+	d.last[key] = total
+}
+
+func (d *dropCounts) snapshot() map[string]uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.sum)
+}
+
+// Stats returns the counters as they are now.
+func (s *Stack) Stats() Stats {
+	return Stats{
+		Errors:   s.errors.snapshot(),
+		Rejected: s.rejected.snapshot(),
+		Drops:    s.drops.snapshot(),
+		Stray:    s.stray.Load(),
+		Delayed:  time.Duration(s.pacer.delayed.Load()),
+		UnderWay: s.flights.len(),
+	}
+}
+
+func newErrorCounters() *counters { return newCounters(icmp.ErrorNames()) }

@@ -1,0 +1,174 @@
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// stateEnv carries what became of the re-execution into the child and on into its own children: the workers of a fuzz
+// test are started from os.Args[0] and are inside already. It is empty in a process that has tried nothing,
+// otherwise one of the states below, or the reason why there is no laboratory.
+const stateEnv = "NETLAB_STATE"
+
+const (
+	stateEnter = "enter" // freshly cloned: the namespaces are to be proven and prepared
+	stateReady = "ready" // inside and prepared
+)
+
+// exitRefused is how a child tells its parent that its namespaces are of no use.
+// It is not among the codes with which the testing package exits (0, 1, 2).
+const exitRefused = 77
+
+// A Runner is what Main runs: a *testing.M.
+type Runner interface {
+	Run() int
+}
+
+// Main is the whole of a TestMain: it runs the tests in namespaces of their own, and does not return.
+//
+//	test binary ── clone(NEWUSER|NEWNET|NEWNS) ──> itself: lo up? /run private, m.Run()
+//	     │              refused, and real root: clone(NEWNET|NEWNS)
+//	     │              refused again: m.Run() here, network tests skip (REQUIRE_NETNS=1: exit 1)
+//	     └─ passes signals down and the exit code up
+func Main(m Runner) {
+	switch os.Getenv(stateEnv) {
+	case stateReady:
+		os.Exit(m.Run())
+	case stateEnter:
+		if err := prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, "netlab:", err)
+			os.Exit(exitRefused)
+		}
+		setState(stateReady)
+		os.Exit(m.Run())
+	}
+	err := reexec(unix.CLONE_NEWUSER)
+	if os.Geteuid() == 0 {
+		if rootErr := reexec(0); rootErr != nil {
+			err = fmt.Errorf("%w; as root without a user namespace: %w", err, rootErr)
+		}
+	}
+	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
+	fmt.Fprintf(os.Stderr, "netlab: SKIPPED network tests of %s: %s\n", testedPackage(), reason)
+	if required() {
+		fmt.Fprintln(os.Stderr, "netlab: REQUIRE_NETNS=1: this is a failure")
+		os.Exit(1)
+	}
+	setState(reason)
+	os.Exit(m.Run())
+}
+
+// setState records the state for this process and its children.
+func setState(state string) {
+	if err := os.Setenv(stateEnv, state); err != nil {
+		fmt.Fprintln(os.Stderr, "netlab:", err)
+		os.Exit(1)
+	}
+}
+
+// testedPackage is the import path of the package whose test binary this is.
+func testedPackage() string {
+	if bi, ok := debug.ReadBuildInfo(); ok && bi.Path != "" {
+		return strings.TrimSuffix(bi.Path, ".test")
+	}
+	return filepath.Base(os.Args[0])
+}
+
+// prepare proves that the new namespaces obey us and makes them fit for use.
+//
+// Some systems let the clone succeed and take every capability away afterwards (the AppArmor profile
+// unprivileged_userns of Ubuntu 24.04), so a privileged act is the only proof.
+func prepare() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("namespace created but powerless: %w", err)
+	}
+	// Without a user namespace mounts would propagate to the host: cut that first.
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("mount a private /run: %w", err)
+	}
+	return nil
+}
+
+// reexec runs this program again in new network and mount namespaces (and what flags adds), and exits as it exits.
+// It returns only when that was refused.
+func reexec(flags uintptr) error {
+	// Pdeathsig means the death of the thread that started the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
+	defer signal.Stop(signals)
+
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: os.Args, Env: append(os.Environ(), stateEnv+"="+stateEnter),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | flags,
+			Pdeathsig:  unix.SIGKILL,
+			// A group of its own: Ctrl-C reaches the child once, through us.
+			Setpgid: true,
+		},
+	}
+	if flags&unix.CLONE_NEWUSER != 0 {
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	if err := cmd.Start(); err != nil { // EPERM: sysctl, AppArmor, seccomp; ENOSPC: max_user_namespaces
+		return fmt.Errorf("clone: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				// The child may just have ended; its exit code is on the way.
+				_ = cmd.Process.Signal(s)
+			case <-done:
+				return
+			}
+		}
+	}()
+	err := cmd.Wait()
+	close(done)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		os.Exit(0)
+	case !errors.As(err, &exit):
+		return fmt.Errorf("wait: %w", err)
+	case exit.ExitCode() == exitRefused:
+		return errors.New("namespaces refused, see above")
+	}
+	dieLike(exit)
+	return nil
+}
+
+// dieLike ends this process the way the child ended: with its code, or by the same signal.
+func dieLike(exit *exec.ExitError) {
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		signal.Reset(status.Signal())
+		if err := unix.Kill(os.Getpid(), status.Signal()); err == nil && status.Signal() == unix.SIGKILL {
+			select {}
+		}
+		os.Exit(128 + int(status.Signal()))
+	}
+	os.Exit(exit.ExitCode())
+}

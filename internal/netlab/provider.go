@@ -1,0 +1,245 @@
+package netlab
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	// DefaultMTU is the MTU of every link of a fresh provider.
+	DefaultMTU = 1500
+	// secondWay is the routing table and the firewall mark of the flows that scenario S15 sends over net5, where
+	// r2 knows a smaller route.
+	secondWay = 77
+	// secondWayMTU is the MTU of that route.
+	secondWayMTU = 1400
+	// rulePriority is the priority of the rules that lead there: before the main table's 32766.
+	rulePriority = 100
+)
+
+// A Provider is the path client - r1 - r2 - r3 - server, drawn in the package's documentation, for IPv4 and IPv6.
+// Its faults may be changed while traffic runs, but only by one goroutine at a time.
+type Provider struct {
+	Client, R1, R2, R3, Server *NS
+
+	segments []segment
+	// middle is the MTU of net3, forward and reverse those of the routes across it (0: that of the link).
+	middle, forward, reverse int
+	faults                   []installed
+}
+
+// A segment is one link with its two ends.
+type segment struct {
+	net       int
+	near, far End
+}
+
+// The segments by their number in Provider.segments.
+const (
+	clientSegment = iota
+	firstSegment
+	middleSegment
+	serverSegment
+	secondSegment
+)
+
+// NewProvider builds the path, without any fault. It ends with the test.
+func NewProvider(t T) *Provider {
+	t.Helper()
+	p := &Provider{Client: New(t), R1: New(t), R2: New(t), R3: New(t), Server: New(t)}
+	for _, n := range []*NS{p.R1, p.R2, p.R3, p.Server, p.Client} {
+		quieten(t, n)
+	}
+	for _, n := range []*NS{p.R1, p.R2, p.R3} {
+		n.Sysctl(t, "net/ipv4/ip_forward", "1")
+		n.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	}
+	for i, pair := range [][2]*NS{
+		clientSegment: {p.Client, p.R1}, firstSegment: {p.R1, p.R2}, middleSegment: {p.R2, p.R3},
+		serverSegment: {p.R3, p.Server}, secondSegment: {p.R1, p.R2},
+	} {
+		p.segments = append(p.segments, newSegment(i+1, pair[0], pair[1]))
+	}
+	ends := make([]End, 0, 2*len(p.segments))
+	for _, s := range p.segments {
+		addVeth(t, s.near, s.far, DefaultMTU)
+		ends = append(ends, s.near, s.far)
+	}
+	p.middle = DefaultMTU
+	if err := p.addRules(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	if err := p.setRoutes(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	awaitUp(t, ends...)
+	return p
+}
+
+// quieten takes away what a kernel does beside forwarding: its own rate limits on ICMP, which belong to no scenario,
+// and the reverse path filter, which would drop what ForgePTB sends.
+func quieten(t T, n *NS) {
+	t.Helper()
+	n.Sysctl(t, "net/ipv4/icmp_ratelimit", "0")
+	n.Sysctl(t, "net/ipv6/icmp/ratelimit", "0")
+	// Before Linux 6.13 the next two exist only on the host, where they are generous enough.
+	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_per_sec", "1000000")
+	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_burst", "100000")
+	n.Sysctl(t, "net/ipv4/conf/all/rp_filter", "0")
+	n.Sysctl(t, "net/ipv4/conf/default/rp_filter", "0")
+}
+
+// newSegment is the link with this number.
+func newSegment(net int, near, far *NS) segment {
+	s := segment{net: net}
+	name := fmt.Sprintf("net%d", net)
+	s.near = End{NS: near, Name: name, Addrs: []netip.Prefix{s.prefix(1, false), s.prefix(1, true)}}
+	s.far = End{NS: far, Name: name, Addrs: []netip.Prefix{s.prefix(2, false), s.prefix(2, true)}}
+	return s
+}
+
+// prefix is the address of a host on the segment, with the segment's length.
+func (s segment) prefix(host byte, v6 bool) netip.Prefix {
+	if v6 {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x77, 0, byte(s.net), 15: host}), 64)
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(s.net), host}), 24)
+}
+
+// addr is the address of a host on a segment.
+func (p *Provider) addr(segment int, host byte, v6 bool) netip.Addr {
+	return p.segments[segment].prefix(host, v6).Addr()
+}
+
+// ClientAddr is the client's address.
+func (p *Provider) ClientAddr(v6 bool) netip.Addr { return p.addr(clientSegment, 1, v6) }
+
+// ServerAddr is the server's address.
+func (p *Provider) ServerAddr(v6 bool) netip.Addr { return p.addr(serverSegment, 2, v6) }
+
+// HopAddr is the address with which the router at that distance (1 to 3) answers the client.
+func (p *Provider) HopAddr(hop int, v6 bool) netip.Addr {
+	return p.addr(clientSegment+hop-1, 2, v6)
+}
+
+// AddServerAddr gives the server one more address in its network, for tests with several peers.
+func (p *Provider) AddServerAddr(t T, host byte, v6 bool) netip.Addr {
+	t.Helper()
+	end := p.segments[serverSegment].far
+	end.Addrs = []netip.Prefix{p.segments[serverSegment].prefix(host, v6)}
+	if err := end.setAddrs(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return end.Addrs[0].Addr()
+}
+
+// AllowPingSockets lets the client's kernel grant unprivileged ping sockets, which it refuses by default. It cannot be
+// taken back: the empty range of the default names a group that a user namespace with one group does not have.
+func (p *Provider) AllowPingSockets(t T) {
+	t.Helper()
+	p.Client.Sysctl(t, "net/ipv4/ping_group_range", "0 0")
+}
+
+// Reset brings the path back to S0: no faults, every link at 1500 bytes, nothing learned by any kernel about a path.
+// Addresses added to the server and permission for ping sockets stay.
+func (p *Provider) Reset(t T) {
+	t.Helper()
+	for len(p.faults) > 0 {
+		p.Heal(t, p.faults[len(p.faults)-1].name)
+	}
+	p.forward, p.reverse = 0, 0
+	p.setMTUs(t, DefaultMTU, DefaultMTU)
+}
+
+// setMTUs sets the MTU of net3 and of all other links, and every route anew.
+func (p *Provider) setMTUs(t T, middle, others int) {
+	t.Helper()
+	for i, s := range p.segments {
+		mtu := others
+		if i == middleSegment {
+			mtu = middle
+		}
+		for _, e := range []End{s.near, s.far} {
+			if err := e.setMTU(mtu); err != nil {
+				t.Fatalf("%v", err)
+			}
+		}
+	}
+	p.middle = middle
+	if err := p.setRoutes(); err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// setRoutes sets all routes, with the MTUs wanted, and so makes the kernels forget what they learned about paths.
+func (p *Provider) setRoutes() error {
+	for _, v6 := range []bool{false, true} {
+		if err := p.Client.route(Route{Dst: everywhere(v6), Via: p.addr(clientSegment, 2, v6)}); err != nil {
+			return err
+		}
+		if err := p.Server.route(Route{Dst: everywhere(v6), Via: p.addr(serverSegment, 1, v6)}); err != nil {
+			return err
+		}
+		for _, r := range []Route{
+			{Dst: everywhere(v6), Via: p.addr(firstSegment, 2, v6)},
+			{Dst: everywhere(v6), Via: p.addr(secondSegment, 2, v6), Table: secondWay},
+		} {
+			if err := p.R1.route(r); err != nil {
+				return err
+			}
+		}
+		back := Route{Dst: p.segments[clientSegment].prefix(0, v6), Via: p.addr(firstSegment, 1, v6)}
+		if err := p.R2.route(back); err != nil {
+			return err
+		}
+		if err := p.setMiddleRoutes(v6); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setMiddleRoutes sets the routes across net3. A link below 1280 bytes has none for IPv6.
+func (p *Provider) setMiddleRoutes(v6 bool) error {
+	if v6 && p.middle < minMTU6 {
+		return nil
+	}
+	servers, via := p.segments[serverSegment].prefix(0, v6), p.addr(middleSegment, 2, v6)
+	for _, r := range []Route{
+		{Dst: servers, Via: via, MTU: p.forward},
+		{Dst: servers, Via: via, MTU: min(p.middle, secondWayMTU), Table: secondWay},
+	} {
+		if err := p.R2.route(r); err != nil {
+			return err
+		}
+	}
+	return p.R3.route(Route{Dst: everywhere(v6), Via: p.addr(middleSegment, 1, v6), MTU: p.reverse})
+}
+
+// addRules leads marked packets of r1 over net5, and what r2 gets from there to its smaller route.
+// Without a mark, which only scenario S15 sets, nothing goes that way.
+func (p *Provider) addRules() error {
+	for _, v6 := range []bool{false, true} {
+		mark := netlink.NewRule()
+		mark.Family, mark.Mark, mark.Table, mark.Priority = family(p.ClientAddr(v6)), secondWay, secondWay, rulePriority
+		if err := p.R1.link.RuleAdd(mark); err != nil {
+			return fmt.Errorf("rule of r1: %w", err)
+		}
+		in := netlink.NewRule()
+		in.Family, in.IifName, in.Table, in.Priority = mark.Family, p.segments[secondSegment].far.Name, secondWay, rulePriority
+		if err := p.R2.link.RuleAdd(in); err != nil {
+			return fmt.Errorf("rule of r2: %w", err)
+		}
+	}
+	return nil
+}
+
+// everywhere is the destination of a default route.
+func everywhere(v6 bool) netip.Prefix {
+	if v6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
