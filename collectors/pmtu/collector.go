@@ -1,0 +1,323 @@
+package pmtu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/netio"
+)
+
+const (
+	// defaultRaise is how often a reduced path is probed at the link's MTU again (RFC 8899, section 5.1.1).
+	defaultRaise = 10 * time.Minute
+	// unreachableControls is how many control rounds a method gets that was not answered the last time either.
+	unreachableControls = 2
+)
+
+// Options shape a Collector. Of the zero value only Keys is missing.
+type Options struct {
+	// Methods are what to measure with; none means all.
+	Methods []collectors.Method
+	// Raise is how often a reduced path is probed at the link's MTU again; 0 means 10 minutes.
+	Raise time.Duration
+	// Packets is the most that one search may send, Slow the longest it may spend on a rate-limited peer; 0 for the defaults.
+	Packets int
+	Slow    time.Duration
+	// Keys make the initiator SPIs of IKE probes.
+	Keys *ikeprobe.Keyring
+	// Dialects are shared with whoever else speaks IKE to the peer; a method without one gets its own.
+	Dialects map[collectors.Method]*ikeprobe.Dialect
+	// Seed makes the orders of matched pairs; 0 draws one.
+	Seed uint64
+	// Account, if set, is charged with what is sent.
+	Account *netio.Account
+	// Done, if set, is told every result of a search.
+	Done func(Result)
+}
+
+// A Collector measures the path MTU to one peer, by one method after the other, and remembers what it knows.
+type Collector struct {
+	network collectors.Network
+	opts    Options
+
+	// measuring is held during a round.
+	measuring sync.Mutex
+	target    collectors.Target
+	searches  uint64
+	states    map[collectors.Method]*methodState
+
+	// mu guards what a scrape reads.
+	mu       sync.Mutex
+	snapshot Snapshot
+}
+
+// methodState is what is known by one method about the current address.
+type methodState struct {
+	// known and bytes are the last conclusive verdict.
+	known State
+	bytes int
+	// hole is the size of the black hole that was confirmed and not yet disproved, 0 if none.
+	hole int
+	// spoken means that usable PTBs came.
+	spoken bool
+	// quiet means that the last round was not answered.
+	quiet bool
+	// raised is when more than the known size was last tried.
+	raised    time.Time
+	roundTrip time.Duration
+	// search is one that ran out of time and can be resumed, by prober.
+	search *Search
+	prober *prober
+	// dialect is that of an IKE method to which none was given.
+	dialect *ikeprobe.Dialect
+}
+
+// A Snapshot is what a Collector knows at one time.
+type Snapshot struct {
+	// Results are the newest result of each method, in the order of collectors.Methods.
+	Results []Result
+	// LinkBytes is the MTU of the local link, 0 if unknown; CachedBytes what the kernel believes, 0 if it has no opinion.
+	LinkBytes, CachedBytes int
+	// BlackHole tells whether any method holds a confirmed black hole; it means something only if Known.
+	BlackHole, Known bool
+	// Changes counts confirmed changes of verdict, PTBs valid ones received. They survive a change of the address.
+	Changes, PTBs uint64
+	// At is when the last round ended; zero before the first.
+	At time.Time
+}
+
+// Results is what one round found out.
+type Results struct {
+	// Results are those of this round, in the order in which they were measured.
+	Results []Result
+	// LinkBytes and CachedBytes are what this host knows about the way, as in Snapshot.
+	LinkBytes, CachedBytes int
+	// BlackHole and Known are what the collector holds after the round, as in Snapshot.
+	BlackHole, Known bool
+}
+
+// New makes a Collector.
+func New(network collectors.Network, opts Options) *Collector {
+	order := []collectors.Method{collectors.IKE, collectors.NATT, collectors.ICMP}
+	if len(opts.Methods) > 0 {
+		configured := opts.Methods
+		order = slices.DeleteFunc(order, func(m collectors.Method) bool { return !slices.Contains(configured, m) })
+	}
+	opts.Methods = order
+	if opts.Raise <= 0 {
+		opts.Raise = defaultRaise
+	}
+	if opts.Seed == 0 {
+		opts.Seed = rand.Uint64() //nolint:gosec // an order, not a secret
+	}
+	return &Collector{network: network, opts: opts, states: make(map[collectors.Method]*methodState)}
+}
+
+// Name implements collectors.Measurer.
+func (*Collector) Name() string { return "pmtu" }
+
+// Snapshot returns what is known now.
+func (c *Collector) Snapshot() Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.snapshot
+	s.Results = slices.Clone(s.Results)
+	return s
+}
+
+// Measure implements collectors.Measurer: one round of every method. It measures IKE before NAT-T before ICMP, so that what
+// one finds is a hint for the next. The methods that can be measured are, also where another one cannot.
+func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, error) {
+	c.measuring.Lock()
+	defer c.measuring.Unlock()
+	c.retarget(t)
+	route, err := c.network.Route(t.Path)
+	if err != nil {
+		return Results{}, fmt.Errorf("route to %s: %w", t.Path.Dst, err)
+	}
+	var out Results
+	var failures []error
+	for _, m := range c.opts.Methods {
+		r, err := c.measure(ctx, m, route)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err != nil {
+			failures = append(failures, fmt.Errorf("path MTU by %s: %w", m, err))
+			continue
+		}
+		out.Results = append(out.Results, r)
+	}
+	out.LinkBytes, out.CachedBytes = route.LinkMTU, route.CachedMTU
+	out.BlackHole, out.Known = c.holds()
+	c.publish(&out)
+	return out, errors.Join(failures...)
+}
+
+// retarget forgets what is known if the peer has another address now, or is reached or spoken to in another way.
+func (c *Collector) retarget(t collectors.Target) {
+	if c.target == t {
+		return
+	}
+	if c.target.Path != t.Path {
+		c.mu.Lock()
+		c.snapshot = Snapshot{Changes: c.snapshot.Changes, PTBs: c.snapshot.PTBs}
+		c.mu.Unlock()
+		clear(c.states)
+	}
+	for _, st := range c.states {
+		st.search = nil
+	}
+	c.target = t
+}
+
+// measure runs one round of one method.
+func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route) (Result, error) {
+	st := c.states[m]
+	if st == nil {
+		st = &methodState{}
+		c.states[m] = st
+	}
+	if route.Tunnel != "" {
+		return Result{Method: m, State: Inconclusive, Reason: "inside the tunnel: " + route.Tunnel, At: time.Now()}, nil
+	}
+	start := time.Now()
+	search, p := c.begin(m, st, route, start)
+	if err := p.run(ctx, search); err != nil {
+		st.search = nil
+		return Result{}, err
+	}
+	r := p.result(search, time.Since(start))
+	st.search, st.prober = nil, nil
+	if search.Verdict().Resumable {
+		st.search, st.prober = search, p
+	}
+	c.learn(st, &r)
+	if c.opts.Done != nil {
+		c.opts.Done(r)
+	}
+	return r, nil
+}
+
+// begin resumes the method's search, or makes a new one from what is known.
+func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Route, now time.Time) (*Search, *prober) {
+	p := c.prober(m, st, now)
+	link := min(route.LinkMTU, maxPacket)
+	if st.search != nil && st.prober.form == p.form && st.search.Verdict().Link == link &&
+		st.search.Resume(now.Sub(st.prober.began)) {
+		return st.search, st.prober
+	}
+	cfg := Config{
+		Control: p.control(), Link: link, Minimum: minimumIPv4,
+		Known: st.known, KnownBytes: st.bytes, Spoken: st.spoken, Hints: c.hints(m), RoundTrip: st.roundTrip,
+		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: mix(c.opts.Seed + c.searches),
+	}
+	c.searches++
+	if c.target.Path.IPv6() {
+		cfg.Minimum = minimumIPv6
+	}
+	if st.quiet {
+		cfg.Controls = unreachableControls
+	}
+	if now.Sub(st.raised) >= c.opts.Raise {
+		cfg.Raise, st.raised = true, now
+	}
+	return NewSearch(cfg), p
+}
+
+// prober makes the prober of a method.
+func (c *Collector) prober(m collectors.Method, st *methodState, now time.Time) *prober {
+	p := &prober{
+		network: c.network, target: c.target, method: m, account: c.opts.Account, keys: c.opts.Keys, began: now,
+		news: news{wake: make(chan struct{}, 1)},
+	}
+	if m == collectors.ICMP {
+		return p
+	}
+	p.dialect = c.opts.Dialects[m]
+	if p.dialect == nil {
+		if st.dialect == nil {
+			st.dialect = ikeprobe.NewDialect(c.target.IKE.Version, c.target.IKE.Auth)
+		}
+		p.dialect = st.dialect
+	}
+	p.form = p.dialect.Form()
+	return p
+}
+
+// hints are the sizes that the other methods know.
+func (c *Collector) hints(m collectors.Method) []int {
+	var sizes []int
+	for _, other := range c.opts.Methods {
+		if st := c.states[other]; other != m && st != nil && st.bytes > 0 && !slices.Contains(sizes, st.bytes) {
+			sizes = append(sizes, st.bytes)
+		}
+	}
+	return sizes
+}
+
+// learn keeps what a result says for the rounds to come.
+//
+// A black hole is held until the same method disproves it: by a larger size that passes, or by a PTB that speaks up
+// (Reduced). What could not be measured changes nothing.
+func (c *Collector) learn(st *methodState, r *Result) {
+	st.quiet = r.State == Unreachable
+	c.mu.Lock()
+	c.snapshot.PTBs += uint64(r.PTBReceived)
+	changed := r.State.conclusive() && st.known != Unknown && (st.known != r.State || st.bytes != r.Bytes)
+	if changed {
+		c.snapshot.Changes++
+	}
+	c.mu.Unlock()
+	switch {
+	case r.State == BlackHole:
+		st.hole = r.Bytes
+	case r.State == Reduced, r.State != Unreachable && r.Bytes > st.hole:
+		st.hole = 0
+	}
+	if !r.State.conclusive() {
+		return
+	}
+	if changed || st.known == Unknown {
+		st.raised = r.At
+	}
+	st.spoken = st.spoken || r.State == Reduced
+	st.known, st.bytes, st.roundTrip = r.State, r.Bytes, r.RoundTrip
+}
+
+// holds tells whether any method holds a black hole, and whether any method knows.
+func (c *Collector) holds() (blackHole, known bool) {
+	for _, st := range c.states {
+		blackHole = blackHole || st.hole > 0
+		known = known || st.known != Unknown
+	}
+	return blackHole, known
+}
+
+// publish makes a round's results what a scrape sees.
+func (c *Collector) publish(out *Results) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.snapshot
+	results := make([]Result, 0, len(c.opts.Methods))
+	for _, m := range collectors.Methods() {
+		for _, from := range [][]Result{out.Results, s.Results} {
+			if i := slices.IndexFunc(from, func(r Result) bool { return r.Method == m }); i >= 0 {
+				results = append(results, from[i])
+				break
+			}
+		}
+	}
+	s.Results, s.LinkBytes, s.CachedBytes = results, out.LinkBytes, out.CachedBytes
+	s.BlackHole, s.Known = out.BlackHole, out.Known
+	if len(out.Results) > 0 {
+		s.At = time.Now()
+	}
+}

@@ -1,0 +1,140 @@
+package pmtu
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/netsim"
+)
+
+// scope keeps the series that are made in it.
+type scope struct {
+	names  []string
+	series []*collectors.Series
+}
+
+func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
+	var labels []*dto.LabelPair
+	words := []string{strings.TrimPrefix(f.Name, "ipsec_path_")}
+	for i, l := range f.Labels {
+		labels = append(labels, &dto.LabelPair{Name: &f.Labels[i], Value: &values[i]})
+		words = append(words, l+"="+values[i])
+	}
+	series := collectors.NewSeries(f.Kind, labels)
+	s.names, s.series = append(s.names, strings.Join(words, " ")), append(s.series, series)
+	return series
+}
+
+// exposed returns what is set.
+func (s *scope) exposed() []string {
+	var lines []string
+	for i, series := range s.series {
+		if m := series.Metric(); m != nil {
+			lines = append(lines, fmt.Sprintf("%s %g", s.names[i], m.GetGauge().GetValue()+m.GetCounter().GetValue()))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func TestExposer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := netsim.New(netsim.Config{MTU: 1400, Route: netio.Route{CachedMTU: 1400}}, 1)
+		c := collector(t, path, collectors.ICMP, collectors.IKE)
+		var s scope
+		e := NewExposer(c, &s, time.Minute, time.Now)
+		check := func(when string, want ...string) {
+			t.Helper()
+			e.Expose()
+			if diff := cmp.Diff(want, s.exposed()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		measure := func() {
+			t.Helper()
+			if _, err := c.Measure(t.Context(), target(false)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("before the first round", "mtu_changes_total 0", "ptb_received_total 0")
+		measure()
+		reduced := []string{
+			"mtu_black_hole 0", "mtu_bytes method=icmp 1400", "mtu_bytes method=ike 1400", "mtu_changes_total 0",
+			"mtu_kernel_cached_bytes 1400", "mtu_link_bytes 1500",
+			"mtu_state method=icmp state=reduced 1", "mtu_state method=ike state=reduced 1", "ptb_received_total 4",
+		}
+		check("reduced", reduced...)
+		time.Sleep(3*time.Minute - time.Second)
+		check("not yet stale", reduced...)
+		time.Sleep(2 * time.Second)
+		check("stale", "mtu_changes_total 0", "ptb_received_total 4")
+		path.Set(func(c *netsim.Config) { c.MTU, c.DropICMP, c.Route.CachedMTU = 1300, true, 1500 })
+		measure()
+		check("a black hole, and echoes die", "mtu_black_hole 1", "mtu_bytes method=ike 1300", "mtu_changes_total 1", "mtu_link_bytes 1500",
+			"mtu_state method=icmp state=unreachable 1", "mtu_state method=ike state=black_hole 1", "ptb_received_total 4")
+		path.Set(func(c *netsim.Config) { c.MTU, c.DropICMP = 1500, false })
+		measure()
+		check("clean", "mtu_black_hole 0", "mtu_bytes method=icmp 1500", "mtu_bytes method=ike 1500", "mtu_changes_total 3",
+			"mtu_link_bytes 1500", "mtu_state method=icmp state=clean 1", "mtu_state method=ike state=clean 1", "ptb_received_total 4")
+	})
+}
+
+func TestFamiliesAreWellNamed(t *testing.T) {
+	for _, f := range Families() {
+		if !strings.HasPrefix(f.Name, "ipsec_path_") || !strings.HasSuffix(f.Help, ".") {
+			t.Errorf("%s: %q", f.Name, f.Help)
+		}
+		if (f.Kind == collectors.Counter) != strings.HasSuffix(f.Name, "_total") {
+			t.Errorf("%s is named as another type", f.Name)
+		}
+	}
+}
+
+func TestCosts(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	costs, err := NewCosts(registry, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Result{Packets: 3, Duration: 40 * time.Millisecond}
+	r.Rejected[NoSize] = 2
+	costs.Add(r)
+	want := `
+# HELP ipsec_path_ptb_rejected_total ICMP "packet too big" messages that were forged or of no use.
+# TYPE ipsec_path_ptb_rejected_total counter
+ipsec_path_ptb_rejected_total{reason="below_minimum"} 0
+ipsec_path_ptb_rejected_total{reason="no_progress"} 0
+ipsec_path_ptb_rejected_total{reason="no_size"} 2
+ipsec_path_ptb_rejected_total{reason="not_smaller"} 0
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "ipsec_path_ptb_rejected_total"); err != nil {
+		t.Error(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := make(map[string]float64)
+	for _, f := range families {
+		if h := f.GetMetric()[0].GetHistogram(); h != nil {
+			sums[f.GetName()] = h.GetSampleSum()
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"ipsec_path_mtu_search_packets": 3, "ipsec_path_mtu_search_duration_seconds": 0.04}, sums); diff != "" {
+		t.Errorf("sums (-want +got):\n%s", diff)
+	}
+	if _, err := NewCosts(registry, nil); err == nil {
+		t.Error("registered twice")
+	}
+}
