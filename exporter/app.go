@@ -1,0 +1,183 @@
+// Package exporter is the running program: it reads the configuration, builds a peer's collectors, runs them on the schedule, keeps
+// what they find for scrapes, and draws the diagnoses. run.go is the file to read first.
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/schedule"
+	"ipsec_path_exporter/exporter/store"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/netio"
+)
+
+// app is everything that the peers share.
+type app struct {
+	log      *slog.Logger
+	buckets  icmp.Buckets
+	stack    *netio.Stack
+	keys     *ikeprobe.Keyring
+	echoes   icmp.Engine
+	accounts map[string]*netio.Account // by collector
+	costs    *pmtu.Costs
+	metrics  *processMetrics
+	store    *store.Store
+	schedule *schedule.Scheduler
+	resolver resolver
+	ready    atomic.Bool
+
+	mu    sync.Mutex
+	peers map[string]*peer
+}
+
+// collector names, as they stand in labels and schedule keys.
+const (
+	collectorICMP    = "icmp"
+	collectorIKE     = "ike"
+	collectorPMTU    = "pmtu"
+	collectorResolve = "resolve"
+)
+
+// newApp opens the sockets. cfg gives the limits of the whole process.
+func newApp(cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
+	keys, err := ikeprobe.NewKeyring()
+	if err != nil {
+		return nil, fmt.Errorf("process secret: %w", err)
+	}
+	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("sockets: %w", err)
+	}
+	a := &app{
+		log: log, buckets: buckets, stack: stack, keys: keys,
+		accounts: map[string]*netio.Account{collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}},
+		metrics:  newProcessMetrics(),
+		store:    store.New(time.Now),
+		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
+		peers:    make(map[string]*peer),
+	}
+	a.echoes = a.engine()
+	rejected := newRejected()
+	if a.costs, err = pmtu.NewCosts(a.metrics.registry, rejected); err != nil {
+		stack.Close()
+		return nil, err
+	}
+	a.metrics.registry.MustRegister(newStackMetrics(stack, a.accounts, rejected), newScheduleMetrics(a.schedule))
+	return a, nil
+}
+
+// engine is how echoes are sent: on the shared raw socket, or where that is not allowed each on a ping socket.
+func (a *app) engine() icmp.Engine {
+	if a.rawSockets() {
+		return icmp.NewShared(a.stack, a.accounts[collectorICMP])
+	}
+	return icmp.NewPingSockets(icmp.DefaultPingSockets, a.accounts[collectorICMP])
+}
+
+func (a *app) rawSockets() bool { return a.stack.Capabilities()[netio.RawICMP] }
+
+func limits(cfg *config.Config) netio.Limits {
+	return netio.Limits{PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond)}
+}
+
+func (a *app) close() { a.stack.Close() }
+
+// degraded says what this process may not do, for people.
+func (a *app) degraded() []string {
+	c := a.stack.Capabilities()
+	var lines []string
+	if !c[netio.RawICMP] {
+		line := "no raw sockets (CAP_NET_RAW): path MTU is measured by IKE only, by a UDP socket that leaves an entry in this host's path MTU cache"
+		if c[netio.PingSocket] {
+			line += "; echoes go out on ping sockets"
+		} else {
+			line += "; no echoes, because net.ipv4.ping_group_range does not include this process's group"
+		}
+		lines = append(lines, line)
+	}
+	if !c[netio.PolicyBypass] {
+		lines = append(lines, "no exemption from this host's IPsec policies (CAP_NET_ADMIN): peers that a policy or tunnel of this host catches stay unknown")
+	}
+	if !c[netio.IPv6] {
+		lines = append(lines, "no IPv6 on this host")
+	}
+	return lines
+}
+
+// apply makes the configured peers the running ones. Peers that did not change go on undisturbed, counters included.
+func (a *app) apply(ctx context.Context, cfg *config.Config) {
+	a.stack.SetLimits(limits(cfg))
+	wanted := make(map[string]config.Peer, len(cfg.Peers))
+	for _, p := range cfg.Peers {
+		wanted[p.Name] = p
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ended []<-chan struct{}
+	for name, p := range a.peers {
+		if w, ok := wanted[name]; ok && w.Equal(p.cfg) {
+			continue
+		}
+		ended = append(ended, p.stop())
+		delete(a.peers, name)
+	}
+	for _, done := range ended {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
+	for _, p := range cfg.Peers {
+		if _, running := a.peers[p.Name]; running {
+			continue
+		}
+		started := newPeer(ctx, a, p)
+		a.peers[p.Name] = started
+		started.start()
+	}
+}
+
+// running returns the peers in the order of their names.
+func (a *app) running() []*peer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.SortedFunc(maps.Values(a.peers), func(p, q *peer) int {
+		if p.cfg.Name < q.cfg.Name {
+			return -1
+		}
+		return 1
+	})
+}
+
+// count notes that a collector made a measurement, or for what reason it could not.
+func (a *app) count(collector, reason string) {
+	a.metrics.runs.WithLabelValues(collector).Inc()
+	if reason != "" {
+		a.metrics.errors.WithLabelValues(collector, reason).Inc()
+	}
+}
+
+// errorReason is the label value for an error of a measurement: a closed set.
+func errorReason(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, netio.ErrNoPrivilege):
+		return "no_privilege"
+	case errors.Is(err, netio.ErrNoSocket):
+		return "no_socket"
+	}
+	return "local"
+}

@@ -1,0 +1,241 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
+)
+
+// ErrFault means that a check found a fault.
+var ErrFault = errors.New("a fault was found")
+
+// errUnmeasured means that a check could not measure at all.
+var errUnmeasured = errors.New("could not measure")
+
+// CheckOptions are what the command line says to check.
+type CheckOptions struct {
+	// Targets are addresses, or names of peers of the configuration file.
+	Targets    []string
+	ConfigFile string
+	// Output is "text" or "json".
+	Output string
+	// Timeout is how long one peer may take.
+	Timeout        time.Duration
+	Stdout, Stderr io.Writer
+}
+
+// checkAtOnce is how many peers are measured at the same time.
+const checkAtOnce = 8
+
+// Check measures once, prints a report, and returns ErrFault if it found a fault, another error if it could not measure.
+func Check(ctx context.Context, o CheckOptions) error {
+	cfg, err := checkedPeers(o)
+	if err != nil {
+		return err
+	}
+	a, err := newApp(cfg, icmp.BothBuckets, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	for _, line := range a.degraded() {
+		fmt.Fprintf(o.Stderr, "note: %s\n", line)
+	}
+	reports := a.checkAll(ctx, cfg, newProgress(o.Stderr, len(cfg.Peers)), o.Timeout)
+	write := writeText
+	if o.Output == "json" {
+		write = writeJSON
+	}
+	if err := write(o.Stdout, reports); err != nil {
+		return fmt.Errorf("%w: %w", errUnmeasured, err)
+	}
+	return outcome(reports)
+}
+
+// outcome is the worst of all: not measured, then a fault.
+func outcome(reports []*report) error {
+	var unmeasured []string
+	fault := false
+	for _, r := range reports {
+		fault = fault || len(r.Diagnoses) > 0
+		if !r.measured && len(r.Diagnoses) == 0 {
+			unmeasured = append(unmeasured, r.Peer)
+		}
+	}
+	switch {
+	case len(unmeasured) > 0:
+		return fmt.Errorf("%w: %s", errUnmeasured, strings.Join(unmeasured, ", "))
+	case fault:
+		return ErrFault
+	}
+	return nil
+}
+
+// checkedPeers are the configured peers that were asked for, or addresses with the default settings.
+func checkedPeers(o CheckOptions) (*config.Config, error) {
+	if o.ConfigFile == "" {
+		if len(o.Targets) == 0 {
+			return nil, errors.New("nothing to check: give an address, or --config.file")
+		}
+		return config.FromFlags(o.Targets)
+	}
+	cfg, err := config.Load(o.ConfigFile)
+	if err != nil || len(o.Targets) == 0 {
+		return cfg, err
+	}
+	var unknown []error
+	for _, name := range o.Targets {
+		if !slices.ContainsFunc(cfg.Peers, func(p config.Peer) bool { return p.Name == name }) {
+			unknown = append(unknown, fmt.Errorf("%s has no peer named %q", o.ConfigFile, name))
+		}
+	}
+	cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p config.Peer) bool { return !slices.Contains(o.Targets, p.Name) })
+	return cfg, errors.Join(unknown...)
+}
+
+func (a *app) checkAll(ctx context.Context, cfg *config.Config, progress *progress, timeout time.Duration) []*report {
+	defer progress.end()
+	reports := make([]*report, len(cfg.Peers))
+	var g errgroup.Group
+	g.SetLimit(checkAtOnce)
+	for i, p := range cfg.Peers {
+		g.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			reports[i] = a.check(ctx, p, progress)
+			return nil
+		})
+	}
+	_ = g.Wait() // no function fails: what went wrong is in the reports
+	return reports
+}
+
+// check measures one peer, and a second time what a verdict wants to have confirmed.
+func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *report {
+	started := time.Now()
+	r := &report{Peer: cfg.Name, Started: started.UTC().Truncate(time.Second), Diagnoses: []reportDiagnosis{}}
+	defer func() { r.Seconds = time.Since(started).Seconds() }()
+	progress.step(cfg.Name, "resolving")
+	addr, err := resolve(ctx, a.resolver, &cfg, cfg.Addr)
+	if err != nil {
+		r.Errors = []string{err.Error()}
+		progress.done()
+		return r
+	}
+	p := newPeer(ctx, a, cfg)
+	defer p.cancel()
+	p.target.Path.Dst = addr
+	r.Address, r.Family, r.Via = addr.String(), family(p.target), source(&cfg)
+	m := &examination{peer: p, target: p.target, progress: progress}
+	m.round(ctx)
+	if m.judge() {
+		progress.step(cfg.Name, "confirming")
+		m.round(ctx)
+		m.judge()
+	}
+	m.fill(r)
+	progress.done()
+	return r
+}
+
+// An examination is the measurements of one check.
+type examination struct {
+	peer     *peer
+	target   collectors.Target
+	progress *progress
+
+	mu     sync.Mutex
+	found  findings
+	errors []string
+}
+
+// round measures by every configured collector. Echoes and IKE go side by side; the path MTU comes last: it wants to know how the
+// peer is spoken to, and to be alone.
+func (m *examination) round(ctx context.Context) {
+	m.mu.Lock()
+	m.errors = nil
+	m.mu.Unlock()
+	has := m.peer.cfg.Collectors.Has
+	var g errgroup.Group
+	if has(config.ICMP) {
+		m.progress.step(m.peer.cfg.Name, "ICMP echo and IKE")
+		g.Go(func() error {
+			r, err := m.peer.icmp.Measure(ctx, m.target)
+			m.note("ICMP", err, func() { m.found.icmp = &r })
+			return nil
+		})
+	}
+	if has(config.IKE) {
+		g.Go(func() error {
+			r, err := m.peer.ike.Measure(ctx, m.target)
+			m.note("IKE", err, func() { m.found.ike = &r })
+			return nil
+		})
+	}
+	_ = g.Wait() // no function fails: errors are noted
+	if has(config.PMTU) {
+		m.progress.step(m.peer.cfg.Name, "path MTU")
+		_, err := m.peer.pmtu.Measure(ctx, m.target)
+		m.note("path MTU", err, func() {
+			s := m.peer.pmtu.Snapshot()
+			m.found.pmtu = &s
+		})
+	}
+}
+
+// note keeps a result, and an error for the report.
+func (m *examination) note(what string, err error, keep func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keep()
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			m.errors = append(m.errors, what+": "+strings.TrimSpace(line))
+		}
+	}
+}
+
+// judge draws the diagnoses and tells whether one of them wants to be confirmed.
+func (m *examination) judge() (again bool) {
+	facts := m.peer.verdict.facts(&m.found, time.Now())
+	_, again = m.peer.verdict.tracker.Update(time.Now(), diagnosis.Evaluate(facts))
+	return again
+}
+
+// fill writes down what was found.
+func (m *examination) fill(r *report) {
+	r.Errors = m.errors
+	r.Diagnoses = reportOfDiagnoses(m.peer.verdict.tracker.Held())
+	r.Healthy, r.measured = m.peer.verdict.tracker.Healthy()
+	if m.found.icmp != nil {
+		r.ICMP = reportOfICMP(m.found.icmp)
+	}
+	if m.found.ike != nil {
+		for _, method := range []collectors.Method{collectors.IKE, collectors.NATT} {
+			one := m.found.ike.Of(method)
+			r.IKE = append(r.IKE, reportOfIKE(method, &one))
+		}
+	}
+	if m.found.pmtu == nil {
+		return
+	}
+	for i := range m.found.pmtu.Results {
+		r.MTU = append(r.MTU, reportOfMTU(&m.found.pmtu.Results[i]))
+	}
+	if t, ok := recommend(&m.peer.cfg, m.target, *m.found.pmtu, time.Now()); ok {
+		r.Tunnel = &t
+	}
+}

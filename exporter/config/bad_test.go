@@ -1,0 +1,233 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ipsec_path_exporter/exporter/config"
+)
+
+// badFiles are the files of testdata/bad, one per kind of mistake, and everything that is to be said about each.
+func badFiles() map[string][]string {
+	long := strings.Repeat("x", 256)
+	return map[string][]string{
+		"address_list": {
+			`config.yml:2: peers[0]: address: must be a single value, not a list`,
+		},
+		"bad_address": {
+			`config.yml:2: peers[0] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address`,
+			`config.yml:3: peers[1] ("203.0.113"): address: "203.0.113" is not a valid IPv4 address`,
+			`config.yml:4: peers[2] ("203.0.113.10:500"): address: "203.0.113.10:500" has a port: that of IKE is configured as ike.port`,
+			`config.yml:5: peers[3] ("vpn.example.net:500"): address: "vpn.example.net:500" has a port: that of IKE is configured as ike.port`,
+			`config.yml:6: peers[4] ("[2001:db8::1]:500"): address: "[2001:db8::1]:500" has a port: that of IKE is configured as ike.port`,
+			`config.yml:7: peers[5] ("[2001:db8::1]"): address: "[2001:db8::1]" has brackets: an IPv6 address stands here without them`,
+			`config.yml:8: peers[6] ("2001:db8::1::2"): address: "2001:db8::1::2" is not a valid IPv6 address`,
+			`config.yml:9: peers[7] ("203.0.113.0/24"): address: "203.0.113.0/24" is a URL or a prefix: only the name or IP address of one gateway can stand here`,
+			`config.yml:10: peers[8] ("https://vpn.example.net"): address: "https://vpn.example.net" is a URL or a prefix: only the name or IP address of one gateway can stand here`,
+			`config.yml:11: peers[9] ("-vpn.example.net"): address: "-vpn.example.net" is not a host name or IP address`,
+			`config.yml:12: peers[10] ("vpn..example.net"): address: "vpn..example.net" is not a host name: a part of it, or all of it, is empty or too long`,
+			`config.yml:13: peers[11] ("vpn example"): address: "vpn example" is not a host name or IP address`,
+			`config.yml:14: peers[12] ("münchen.example"): address: "münchen.example" is not a host name in its ASCII form (xn--...)`,
+			`config.yml:15: peers[13] ("::ffff:203.0.113.10"): address: "::ffff:203.0.113.10" is an IPv4 address inside an IPv6 one: write 203.0.113.10`,
+			`config.yml:16: peers[14] ("0.0.0.0"): address: "0.0.0.0" is not the address of one host`,
+			`config.yml:17: peers[15] ("239.1.1.1"): address: "239.1.1.1" is not the address of one host`,
+			`config.yml:18: peers[16] ("255.255.255.255"): address: "255.255.255.255" is not the address of one host`,
+			`config.yml:19: peers[17] ("::"): address: "::" is not the address of one host`,
+		},
+		"bad_name": {
+			`config.yml:2: peers[0] ("a/b"): name: "a/b" cannot be part of the URL of the peer's page`,
+			`config.yml:3: peers[1] ("a\tb"): name: "a\tb" has characters that cannot be printed`,
+			`config.yml:4: peers[2] (" a"): name: " a" begins or ends with a space`,
+			`config.yml:5: peers[3] (".."): name: ".." cannot be part of the URL of the peer's page`,
+			`config.yml:6: peers[4] ("_unmatched"): name: "_unmatched" is reserved for what belongs to no peer`,
+			`config.yml:7: peers[5] ("` + long + `"): name: "` + long + `" is longer than 255 bytes`,
+		},
+		"collectors": {
+			`config.yml:3: modules.default: collectors[1]: "icmp" is listed twice`,
+			`config.yml:3: modules.default: collectors[2]: "ping" is none of icmp, ike, pmtu`,
+			`config.yml:5: modules.a: collectors: is empty: a peer needs at least one collector`,
+			`config.yml:7: modules.b: collectors: must be a list, not the single value "icmp"`,
+		},
+		"comment_only": {
+			`config.yml: no peers: write for example ` + "`" + `peers: [{address: 203.0.113.10}]` + "`" + `, or give --peer=203.0.113.10`,
+		},
+		"duplicate_key": {
+			`config.yml:4: peers[0] ("a"): key "address" is already there in line 2`,
+		},
+		"duplicate_name": {
+			`config.yml:4: peers[2] ("hq"): name: "hq" is already the name of peers[0] (config.yml:2)`,
+			`config.yml:5: peers[3] ("203.0.113.11"): name: "203.0.113.11" is already the name of peers[1] (config.yml:3)`,
+		},
+		"empty": {
+			`config.yml: no peers: write for example ` + "`" + `peers: [{address: 203.0.113.10}]` + "`" + `, or give --peer=203.0.113.10`,
+		},
+		"esp": {
+			`config.yml:3: modules.default: esp.cipher: unknown cipher "aes-cbc-sha-1": did you mean "aes-cbc-sha1"?`,
+			`config.yml:3: modules.default: esp.natt: "maybe" is none of auto, always, never`,
+			`config.yml:5: modules.a: esp.cipher: unknown cipher "blowfish": there is aes-cbc-md5, aes-cbc-sha1, aes-cbc-sha256, aes-cbc-sha384, aes-cbc-sha512, 3des-md5, 3des-sha1, 3des-sha256, 3des-sha384, 3des-sha512, aes-gcm-16, aes-gcm-12, aes-gcm-8, chacha20-poly1305, null-md5, null-sha1, null-sha256, null-sha384, null-sha512`,
+		},
+		"everything_at_once": {
+			`config.yml:3: modules.default: ike.version: "3" is none of auto, 1, 2`,
+			`config.yml:5: peers[0] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address`,
+			`config.yml:6: peers[0] ("203.0.113.300"): module: unknown module "none": there is default`,
+			`config.yml:7: peers[1] ("hq"): address: is missing: a peer needs the name or IP address of its gateway`,
+			`config.yml:8: peers[1] ("hq"): labels.le: this name is reserved: Prometheus or the exporter's own series use it`,
+			`config.yml:9: limits.searches: "none" is not a whole number from 1 to 10000`,
+		},
+		"family": {
+			`config.yml:4: peers[0] ("203.0.113.10"): address: "203.0.113.10" is not of family ip6`,
+			`config.yml:5: peers[1] ("2001:db8::1"): address: "2001:db8::1" is not of family ip4`,
+			`config.yml:6: peers[2] ("vpn.example.net"): family: "ipv4" is none of any, ip4, ip6`,
+		},
+		"ike": {
+			`config.yml:3: modules.default: ike.version: "3" is none of auto, 1, 2`,
+			`config.yml:3: modules.default: ike.port: "0" is not a whole number from 1 to 65535`,
+			`config.yml:3: modules.default: ike.natt_port: "65536" is not a whole number from 1 to 65535`,
+			`config.yml:3: modules.default: ike.auth: "eap" is none of psk, xauth, rsa`,
+		},
+		"interface": {
+			`config.yml:2: modules.default: interface: "this-is-too-long" cannot be the name of a network interface`,
+			`config.yml:3: modules.a: interface: "a/b" cannot be the name of a network interface`,
+		},
+		"intervals": {
+			`config.yml:3: modules.default: intervals.icmp: "10ms" is below 100ms`,
+			`config.yml:3: modules.default: intervals.ike: "5s" is below 10s: a gateway that is asked more often may take it for an attack and lock out the real peer at this address`,
+			`config.yml:3: modules.default: intervals.pmtu: "1s" is below 10s: a gateway that is asked more often may take it for an attack and lock out the real peer at this address`,
+			`config.yml:3: modules.default: intervals.pmtu_raise: "2w" is above 1w`,
+			`config.yml:5: modules.a: intervals.icmp: "5" is not a duration: write it as 5s, 1m30s or 1d`,
+			`config.yml:5: modules.a: intervals.ike: "often" is not a duration: write it as 5s, 1m30s or 1d`,
+			`config.yml:5: modules.a: intervals.pmtu: "-1m" is below 10s: a gateway that is asked more often may take it for an attack and lock out the real peer at this address`,
+			`config.yml:5: modules.a: intervals.pmtu_raise: "0" is below 10s`,
+		},
+		"labels": {
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.job: this name is reserved: Prometheus or the exporter's own series use it`,
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.__meta: names that begin with __ are reserved by Prometheus`,
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.peer: this name is reserved: Prometheus or the exporter's own series use it`,
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.1st: a label name consists of letters, digits and underscores, and does not begin with a digit`,
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.my-site: a label name consists of letters, digits and underscores, and does not begin with a digit`,
+			`config.yml:3: peers[0] ("203.0.113.10"): labels.site: must be a single value, not a list`,
+			`config.yml:5: peers[1] ("203.0.113.11"): labels: must be a mapping of keys to values, not the single value "site"`,
+			`config.yml:7: peers[2] ("203.0.113.12"): labels: key "site" is already there in line 7`,
+		},
+		"limits": {
+			`config.yml:2: limits.packets_per_second: "0" is not a whole number from 1 to 1000000`,
+			`config.yml:2: limits.bytes_per_second: "fast" is not a number of bytes: write it as 500kB, 2MB or 2000000`,
+			`config.yml:2: limits.searches: "1.5" is not a whole number from 1 to 10000`,
+		},
+		"limits_bytes": {
+			`config.yml:2: limits.bytes_per_second: "1kB" is below 10kB, which is too little for the large packets of a path MTU search`,
+		},
+		"limits_list": {
+			`config.yml:2: limits: must be a mapping of keys to values, not a list`,
+		},
+		"link_local": {
+			`config.yml:2: peers[0] ("fe80::1"): address: "fe80::1" is a link-local address: it needs an interface`,
+		},
+		"merge_key": {
+			`config.yml:4: modules.b: merge keys (<<) are not supported: put what peers share into a module`,
+		},
+		"no_address": {
+			`config.yml:2: peers[0] ("hq"): address: is missing: a peer needs the name or IP address of its gateway`,
+			`config.yml:3: peers[1]: address: is missing: a peer needs the name or IP address of its gateway`,
+		},
+		"no_peers": {
+			`config.yml: no peers: write for example ` + "`" + `peers: [{address: 203.0.113.10}]` + "`" + `, or give --peer=203.0.113.10`,
+		},
+		"not_utf8": {
+			`config.yml: not valid YAML: invalid leading UTF-8 octet`,
+		},
+		"not_yaml": {
+			`config.yml:3: not valid YAML: did not find expected ',' or '}'`,
+		},
+		"not_yaml_first_line": {
+			`config.yml:1: not valid YAML: did not find expected node content`,
+		},
+		"not_yaml_mapping": {
+			`config.yml:2: not valid YAML: did not find expected key`,
+		},
+		"not_yet": {
+			`config.yml:3: modules.default: collectors[0]: "fragments" is none of icmp, ike, pmtu`,
+			`config.yml:4: modules.default: unknown key "on_demand": there is family, source_address, interface, ike, esp, collectors, intervals`,
+			`config.yml:5: unknown key "gateways": there is modules, peers, limits`,
+		},
+		"peer_scalar": {
+			`config.yml:2: peers[0]: must be a mapping of keys to values, not the single value "203.0.113.10"`,
+			`config.yml:3: peers[1]: must be a mapping of keys to values, not nothing`,
+		},
+		"peers_mapping": {
+			`config.yml:2: peers: must be a list, not a mapping`,
+		},
+		"raise": {
+			`config.yml:2: modules.default: intervals.pmtu_raise: 10m is shorter than the pmtu interval of 20m`,
+			`config.yml:7: peers[1] ("203.0.113.11"): intervals.pmtu_raise: 10m is shorter than the pmtu interval of 15m`,
+		},
+		"same_ports": {
+			`config.yml:2: modules.default: ike.natt_port: 4500 is also ike.port: a message with the non-ESP marker and one without cannot share a port`,
+			`config.yml:8: peers[2] ("203.0.113.12"): ike.natt_port: 500 is also ike.port: a message with the non-ESP marker and one without cannot share a port`,
+		},
+		"source_address": {
+			`config.yml:2: peers[0] ("203.0.113.10"): source_address: "eth0" is not an IP address`,
+			`config.yml:3: peers[1] ("203.0.113.11"): address: "203.0.113.11" is not of the same family as the source address 2001:db8::1`,
+			`config.yml:4: peers[2] ("203.0.113.12"): source_address: "fe80::1%eth0" has a zone, which means something on this host only: write fe80::1, and interface: eth0`,
+			`config.yml:5: peers[3] ("203.0.113.13"): source_address: "0.0.0.0" is not the address of one host`,
+		},
+		"source_family": {
+			`config.yml:2: modules.default: source_address: 2001:db8::1 is not of family ip4`,
+			`config.yml:7: peers[2] ("vpn3.example.net"): source_address: 2001:db8::2 is not of family ip4`,
+		},
+		"tab": {
+			`config.yml:2: not valid YAML: found character that cannot start any token`,
+		},
+		"top_level_list": {
+			`config.yml:1: must be a mapping of keys to values, not a list`,
+		},
+		"two_documents": {
+			`config.yml:2: a second YAML document begins here: put everything into one`,
+		},
+		"unknown_key_nested": {
+			`config.yml:3: modules.default: intervals: unknown key "ipmtu": did you mean "pmtu"?`,
+		},
+		"unknown_key_peer": {
+			`config.yml:3: peers[0] ("203.0.113.10"): unknown key "adresss": did you mean "address"?`,
+			`config.yml:4: peers[0] ("203.0.113.10"): unknown key "colour": there is name, address, module, labels, family, source_address, interface, ike, esp, collectors, intervals`,
+		},
+		"unknown_key_top": {
+			`config.yml:1: unknown key "peer": did you mean "peers"?`,
+		},
+		"unknown_module": {
+			`config.yml:4: peers[0] ("203.0.113.10"): module: unknown module "branch": did you mean "branches"?`,
+			`config.yml:5: peers[1] ("203.0.113.11"): module: unknown module "x": there is branches, default`,
+		},
+		"zone": {
+			`config.yml:2: peers[0] ("fe80::1%eth0"): address: "fe80::1%eth0" has a zone, which means something on this host only: write fe80::1, and interface: eth0`,
+		},
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	want := badFiles()
+	files, err := filepath.Glob("testdata/bad/*.yml")
+	if err != nil || len(files) != len(want) {
+		t.Errorf("%d files, %d expectations: %v", len(files), len(want), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yml")
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := config.Parse("config.yml", data)
+			if err == nil || got != nil {
+				t.Fatalf("Parse gave %v, %v; want an error", got, err)
+			}
+			if diff := cmp.Diff(want[name], strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,89 @@
+// Package config reads what is to be measured: a strict YAML file, addresses from the command line, or both.
+//
+//	YAML ──▶ nodes with their lines ──▶ overrides per module and peer ──▶ Settings of each peer
+//	                                     built-in < default < module < peer
+//
+// All problems are reported at once, each with its line and place. Nothing is resolved, opened or measured here.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+)
+
+// Config is a valid configuration.
+type Config struct {
+	// Peers in the order in which they are written, those of the command line last. Their names are unique.
+	Peers []Peer
+	// Modules are the settings of each module by its name. There always is one called DefaultModule.
+	Modules map[string]Settings
+	// Limits bound the whole process.
+	Limits Limits
+}
+
+// DefaultModule is the module of a peer that names none. Its settings are also the base of all other modules.
+const DefaultModule = "default"
+
+// A Peer is one remote address whose path is measured.
+type Peer struct {
+	// Name identifies the peer.
+	Name string
+	// Address is what was configured: a host name or an IP address. Addr is valid if it is the latter.
+	Address string
+	Addr    netip.Addr
+	// Labels stand on every series of this peer. Peers may have different ones. None has an empty value.
+	Labels map[string]string
+	Settings
+}
+
+// Equal tells whether two peers are measured in the same way, and shown in the same way.
+func (p Peer) Equal(q Peer) bool {
+	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels)
+}
+
+// Load reads a file.
+func Load(path string) (*Config, error) { return Read(path, nil) }
+
+// Parse reads the content of a file. The name is what its problems are reported for.
+func Parse(name string, data []byte) (*Config, error) { return parse(name, data, nil) }
+
+// FromFlags makes a configuration without a file: from [NAME=]ADDRESS, each peer with the default settings.
+func FromFlags(peers []string) (*Config, error) { return parse("", nil, peers) }
+
+// Read reads a file, unless path is empty, and adds peers given as [NAME=]ADDRESS, whose module is the file's default one.
+// The file then needs no peers of its own.
+func Read(path string, peers []string) (*Config, error) {
+	if path == "" {
+		return FromFlags(peers)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return parse(path, data, peers)
+}
+
+func parse(file string, data []byte, flags []string) (*Config, error) {
+	d := &decoder{file: file, names: make(map[string]string)}
+	d.document(data)
+	for _, flag := range flags {
+		d.flagPeer(flag)
+	}
+	if len(d.config.Peers) == 0 && len(d.problems) == 0 {
+		return nil, errNoPeers(file)
+	}
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return &d.config, nil
+}
+
+func errNoPeers(file string) error {
+	if file == "" {
+		return errors.New("no peers: give --peer=203.0.113.10 or a file with --config.file")
+	}
+	return &Error{File: file, Text: "no peers: write for example `peers: [{address: 203.0.113.10}]`, or give --peer=203.0.113.10"}
+}

@@ -1,0 +1,256 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+)
+
+// ReservedLabels are the labels that a peer cannot be given, because Prometheus or the exporter's own series use them.
+// Neither can those that begin with two underscores.
+func ReservedLabels() []string {
+	return []string{
+		"job", "instance", "le", "quantile", // Of Prometheus.
+		"peer", "address", "family", "source", "diagnosis", "gateway", "method", "state", "port", "version", "probe", "reply",
+		"protocol", "vendor_state", "direction", "kind", "collector", "reason", "error", "socket", "name", "type",
+	}
+}
+
+// filePeer reads one peer of the file.
+func (d *decoder) filePeer(n *yaml.Node, at place) {
+	before := len(d.problems)
+	p := Peer{Name: scalar(n, "name"), Address: scalar(n, "address")}
+	index := at.String()
+	if shown := p.Name + p.Address; shown != "" {
+		if p.Name != "" {
+			shown = p.Name
+		}
+		at = place{item: fmt.Sprintf("%s (%q)", index, shown)}
+	} else {
+		at = place{item: index}
+	}
+	var overrides []override
+	base := d.modules[DefaultModule]
+	nodes := map[string]*yaml.Node{"name": n, "address": n}
+	readable := n.Kind == yaml.MappingNode
+	keep := func(n *yaml.Node, at place) {
+		nodes[at.path] = n
+		if _, ok := d.text(n, at); !ok {
+			readable = false
+		}
+	}
+	d.fields(n, at, append([]field{
+		{"name", keep},
+		{"address", keep},
+		{"module", func(n *yaml.Node, at place) { base = d.moduleOf(n, at) }},
+		{"labels", func(n *yaml.Node, at place) { p.Labels = d.labels(n, at) }},
+	}, d.settings(&overrides)...))
+	if !readable {
+		return
+	}
+	p.Settings = apply(base.settings, overrides)
+	for _, f := range p.faults() {
+		if !slices.Contains(base.faults, f) {
+			d.problem(n, at.key(f.path), f.text)
+		}
+	}
+	d.identify(&p, nodes["name"], nodes["address"], at, fmt.Sprintf("%s (%s:%d)", index, d.file, n.Line))
+	if len(d.problems) == before {
+		d.config.Peers = append(d.config.Peers, p)
+	}
+}
+
+// flagPeer reads [NAME=]ADDRESS.
+func (d *decoder) flagPeer(flag string) {
+	before := len(d.problems)
+	p := Peer{Address: flag, Settings: d.modules[DefaultModule].settings}
+	if name, address, ok := strings.Cut(flag, "="); ok {
+		p.Name, p.Address = name, address
+	}
+	at := place{item: "--peer=" + flag}
+	if d.identify(&p, nil, nil, at, at.item); len(d.problems) == before {
+		d.config.Peers = append(d.config.Peers, p)
+	}
+}
+
+// identify checks name and address of a peer whose settings are known. where is what a later peer of the same name is told.
+func (d *decoder) identify(p *Peer, name, address *yaml.Node, at place, where string) {
+	var why string
+	if p.Addr, why = parseAddress(p.Address); why == "" {
+		why = p.mismatch()
+	}
+	if why != "" {
+		d.problem(address, at.key("address"), why)
+	}
+	if p.Name == "" {
+		if p.Name = p.Address; why != "" {
+			return // One complaint about the address is enough.
+		}
+	}
+	if why := badName(p.Name); why != "" {
+		d.problem(name, at.key("name"), fmt.Sprintf("%q %s", p.Name, why))
+		return
+	}
+	if first, twice := d.names[p.Name]; twice {
+		d.problem(name, at.key("name"), fmt.Sprintf("%q is already the name of %s", p.Name, first))
+		return
+	}
+	d.names[p.Name] = where
+}
+
+// mismatch says why an address that is valid cannot be measured with the settings of its peer.
+func (p *Peer) mismatch() string {
+	switch a, src := p.Addr, p.SourceAddress; {
+	case !a.IsValid():
+		return ""
+	case !p.Family.Allows(a):
+		return fmt.Sprintf("%q is not of family %s", p.Address, p.Family)
+	case src.IsValid() && src.Is4() != a.Is4():
+		return fmt.Sprintf("%q is not of the same family as the source address %s", p.Address, src)
+	case a.Is6() && a.IsLinkLocalUnicast() && p.Interface == "":
+		return fmt.Sprintf("%q is a link-local address: it needs an interface", p.Address)
+	}
+	return ""
+}
+
+// scalar is the value of a key, or empty if it is not a single value; reading it properly finds out why.
+func scalar(n *yaml.Node, key string) string {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if v := resolve(n.Content[i+1]); n.Content[i].Value == key && v.Kind == yaml.ScalarNode && !isNull(v) {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+func (d *decoder) moduleOf(n *yaml.Node, at place) module {
+	name, ok := d.text(n, at)
+	if !ok {
+		return d.modules[DefaultModule]
+	}
+	m, ok := d.modules[name]
+	if !ok {
+		d.problem(n, at, fmt.Sprintf("unknown module %q: %s", name, meant(name, slices.Sorted(maps.Keys(d.modules)))))
+		return d.modules[DefaultModule]
+	}
+	return m
+}
+
+// labels reads labels. One with an empty value is the same as none, as everywhere in Prometheus.
+func (d *decoder) labels(n *yaml.Node, at place) map[string]string {
+	labels := make(map[string]string)
+	d.pairs(n, at, func(key, value *yaml.Node) {
+		name, at := key.Value, at.key(key.Value)
+		switch {
+		case !model.LegacyValidation.IsValidLabelName(name):
+			d.problem(key, at, "a label name consists of letters, digits and underscores, and does not begin with a digit")
+		case strings.HasPrefix(name, "__"):
+			d.problem(key, at, "names that begin with __ are reserved by Prometheus")
+		case slices.Contains(ReservedLabels(), name):
+			d.problem(key, at, "this name is reserved: Prometheus or the exporter's own series use it")
+		case isNull(value):
+		default:
+			if v, ok := d.text(value, at); ok && v != "" {
+				labels[name] = v
+			}
+		}
+	})
+	if len(labels) == 0 {
+		return nil
+	}
+	return labels
+}
+
+// badName says why a peer cannot have this name, which stands in labels and URLs.
+func badName(s string) string {
+	const longest = 255
+	switch {
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return "has characters that cannot be printed"
+	case s != strings.TrimSpace(s):
+		return "begins or ends with a space"
+	case len(s) > longest:
+		return fmt.Sprintf("is longer than %d bytes", longest)
+	case strings.Contains(s, "/"), s == ".", s == "..":
+		return "cannot be part of the URL of the peer's page"
+	case s == "_unmatched":
+		return "is reserved for what belongs to no peer"
+	}
+	return ""
+}
+
+// parseAddress reads a host name or IP address, or says what is wrong with it.
+func parseAddress(s string) (a netip.Addr, why string) {
+	if s == "" {
+		return a, "is missing: a peer needs the name or IP address of its gateway"
+	}
+	a, err := netip.ParseAddr(s)
+	if err == nil {
+		if why = unusable(a); why != "" {
+			return netip.Addr{}, fmt.Sprintf("%q %s", s, why)
+		}
+		return a, ""
+	}
+	if _, err := netip.ParseAddrPort(s); err == nil {
+		return a, fmt.Sprintf("%q has a port: that of IKE is configured as ike.port", s)
+	}
+	switch host, _, _ := strings.Cut(s, ":"); {
+	case strings.ContainsAny(s, "/"):
+		return a, fmt.Sprintf("%q is a URL or a prefix: only the name or IP address of one gateway can stand here", s)
+	case strings.HasPrefix(s, "["):
+		return a, fmt.Sprintf("%q has brackets: an IPv6 address stands here without them", s)
+	case strings.Count(s, ":") == 1 && badHost(host) == "":
+		return a, fmt.Sprintf("%q has a port: that of IKE is configured as ike.port", s)
+	case strings.Contains(s, ":"):
+		return a, fmt.Sprintf("%q is not a valid IPv6 address", s)
+	}
+	if why = badHost(s); why != "" {
+		return a, fmt.Sprintf("%q %s", s, why)
+	}
+	return a, ""
+}
+
+// unusable says why a valid IP address cannot be that of one end of a path.
+func unusable(a netip.Addr) string {
+	switch {
+	case a.Zone() != "":
+		return fmt.Sprintf("has a zone, which means something on this host only: write %s, and interface: %s", a.WithZone(""), a.Zone())
+	case a.Is4In6():
+		return fmt.Sprintf("is an IPv4 address inside an IPv6 one: write %s", a.Unmap())
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is not the address of one host"
+	}
+	return ""
+}
+
+// badHost says why a string is not a host name (RFC 1123, section 2.1; underscores occur, and do no harm).
+func badHost(s string) string {
+	const longestName, longestLabel = 253, 63
+	s = strings.TrimSuffix(s, ".")
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		switch {
+		case l == "" || len(l) > longestLabel || len(s) > longestName:
+			return "is not a host name: a part of it, or all of it, is empty or too long"
+		case strings.ContainsFunc(l, func(r rune) bool { return r >= utf8.RuneSelf }):
+			return "is not a host name in its ASCII form (xn--...)"
+		case strings.ContainsFunc(l, notInHost) || strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-"):
+			return "is not a host name or IP address"
+		}
+	}
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return "is not a valid IPv4 address"
+	}
+	return ""
+}
+
+func notInHost(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}

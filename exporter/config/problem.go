@@ -1,0 +1,117 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// An Error is one thing that is wrong with a configuration. All problems of one are joined into one error.
+type Error struct {
+	// File and Line are where it is; the line is 0 if it is not known. Both are empty for flags.
+	File string
+	Line int
+	// Place is what it is about: `peers[3] ("hq"): ike.port`, or the flag.
+	Place string
+	// Text says what is wrong and, where that is not plain, why, and what to write instead.
+	Text string
+}
+
+// Error is the problem in one line.
+func (p *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	for _, part := range []string{p.Place, p.Text} {
+		if b.Len() > 0 && part != "" {
+			b.WriteString(": ")
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// A place is where in the document something stands: an item, and a path of keys inside it.
+type place struct{ item, path string }
+
+func (p place) key(name string) place {
+	if p.path != "" {
+		name = p.path + "." + name
+	}
+	return place{p.item, name}
+}
+
+func (p place) index(i int) place { return place{p.item, fmt.Sprintf("%s[%d]", p.path, i)} }
+
+func (p place) String() string {
+	if p.item != "" && p.path != "" {
+		return p.item + ": " + p.path
+	}
+	return p.item + p.path
+}
+
+// problem notes what is wrong with a node, or with a flag if there is none.
+func (d *decoder) problem(n *yaml.Node, at place, text string) {
+	p := &Error{Place: at.String(), Text: text}
+	if n != nil {
+		p.File, p.Line = d.file, n.Line
+	}
+	d.problems = append(d.problems, p)
+}
+
+// err joins all problems in the order of their lines, those of flags last.
+func (d *decoder) err() error {
+	slices.SortStableFunc(d.problems, func(a, b *Error) int {
+		return cmp.Or(-cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	errs := make([]error, len(d.problems))
+	for i, p := range d.problems {
+		errs[i] = p
+	}
+	return errors.Join(errs...)
+}
+
+// meant adds to a complaint about a word the one that was probably meant, or else all that there are.
+func meant(word string, known []string) string {
+	best, distance := "", min(len(word)/2, 2)+1
+	for _, k := range known {
+		if n := editDistance(word, k); n < distance {
+			best, distance = k, n
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return "there is " + strings.Join(known, ", ")
+}
+
+// editDistance is the number of characters to insert, delete or replace (Levenshtein), or a large number for long words.
+func editDistance(a, b string) int {
+	const longest = 64
+	if len(a) > longest || len(b) > longest {
+		return longest
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

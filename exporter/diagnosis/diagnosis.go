@@ -1,0 +1,37 @@
+// Package diagnosis draws named conclusions from the newest results of one peer: what is wrong with the path to it, in
+// one sentence, with the numbers that show it.
+//
+//	Facts --Evaluate--> Verdicts --Tracker--> what holds, since when; is the peer healthy
+//	(pure data)         (pure, by rules)      (two verdicts on, two off)
+//
+// Rules are statements joined by "and" and "or" in three-valued logic: a statement is true, false or unknown. What is
+// unknown (not measured, a disabled collector, could not be measured, too old) decides nothing: it neither turns a
+// diagnosis on nor off, unless what is known settles the matter alone. For example one answer clears peer_silent,
+// whatever is unknown about the other methods.
+//
+// Nothing here measures, logs, or looks at a clock.
+package diagnosis
+
+// The names of the diagnoses.
+const (
+	PeerSilent     = "peer_silent"
+	ICMPBlocked    = "icmp_blocked"
+	PMTUBlackHole  = "pmtu_black_hole"
+	UDP500Blocked  = "udp500_blocked"
+	UDP4500Blocked = "udp4500_blocked"
+)
+
+// Names returns the names of all diagnoses in the order in which they are shown.
+func Names() []string {
+	return []string{PeerSilent, ICMPBlocked, PMTUBlackHole, UDP500Blocked, UDP4500Blocked}
+}
+
+// A Diagnosis is a named conclusion about the path to one peer.
+type Diagnosis struct {
+	// Name is one of Names.
+	Name string `json:"name"`
+	// Summary is one sentence.
+	Summary string `json:"summary"`
+	// Evidence are the measurements that show it, a line each.
+	Evidence []string `json:"evidence"`
+}

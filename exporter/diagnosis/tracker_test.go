@@ -1,0 +1,277 @@
+package diagnosis
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	dto "github.com/prometheus/client_model/go"
+
+	"ipsec_path_exporter/collectors"
+)
+
+// at is a time some seconds after start.
+func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+
+// measured dates facts: everything that is known was measured then.
+func measured(f Facts, seconds int) Facts {
+	for m := range f.Reach {
+		f.Reach[m].Measured = at(seconds)
+		f.MTU[m].Measured = at(seconds)
+	}
+	return f
+}
+
+var (
+	fine      = Facts{Reach: [methods]Reach{answers(), answers(), answers()}}
+	no500     = Facts{Reach: [methods]Reach{answers(), silent(), answers()}}
+	nobody    = Facts{Reach: [methods]Reach{silent(), silent(), silent()}}
+	noNews    = Facts{}
+	echoOnly  = Facts{Reach: [methods]Reach{echo: answers()}}
+	echoQuiet = Facts{Reach: [methods]Reach{echo: silent()}}
+)
+
+// A step is one evaluation and what must come of it.
+type step struct {
+	at      int
+	facts   Facts
+	changed string // "+name@at -name@at"
+	second  bool
+	health  string // healthy, ill or unknown
+}
+
+func play(t *testing.T, tr *Tracker, steps []step) {
+	t.Helper()
+	for i, s := range steps {
+		changes, second := tr.Update(at(s.at), Evaluate(s.facts))
+		var got []string
+		for _, c := range changes {
+			sign := "-"
+			if c.On {
+				sign = "+"
+			}
+			got = append(got, sign+c.Name+"@"+c.At.Sub(start).String())
+			if c.Summary == "" || len(c.Evidence) == 0 {
+				t.Errorf("step %d: change of %s without text", i, c.Name)
+			}
+		}
+		if joined := strings.Join(got, " "); joined != s.changed {
+			t.Errorf("step %d: changed %q, want %q", i, joined, s.changed)
+		}
+		if second != s.second {
+			t.Errorf("step %d: second opinion wanted: %v, want %v", i, second, s.second)
+		}
+		health := "unknown"
+		switch healthy, known := tr.Healthy(); {
+		case known && healthy:
+			health = "healthy"
+		case known:
+			health = "ill"
+		case healthy:
+			t.Errorf("step %d: healthy, but not known", i)
+		}
+		if health != s.health {
+			t.Errorf("step %d: health %s, want %s", i, health, s.health)
+		}
+	}
+}
+
+func TestTracker(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"on after two, off after two", []step{
+			{10, measured(fine, 9), "", false, "healthy"},
+			{20, measured(no500, 19), "", true, "healthy"},
+			{22, measured(no500, 21), "+udp500_blocked@20s", false, "ill"},
+			{30, measured(no500, 29), "", false, "ill"},
+			{40, measured(fine, 39), "", true, "ill"},
+			{42, measured(fine, 41), "-udp500_blocked@40s", false, "healthy"},
+		}},
+		{"a fault from the beginning", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{12, measured(no500, 11), "+udp500_blocked@10s", false, "ill"},
+		}},
+		{"flapping never turns on", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{12, measured(fine, 11), "", false, "healthy"},
+			{20, measured(no500, 19), "", true, "healthy"},
+			{22, measured(fine, 21), "", false, "healthy"},
+			{30, measured(nobody, 29), "", true, "healthy"},
+			{32, measured(fine, 31), "", false, "healthy"},
+		}},
+		{"flapping never turns off", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{12, measured(no500, 11), "+udp500_blocked@10s", false, "ill"},
+			{20, measured(fine, 19), "", true, "ill"},
+			{22, measured(no500, 21), "", false, "ill"},
+			{30, measured(fine, 29), "", true, "ill"},
+			{32, measured(no500, 31), "", false, "ill"},
+		}},
+		{"the same measurement does not confirm itself", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{11, measured(no500, 9), "", false, "unknown"},
+			{15, measured(no500, 10), "", false, "unknown"},
+			{20, measured(no500, 11), "+udp500_blocked@10s", false, "ill"},
+		}},
+		{"what is unknown changes nothing", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{12, noNews, "", false, "unknown"},
+			{20, measured(no500, 19), "+udp500_blocked@10s", false, "ill"},
+			{30, noNews, "", false, "ill"},
+			{40, noNews, "", false, "ill"},
+			{50, measured(fine, 49), "", true, "ill"},
+			{60, noNews, "", false, "ill"},
+			{70, measured(fine, 69), "-udp500_blocked@50s", false, "healthy"},
+			{80, noNews, "", false, "unknown"},
+		}},
+		{"a silent peer has no other fault", []step{
+			{10, measured(no500, 9), "", true, "unknown"},
+			{12, measured(no500, 11), "+udp500_blocked@10s", false, "ill"},
+			{20, measured(nobody, 19), "", true, "ill"},
+			{22, measured(nobody, 21), "+peer_silent@20s -udp500_blocked@20s", false, "ill"},
+			{30, measured(fine, 29), "", true, "ill"},
+			{32, measured(fine, 31), "-peer_silent@30s", false, "healthy"},
+		}},
+		{"where echo alone is watched, its silence is no fault, and no health", []step{
+			{10, measured(echoOnly, 9), "", false, "healthy"},
+			{20, measured(echoQuiet, 19), "", false, "unknown"},
+			{30, measured(echoQuiet, 29), "", false, "unknown"},
+		}},
+		{"nothing measured", []step{{10, noNews, "", false, "unknown"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { play(t, &Tracker{}, tt.steps) })
+	}
+}
+
+func hole(icmp, ike, natt MTUState) Facts {
+	return Facts{
+		Reach: [methods]Reach{answers(), answers(), answers()},
+		MTU:   [methods]MTU{search(icmp), search(ike), search(natt)},
+	}
+}
+
+// A clean round of one method does not clear another's black hole, and neither does a search that came to nothing.
+func TestBlackHoleStandsByMethod(t *testing.T) {
+	play(t, &Tracker{}, []step{
+		{10, measured(hole(Clean, BlackHole, Unreachable), 9), "", true, "unknown"},
+		{12, measured(hole(Clean, BlackHole, Unreachable), 11), "+pmtu_black_hole@10s", false, "ill"},
+		{20, measured(hole(Clean, Unreachable, Clean), 19), "", false, "ill"},
+		{30, measured(hole(Clean, Inconclusive, BlackHole), 29), "", true, "ill"},
+		{32, measured(hole(Clean, MTUUnknown, BlackHole), 31), "", false, "ill"},
+		{40, measured(hole(Clean, Clean, BlackHole), 39), "", true, "ill"},
+		{42, measured(hole(Clean, Reduced, BlackHole), 41), "", false, "ill"}, // natt's still stands
+		{50, measured(hole(Clean, Clean, Reduced), 49), "", true, "ill"},
+		{52, measured(hole(Clean, Clean, Clean), 51), "-pmtu_black_hole@50s", false, "healthy"},
+	})
+}
+
+func TestHeldJoinsParts(t *testing.T) {
+	tr := &Tracker{}
+	tr.Update(at(10), Evaluate(measured(hole(Clean, Clean, BlackHole), 9)))
+	tr.Update(at(12), Evaluate(measured(hole(Clean, Clean, BlackHole), 11)))
+	tr.Update(at(20), Evaluate(measured(hole(Clean, BlackHole, BlackHole), 19)))
+	tr.Update(at(22), Evaluate(measured(hole(Clean, BlackHole, BlackHole), 21)))
+	newest := measured(hole(Clean, BlackHole, BlackHole), 29)
+	newest.MTU[ike].Bytes = 1380
+	tr.Update(at(30), Evaluate(newest))
+	want := []Held{{
+		Diagnosis: Diagnosis{
+			Name:    PMTUBlackHole,
+			Summary: "Packets above 1380 bytes vanish on the way to the peer, and no usable packet too big comes back.",
+			Evidence: []string{
+				"ike: 1380 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, 0 packet too big received",
+				"natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, 0 packet too big received",
+			},
+		},
+		Since: at(10),
+	}}
+	if diff := cmp.Diff(want, tr.Held()); diff != "" {
+		t.Errorf("held (-want +got):\n%s", diff)
+	}
+}
+
+// scope is a Scope that remembers its series.
+type scope map[string]*collectors.Series
+
+func (s scope) Series(f *collectors.Family, values ...string) *collectors.Series {
+	series := collectors.NewSeries(f.Kind, []*dto.LabelPair{})
+	s[strings.Join(append([]string{f.Name}, values...), " ")] = series
+	return series
+}
+
+// exposed are the series that are set.
+func (s scope) exposed() map[string]float64 {
+	out := map[string]float64{}
+	for name, series := range s {
+		if m := series.Metric(); m != nil {
+			out[strings.TrimPrefix(name, "ipsec_path_")] = m.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+func TestMetrics(t *testing.T) {
+	tr, s := &Tracker{}, scope{}
+	m := NewMetrics(s, tr)
+	for i, st := range []struct {
+		facts Facts
+		want  map[string]float64
+	}{
+		{noNews, nil},
+		{fine, map[string]float64{"peer_healthy": 1}},
+		{no500, map[string]float64{"peer_healthy": 1}},
+		{no500, map[string]float64{
+			"peer_healthy": 0, "diagnosis udp500_blocked": 1,
+			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
+		}},
+		{fine, map[string]float64{
+			"peer_healthy": 0, "diagnosis udp500_blocked": 1,
+			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
+		}},
+		{fine, map[string]float64{"peer_healthy": 1}},
+		{noNews, nil},
+	} {
+		tr.Update(at(10*i), Evaluate(measured(st.facts, 10*i)))
+		m.Expose()
+		if diff := cmp.Diff(st.want, s.exposed(), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("step %d: series (-want +got):\n%s", i, diff)
+		}
+	}
+	if got, want := len(s), 1+2*len(Names()); got != want {
+		t.Errorf("%d series are made, want %d", got, want)
+	}
+}
+
+// Verdicts come from the measurements, pages and scrapes ask at the same time: for the race detector.
+func TestTrackerAtOnce(t *testing.T) {
+	tr := &Tracker{}
+	m := NewMetrics(scope{}, tr)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 300 {
+			f := fine
+			if i/3%2 == 0 {
+				f = no500
+			}
+			tr.Update(at(i), Evaluate(measured(f, i)))
+		}
+	})
+	wg.Go(func() {
+		for range 300 {
+			m.Expose()
+		}
+	})
+	for range 300 {
+		for _, h := range tr.Held() {
+			if h.Name != UDP500Blocked || h.Since.IsZero() {
+				t.Errorf("held %+v", h)
+			}
+		}
+	}
+	wg.Wait()
+}

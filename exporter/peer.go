@@ -1,0 +1,164 @@
+package exporter
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/schedule"
+	"ipsec_path_exporter/exporter/store"
+	"ipsec_path_exporter/internal/netio"
+)
+
+// A peer is one that runs: its collectors, what they found, and what follows from it.
+type peer struct {
+	app    *app
+	cfg    config.Peer
+	cancel context.CancelFunc
+	ctx    context.Context //nolint:containedctx // the life of the peer: its collectors wait for the packet budget with it
+	series *store.Peer
+
+	icmp *icmp.Collector
+	ike  *ike.Collector
+	pmtu *pmtu.Collector
+
+	mu      sync.Mutex
+	target  collectors.Target // without an address until the name was resolved
+	failure string            // why it is not resolved
+	verdict verdict
+}
+
+func newPeer(ctx context.Context, a *app, cfg config.Peer) *peer {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel}
+	p.target = collectors.Target{
+		Peer: cfg.Name,
+		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface},
+		IKE:  cfg.IKE,
+	}
+	p.build()
+	return p
+}
+
+// key names one of the peer's entries in the schedule.
+func (p *peer) key(collector string) schedule.Key {
+	return schedule.Key{Peer: p.cfg.Name, Collector: collector}
+}
+
+// start makes the peer's series and schedules it. A peer given by name is measured once the name is resolved.
+func (p *peer) start() {
+	p.series = p.app.store.AddPeer(p.cfg.Name, p.cfg.Labels)
+	p.expose()
+	if p.cfg.Addr.IsValid() {
+		p.measure(p.cfg.Addr)
+		return
+	}
+	p.app.schedule.AddTask(p.key(collectorResolve), resolveInterval, resolveTimeout, p.lookup)
+	p.app.schedule.Now(p.key(collectorResolve))
+}
+
+// stop ends the peer: its series vanish at once, what runs is cancelled and done is closed when it has ended.
+func (p *peer) stop() (done <-chan struct{}) {
+	done = p.app.schedule.Remove(p.cfg.Name)
+	p.cancel()
+	p.app.store.RemovePeer(p.cfg.Name)
+	return done
+}
+
+// lookup resolves the peer's name again. A name that cannot be resolved any more keeps its address.
+func (p *peer) lookup(ctx context.Context) (again bool) {
+	now := p.current().Path.Dst
+	addr, err := resolve(ctx, p.app.resolver, &p.cfg, now)
+	if ctx.Err() != nil && p.ctx.Err() != nil {
+		return false
+	}
+	reason := ""
+	if err != nil {
+		reason = "name"
+		p.complain(err, now.IsValid())
+	} else {
+		p.complain(nil, true)
+	}
+	p.app.count(collectorResolve, reason)
+	if err == nil && addr != now {
+		p.measure(addr)
+	}
+	return false
+}
+
+// complain logs that a name cannot be resolved, once until the story changes.
+func (p *peer) complain(err error, known bool) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	p.mu.Lock()
+	changed := (p.failure == "") != (text == "")
+	p.failure = text
+	p.mu.Unlock()
+	switch {
+	case !changed:
+	case err == nil:
+		p.app.log.Info("the peer's name is resolved again", "peer", p.cfg.Name)
+	case known:
+		p.app.log.Warn("the peer's name cannot be resolved, its last address stays in use", "peer", p.cfg.Name, "err", err)
+	default:
+		p.app.log.Warn("the peer's name cannot be resolved, nothing is measured", "peer", p.cfg.Name, "err", err)
+	}
+}
+
+// current returns the target as it is now.
+func (p *peer) current() collectors.Target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
+}
+
+// measure points the collectors at an address, and schedules them the first time.
+func (p *peer) measure(addr netip.Addr) {
+	p.mu.Lock()
+	first := !p.target.Path.Dst.IsValid() || p.cfg.Addr.IsValid()
+	p.target.Path.Dst = addr
+	t := p.target
+	p.mu.Unlock()
+	p.icmp.SetTarget(t)
+	p.ike.SetTarget(t)
+	if !first {
+		p.app.log.Info("the peer has another address now", "peer", p.cfg.Name, "address", addr)
+		p.app.schedule.Now(p.key(collectorPMTU))
+		return
+	}
+	s := p.app.schedule
+	every := p.cfg.Intervals
+	if p.cfg.Collectors.Has(config.ICMP) {
+		s.AddEvent(p.key(collectorICMP), every.ICMP, p.icmp.Tick)
+	}
+	if p.cfg.Collectors.Has(config.IKE) {
+		s.AddEvent(p.key(collectorIKE), every.IKE, p.ike.Tick)
+	}
+	if p.cfg.Collectors.Has(config.PMTU) {
+		s.AddTask(p.key(collectorPMTU), every.PMTU, every.PMTU, p.search)
+	}
+}
+
+// search is one round of path MTU measurement.
+func (p *peer) search(ctx context.Context) (again bool) {
+	_, err := p.pmtu.Measure(ctx, p.current())
+	if p.ctx.Err() != nil {
+		return false // the peer was removed meanwhile
+	}
+	reason := ""
+	if err != nil {
+		reason = errorReason(err)
+		p.app.log.Debug("the path MTU could not be measured", "peer", p.cfg.Name, "err", err)
+	}
+	p.app.count(collectorPMTU, reason)
+	p.judge(time.Now())
+	return false
+}

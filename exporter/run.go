@@ -1,0 +1,196 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sync/errgroup"
+
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/web"
+)
+
+// ServeOptions are what the command line says to serve.
+type ServeOptions struct {
+	ConfigFile string
+	// Peers are given as [NAME=]ADDRESS.
+	Peers []string
+	// CheckOnly reads the configuration and does nothing else.
+	CheckOnly bool
+
+	Web                      *toolkit.FlagConfig
+	TelemetryPath            string
+	ExternalURL, RoutePrefix string
+	NativeHistograms         bool
+	ClassicHistograms        bool
+}
+
+// shutdownTimeout is how long requests may take to end when the program does.
+const shutdownTimeout = 5 * time.Second
+
+// errHistograms: without any buckets there would be no distribution of round trips at all.
+var errHistograms = errors.New("--no-histogram.native and --no-histogram.classic leave no histogram")
+
+// Serve measures and serves until ctx ends.
+//
+//	config ──▶ app.apply ──▶ peers: collectors ──▶ schedule ──▶ netio ──▶ the path
+//	  ▲                        │ results                                   │
+//	SIGHUP, POST               ▼                                           ▼
+//	                         store ◀──── expose ◀──── results, diagnoses ◀─┘
+//	                           │
+//	                           ▼ scrape: no I/O
+//	                        /metrics
+func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
+	buckets, err := o.buckets()
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Read(o.ConfigFile, o.Peers)
+	if err != nil {
+		return err
+	}
+	prefix, err := web.RoutePrefix(o.RoutePrefix, o.ExternalURL)
+	if err != nil {
+		return fmt.Errorf("--web.external-url: %w", err)
+	}
+	a, err := newApp(cfg, buckets, log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	log.Info("ipsec_path_exporter starts", "version", version.Version, "peers", len(cfg.Peers))
+	for _, line := range append(a.degraded(), cfg.Warnings()...) {
+		log.Warn("measuring is limited", "limit", line)
+	}
+	r := &reloader{app: a, options: o, life: ctx, turn: make(chan struct{}, 1)}
+	server, err := web.Server(web.Config{
+		Log: log, RoutePrefix: prefix, TelemetryPath: o.TelemetryPath,
+		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()),
+	})
+	if err != nil {
+		return err
+	}
+	return a.run(ctx, cfg, server, r, o.Web)
+}
+
+// run starts everything and ends it again.
+func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, r *reloader, flags *toolkit.FlagConfig) error {
+	g, ctx := errgroup.WithContext(ctx)
+	r.life = ctx
+	g.Go(func() error {
+		err := toolkit.ListenAndServe(server, flags, a.log)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return server.Shutdown(end)
+	})
+	g.Go(func() error { return a.schedule.Run(ctx) })
+	g.Go(func() error { return r.hangups(ctx) })
+	a.apply(ctx, cfg)
+	a.metrics.loaded(true)
+	a.ready.Store(true)
+	err := g.Wait()
+	a.log.Info("ipsec_path_exporter ends")
+	return err
+}
+
+func (o *ServeOptions) buckets() (icmp.Buckets, error) {
+	switch {
+	case o.NativeHistograms && o.ClassicHistograms:
+		return icmp.BothBuckets, nil
+	case o.NativeHistograms:
+		return icmp.NativeBuckets, nil
+	case o.ClassicHistograms:
+		return icmp.ClassicBuckets, nil
+	}
+	return 0, errHistograms
+}
+
+// metricsHandler serves the process's own metrics and those of all peers as one page.
+func (a *app) metricsHandler() http.Handler {
+	all := prometheus.NewMultiTRegistry(prometheus.ToTransactionalGatherer(a.metrics.registry), a.store)
+	h := promhttp.HandlerForTransactional(all, promhttp.HandlerOpts{
+		EnableOpenMetrics: true,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelError),
+		ErrorHandling:     promhttp.ContinueOnError,
+	})
+	return promhttp.InstrumentMetricHandler(a.metrics.registry, h)
+}
+
+// A reloader reads the configuration again. One reload runs at a time.
+type reloader struct {
+	app     *app
+	options ServeOptions
+	life    context.Context //nolint:containedctx // peers live as long as the program, not as long as the request that made them
+	turn    chan struct{}
+}
+
+// hangups reloads at every SIGHUP.
+func (r *reloader) hangups(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			if err := r.reload(ctx); err != nil {
+				r.app.log.Error("reload failed, the running configuration stays", "err", err)
+			}
+		}
+	}
+}
+
+// reload validates everything before it changes anything.
+func (r *reloader) reload(ctx context.Context) error {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	cfg, err := config.Read(r.options.ConfigFile, r.options.Peers)
+	if err != nil {
+		r.app.metrics.loaded(false)
+		return err
+	}
+	r.app.apply(r.life, cfg)
+	r.app.metrics.loaded(true)
+	r.app.log.Info("the configuration was reloaded", "peers", len(cfg.Peers))
+	return nil
+}
+
+// CheckConfig prints what a configuration needs, or returns all its problems.
+func CheckConfig(o ServeOptions, out io.Writer) error {
+	cfg, err := config.Read(o.ConfigFile, o.Peers)
+	if err != nil {
+		return err
+	}
+	packets, bytes := cfg.PacketRate()
+	fmt.Fprintf(out, "%d peers, %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
+		len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(out, "warning: %s\n", w)
+	}
+	return nil
+}

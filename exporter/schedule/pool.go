@@ -1,0 +1,97 @@
+package schedule
+
+import (
+	"context"
+	"time"
+)
+
+// submit makes a task ready, or lets it wait for another task of its peer. It cannot be in both places, nor twice in one:
+// a task is out of the heap until it has ended.
+func (s *Scheduler) submit(ctx context.Context, e *entry) {
+	if e.peer.busy {
+		e.peer.waiting = append(e.peer.waiting, e)
+		return
+	}
+	e.peer.busy = true
+	s.enqueue(ctx, e)
+}
+
+// enqueue gives a ready task to a new worker, or to the next one that is free. Workers live as long as something is
+// ready, so that if another one may be made, nothing else is waiting.
+func (s *Scheduler) enqueue(ctx context.Context, e *entry) {
+	if s.workers == s.cfg.Workers {
+		s.ready = append(s.ready, e)
+		return
+	}
+	s.workers++
+	s.pool.Go(func() { s.work(ctx, e) })
+}
+
+// work runs a task, and then whatever is ready.
+func (s *Scheduler) work(ctx context.Context, e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runTask(ctx, e)
+	for len(s.ready) > 0 {
+		e, s.ready[0] = s.ready[0], nil
+		s.ready = s.ready[1:]
+		s.runTask(ctx, e)
+	}
+	s.ready = nil
+	s.workers--
+}
+
+// runTask runs a task, without the lock, lets the next one of its peer become ready, and puts the task back into the heap.
+func (s *Scheduler) runTask(ctx context.Context, e *entry) {
+	now := s.now()
+	if !e.gone && ctx.Err() == nil {
+		e.began, e.late = now, now.Sub(e.planned)
+		s.lag.note(now, e.late)
+		e.active, e.peer.running = true, e.peer.running+1
+		if s.attempt(ctx, e) && !e.gone && ctx.Err() == nil {
+			s.attempt(ctx, e)
+		}
+		e.active = false
+		e.peer.leave()
+		now = s.now()
+	}
+	s.release(ctx, e.peer, now)
+	switch {
+	case e.gone || ctx.Err() != nil:
+	case e.rerun:
+		e.rerun = false
+		e.planned = now
+		s.submit(ctx, e)
+	default:
+		s.arm(e, e.next(now), inTime)
+		s.wakeFor(e)
+	}
+}
+
+// attempt runs a task once, without the lock.
+func (s *Scheduler) attempt(parent context.Context, e *entry) (again bool) {
+	ctx, cancel := context.WithTimeout(parent, e.timeout)
+	defer cancel()
+	e.cancel = cancel
+	s.mu.Unlock()
+	again, panicked := s.callTask(ctx, e)
+	s.mu.Lock()
+	e.cancel = nil
+	s.ended(e, panicked)
+	return again
+}
+
+// release lets the next waiting task of a peer become ready, behind those of others.
+func (s *Scheduler) release(ctx context.Context, p *peer, now time.Time) {
+	p.busy = false
+	for len(p.waiting) > 0 && !p.busy {
+		e := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		if e.gone {
+			continue
+		}
+		p.busy = true
+		e.planned = now
+		s.enqueue(ctx, e)
+	}
+}
