@@ -95,7 +95,9 @@ func TestParseAcceptedOffer(t *testing.T) {
 	proposals, err := ike.ParseSA(sa.Body)
 	want := []ike.Proposal{{Number: 1, Protocol: ike.ProtocolIKE, Transforms: []ike.Transform{
 		{Type: ike.TransformEncryption, ID: 12, Attributes: []ike.Attribute{{Type: ike.AttributeKeyLength, Value: 256}}},
-		{Type: ike.TransformIntegrity, ID: 12}, {Type: ike.TransformPRF, ID: 5}, {Type: ike.TransformGroup, ID: 14},
+		{Type: ike.TransformIntegrity, ID: 12},
+		{Type: ike.TransformPRF, ID: 5},
+		{Type: ike.TransformGroup, ID: 14},
 	}}}
 	if diff := cmp.Diff(want, proposals); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)

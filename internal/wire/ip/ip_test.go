@@ -135,15 +135,18 @@ func TestParseIPv6Extensions(t *testing.T) {
 	}{
 		"all": {
 			ip.ProtocolHopByHop, hopByHop + routing + destination + first,
-			ip.IPv6{Protocol: ip.ProtocolESP, Fragment: true, MoreFragments: true, FragmentID: 0x01020304, HeaderLength: 80}, 8,
+			ip.IPv6{Protocol: ip.ProtocolESP, Fragment: true, MoreFragments: true, FragmentID: 0x01020304, HeaderLength: 80},
+			8,
 		},
 		"later fragment": {
 			ip.ProtocolFragment, later,
-			ip.IPv6{Protocol: ip.ProtocolESP, Fragment: true, FragmentOffset: 1448, FragmentID: 0x01020304, HeaderLength: 48}, 8,
+			ip.IPv6{Protocol: ip.ProtocolESP, Fragment: true, FragmentOffset: 1448, FragmentID: 0x01020304, HeaderLength: 48},
+			8,
 		},
 		"later fragment of what begins with an extension header": {
 			ip.ProtocolFragment, "3c0005a801020304",
-			ip.IPv6{Protocol: ip.ProtocolDestinationOptions, Fragment: true, FragmentOffset: 1448, FragmentID: 0x01020304, HeaderLength: 48}, 8,
+			ip.IPv6{Protocol: ip.ProtocolDestinationOptions, Fragment: true, FragmentOffset: 1448, FragmentID: 0x01020304, HeaderLength: 48},
+			8,
 		},
 		"AH is an upper layer": {ip.ProtocolAH, ah, ip.IPv6{Protocol: ip.ProtocolAH, HeaderLength: 40}, 8 + 24},
 		"nothing":              {ip.ProtocolNoNextHeader, "", ip.IPv6{Protocol: ip.ProtocolNoNextHeader, HeaderLength: 40}, 8},
