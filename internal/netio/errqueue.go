@@ -85,7 +85,6 @@ func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, at ti
 		}
 		return
 	}
-	s.errors.add(icmp.ErrorName(e.v6, e.typ, e.code))
 	a := Answer{Outcome: errorOutcome(e.v6, e.typ, e.code), From: e.offender, Type: e.typ, Code: e.code}
 	if a.Outcome == TooBig {
 		a.MTU = e.mtu
@@ -93,7 +92,9 @@ func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, at ti
 	if a.Outcome == Refused && e.offender != f.dst {
 		a.Outcome = Unreachable
 	}
-	s.flights.settle(f, a, at)
+	if s.flights.settle(f, a, at) {
+		s.errors.add(icmp.ErrorName(e.v6, e.typ, e.code))
+	}
 }
 
 func (s *Stack) queuedFlight(to netip.AddrPort, payload []byte) (f *flight, reason string) {

@@ -19,10 +19,11 @@ import (
 //	  └─deadline──▶ silent ──answer──▶ late        ▼
 //	                   └────────────── forgotten after the grace time
 type flight struct {
+	set      *sockets // that it was sent on; answers come back to it
 	dst      netip.Addr
 	port     uint16
 	isEcho   bool
-	echo     uint32 // ICMP identifier and sequence number
+	seq      uint16 // of an echo
 	token    Token
 	offset   int // of the token in a UDP payload
 	size     int // of the whole IP packet
@@ -38,6 +39,12 @@ type flight struct {
 	at    time.Time // the next thing that time does to it
 	index int       // in the heap
 	next  *flight   // the next younger one with the same token
+}
+
+// echoKey finds the echo that a reply answers. All have the same identifier.
+type echoKey struct {
+	dst netip.Addr
+	seq uint16
 }
 
 // quoteKey finds the probe that an ICMPv4 error quotes with only 8 bytes of transport header (RFC 792).
@@ -58,7 +65,8 @@ func (f *flight) key() tokenKey { return tokenKey{f.token, f.dst} }
 // flights are all probes that are under way, found by what an answer tells.
 type flights struct {
 	mu      sync.Mutex
-	echoes  map[uint32]*flight
+	echoID  uint16 // of all echoes: the sockets' filters know it
+	echoes  map[echoKey]*flight
 	udp     map[tokenKey]*flight // the oldest; younger ones follow by next
 	quotes  map[quoteKey]*flight
 	targets map[netip.Addr]int // how many of them go there
@@ -70,12 +78,14 @@ type flights struct {
 func newFlights() *flights {
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
+	random := rand.NewChaCha8(seed)
 	return &flights{
-		echoes:  make(map[uint32]*flight),
+		echoID:  uint16(random.Uint64()) | 1,
+		echoes:  make(map[echoKey]*flight),
 		udp:     make(map[tokenKey]*flight),
 		quotes:  make(map[quoteKey]*flight),
 		targets: make(map[netip.Addr]int),
-		random:  rand.NewChaCha8(seed),
+		random:  random,
 		wake:    make(chan struct{}, 1),
 	}
 }
@@ -86,7 +96,7 @@ func (t *flights) len() int {
 	return len(t.queue)
 }
 
-// add enters a probe that is about to be sent. An echo gets its identifier, sequence number and, if it has none, its
+// add enters a probe that is about to be sent. An echo gets its sequence number and, if it has none, its
 // token here; every probe gets an IP identification that no other probe to the same address has.
 func (t *flights) add(f *flight, timeout, grace time.Duration) {
 	t.mu.Lock()
@@ -100,8 +110,8 @@ func (t *flights) add(f *flight, timeout, grace time.Duration) {
 		if f.token == (Token{}) {
 			binary.BigEndian.PutUint64(f.token[:], t.random.Uint64())
 		}
-		f.echo = t.freeEcho()
-		t.echoes[f.echo] = f
+		f.seq = t.freeSeq(f.dst)
+		t.echoes[echoKey{f.dst, f.seq}] = f
 	} else {
 		t.link(f)
 	}
@@ -115,13 +125,15 @@ func (t *flights) add(f *flight, timeout, grace time.Duration) {
 	}
 }
 
-func (t *flights) freeEcho() uint32 {
-	for {
-		k := uint32(t.random.Uint64())
-		if _, taken := t.echoes[k]; !taken && k>>16 != 0 {
-			return k
+// freeSeq picks a random sequence number. Where all are taken one is used twice, and the older echo is lost.
+func (t *flights) freeSeq(dst netip.Addr) uint16 {
+	for range 64 {
+		seq := uint16(t.random.Uint64())
+		if _, taken := t.echoes[echoKey{dst, seq}]; !taken {
+			return seq
 		}
 	}
+	return uint16(t.random.Uint64())
 }
 
 // freeIPID picks a random identification: not 0, which asks the kernel to choose one (raw(7)). Where all are taken,
@@ -169,7 +181,9 @@ func (t *flights) unlink(f *flight) {
 // remove forgets a probe.
 func (t *flights) remove(f *flight) {
 	if f.isEcho {
-		delete(t.echoes, f.echo)
+		if k := (echoKey{f.dst, f.seq}); t.echoes[k] == f {
+			delete(t.echoes, k)
+		}
 	} else {
 		t.unlink(f)
 	}
@@ -221,8 +235,8 @@ func (f *flight) judge(a *Answer) (tell bool) {
 	return true
 }
 
-// settle hands an answer that the kernel received at this time to the probe's owner.
-func (t *flights) settle(f *flight, a Answer, at time.Time) {
+// settle hands an answer that the kernel received at this time to the probe's owner, unless it says nothing new.
+func (t *flights) settle(f *flight, a Answer, at time.Time) (told bool) {
 	t.mu.Lock()
 	a.Sent, a.Received = f.sent, received(at)
 	a.RoundTrip = max(0, a.Received.Sub(a.Sent))
@@ -231,13 +245,17 @@ func (t *flights) settle(f *flight, a Answer, at time.Time) {
 	if tell {
 		f.answer(a)
 	}
+	return tell
 }
 
-// findEcho returns the echo with this identifier and sequence number.
-func (t *flights) findEcho(key uint32) *flight {
+// findEcho returns the echo to an address with this identifier and sequence number.
+func (t *flights) findEcho(dst netip.Addr, id, seq uint16) *flight {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.echoes[key]
+	if id != t.echoID {
+		return nil
+	}
+	return t.echoes[echoKey{dst, seq}]
 }
 
 // findUDP returns the probe to an address that a reply with this token answers: of several the youngest that waits for one, since an

@@ -26,8 +26,8 @@ func received(kernel time.Time) time.Time {
 	return now.Add(-age)
 }
 
-// onICMPv4 takes a whole IPv4 packet from the raw ICMP socket. The kernel has not checked its ICMP checksum.
-func (s *Stack) onICMPv4(packet []byte, at time.Time) {
+// onICMPv4 takes a whole IPv4 packet from a raw ICMP socket. The kernel has not checked its ICMP checksum.
+func (s *Stack) onICMPv4(set *sockets, packet []byte, at time.Time) {
 	h, rest, err := ip.ParseIPv4(packet)
 	if err != nil || h.Protocol != ip.ProtocolICMP || !icmp.ValidIPv4(rest) {
 		return
@@ -35,28 +35,29 @@ func (s *Stack) onICMPv4(packet []byte, at time.Time) {
 	m, err := icmp.ParseIPv4(rest)
 	if m.Type == icmp.V4EchoReply {
 		if err == nil {
-			s.onEchoReply(h.Src, &m, at)
+			s.onEchoReply(set, h.Src, &m, at)
 		}
 		return
 	}
-	s.onError(h.Src, &m, err, false, at)
+	s.onError(set, h.Src, &m, err, false, at)
 }
 
-// onICMPv6 takes an ICMPv6 message from the raw socket. The kernel has checked its checksum (RFC 3542, section 3.1).
-func (s *Stack) onICMPv6(from netip.Addr, message []byte, at time.Time) {
+// onICMPv6 takes an ICMPv6 message from a raw socket. The kernel has checked its checksum (RFC 3542, section 3.1).
+func (s *Stack) onICMPv6(set *sockets, from netip.Addr, message []byte, at time.Time) {
 	m, err := icmp.ParseIPv6(message)
 	if m.Type == icmp.V6EchoReply {
 		if err == nil {
-			s.onEchoReply(from, &m, at)
+			s.onEchoReply(set, from, &m, at)
 		}
 		return
 	}
-	s.onError(from, &m, err, true, at)
+	s.onError(set, from, &m, err, true, at)
 }
 
-func (s *Stack) onEchoReply(from netip.Addr, m *icmp.Message, at time.Time) {
-	f := s.flights.findEcho(uint32(m.ID)<<16 | uint32(m.Seq))
-	if f == nil || f.dst != from || len(m.Data) < TokenSize || Token(m.Data) != f.token {
+// onEchoReply takes an echo reply. It comes once to the sockets of every interface; only those that sent the echo count it.
+func (s *Stack) onEchoReply(set *sockets, from netip.Addr, m *icmp.Message, at time.Time) {
+	f := s.flights.findEcho(from, m.ID, m.Seq)
+	if f == nil || f.set != set || len(m.Data) < TokenSize || Token(m.Data) != f.token {
 		return
 	}
 	s.flights.settle(f, Answer{Outcome: Delivered, From: from, Type: m.Type, Code: m.Code}, at)
@@ -89,7 +90,7 @@ func isTooBig(v6 bool, typ, code uint8) bool {
 }
 
 // onError takes an ICMP error. parse is what its parser said.
-func (s *Stack) onError(from netip.Addr, m *icmp.Message, parse error, v6 bool, at time.Time) {
+func (s *Stack) onError(set *sockets, from netip.Addr, m *icmp.Message, parse error, v6 bool, at time.Time) {
 	tooBig := isTooBig(v6, m.Type, m.Code)
 	f, reason := s.quoted(m, parse, v6, tooBig)
 	if f == nil {
@@ -98,7 +99,9 @@ func (s *Stack) onError(from netip.Addr, m *icmp.Message, parse error, v6 bool, 
 		}
 		return
 	}
-	s.errors.add(icmp.ErrorName(v6, m.Type, m.Code))
+	if f.set != set {
+		return // it comes once to the sockets of every interface
+	}
 	a := Answer{Outcome: errorOutcome(v6, m.Type, m.Code), From: from, Type: m.Type, Code: m.Code}
 	if a.Outcome == TooBig {
 		s.cleanCache(f)
@@ -107,7 +110,9 @@ func (s *Stack) onError(from netip.Addr, m *icmp.Message, parse error, v6 bool, 
 	if a.Outcome == Refused && (f.isEcho || from != f.dst) {
 		a.Outcome = Unreachable
 	}
-	s.flights.settle(f, a, at)
+	if s.flights.settle(f, a, at) {
+		s.errors.add(icmp.ErrorName(v6, m.Type, m.Code))
+	}
 }
 
 // errorOutcome is what an ICMP error means for the probe that it quotes.
@@ -170,8 +175,8 @@ func (s *Stack) quotedEcho(q *icmp.Quote, v6 bool) (f *flight, token []byte, rea
 	if t[0] != request || !s.flights.probed(q.Dst) {
 		return nil, nil, ""
 	}
-	f = s.flights.findEcho(binary.BigEndian.Uint32(t[4:]))
-	if f == nil || f.dst != q.Dst {
+	f = s.flights.findEcho(q.Dst, binary.BigEndian.Uint16(t[4:]), binary.BigEndian.Uint16(t[6:]))
+	if f == nil {
 		return nil, nil, RejectUnknownProbe
 	}
 	if len(t) >= HeaderEcho+TokenSize {

@@ -45,14 +45,14 @@ func ikeFlight(size int) *flight {
 }
 
 // probeBytes rebuilds the IPv4 packet that a flight was.
-func probeBytes(f *flight) []byte {
+func probeBytes(s *Stack, f *flight) []byte {
 	h := ip.IPv4{
 		HeaderLength: 20, TotalLength: f.size, ID: f.ipID, DontFragment: true, TTL: 64, Protocol: ip.ProtocolICMP, Src: testSelf, Dst: f.dst,
 	}
 	if f.isEcho {
 		data := make([]byte, f.size-HeaderIPv4-HeaderEcho)
 		copy(data, f.token[:])
-		return icmp.AppendEcho4(h.Append(nil), uint16(f.echo>>16), uint16(f.echo), data)
+		return icmp.AppendEcho4(h.Append(nil), s.flights.echoID, f.seq, data)
 	}
 	h.Protocol = ip.ProtocolUDP
 	payload := make([]byte, f.size-HeaderIPv4-HeaderUDP)
@@ -102,7 +102,7 @@ func TestPacketTooBigValidation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := matching(t)
 			got := launch(s, tt.flight)
-			s.onICMPv4(tt.forge(probeBytes(tt.flight)), time.Now())
+			s.onICMPv4(nil, tt.forge(probeBytes(s, tt.flight)), time.Now())
 			want := make(map[string]uint64)
 			for _, r := range RejectReasons() {
 				want[r] = 0
@@ -127,12 +127,12 @@ func TestOtherProgramsErrorsAreNotOurs(t *testing.T) {
 	s := matching(t)
 	got := launch(s, echoFlight(1500))
 	other := echoFlight(1500)
-	other.dst, other.echo = netip.MustParseAddr("192.0.2.99"), 77
-	s.onICMPv4(tooBig(1400, probeBytes(other), 548), time.Now())
+	other.dst, other.seq = netip.MustParseAddr("192.0.2.99"), 77
+	s.onICMPv4(nil, tooBig(1400, probeBytes(s, other), 548), time.Now())
 	dns := ikeFlight(1500)
-	b := probeBytes(dns)
+	b := probeBytes(s, dns)
 	binary.BigEndian.PutUint16(b[20:], 53535) // not our port
-	s.onICMPv4(tooBig(1400, b, 28), time.Now())
+	s.onICMPv4(nil, tooBig(1400, b, 28), time.Now())
 	for reason, n := range s.Stats().Rejected {
 		if n != 0 {
 			t.Errorf("rejected %q: %d", reason, n)
@@ -147,9 +147,9 @@ func TestBadChecksumIsIgnored(t *testing.T) {
 	s := matching(t)
 	f := echoFlight(1500)
 	got := launch(s, f)
-	p := tooBig(1400, probeBytes(f), 548)
+	p := tooBig(1400, probeBytes(s, f), 548)
 	p[26]++ // the MTU
-	s.onICMPv4(p, time.Now())
+	s.onICMPv4(nil, p, time.Now())
 	if len(*got) != 0 {
 		t.Errorf("answers: %+v", *got)
 	}
@@ -165,7 +165,7 @@ func TestAnswerOrder(t *testing.T) {
 	s.flights.expire(f.at)
 	s.onUDP(from, reply, time.Now())
 	s.onUDP(from, reply, time.Now())
-	s.onICMPv4(icmpError(testPeer, 3, 3, 0, probeBytes(f), 100), time.Now())
+	s.onICMPv4(nil, icmpError(testPeer, 3, 3, 0, probeBytes(s, f), 100), time.Now())
 	type seen struct {
 		Outcome         Outcome
 		Late, Duplicate bool
@@ -193,7 +193,7 @@ func TestRefusedOnlyByThePeerItself(t *testing.T) {
 		s := matching(t)
 		f := ikeFlight(300)
 		got := launch(s, f)
-		s.onICMPv4(icmpError(from, 3, 3, 0, probeBytes(f), 100), time.Now())
+		s.onICMPv4(nil, icmpError(from, 3, 3, 0, probeBytes(s, f), 100), time.Now())
 		if len(*got) != 1 || (*got)[0].Outcome != want {
 			t.Errorf("port unreachable from %s: %+v, want %s", from, *got, want)
 		}
@@ -241,7 +241,7 @@ func TestIPv6PacketTooBig(t *testing.T) {
 	copy(payload[4:], f.token[:])
 	probe := ip.AppendUDP(h.Append(nil), netip.AddrPortFrom(self, testPort), netip.AddrPortFrom(f.dst, 4500), payload)
 	message := append([]byte{2, 0, 0, 0, 0, 0, 0x05, 0x78}, probe[:1232]...)
-	s.onICMPv6(netip.MustParseAddr("2001:db8::3"), message, time.Now())
+	s.onICMPv6(nil, netip.MustParseAddr("2001:db8::3"), message, time.Now())
 	if len(*got) != 1 || (*got)[0].Outcome != TooBig || (*got)[0].MTU != 1400 {
 		t.Errorf("answers: %+v", *got)
 	}
@@ -275,15 +275,14 @@ func TestDropCounterWraps(t *testing.T) {
 }
 
 func FuzzICMPv4(f *testing.F) {
-	fl := ikeFlight(1500)
-	fl.dst = testPeer
-	f.Add(tooBig(1400, probeBytes(fl), 548))
-	f.Add(tooBig(1400, probeBytes(echoFlight(100)), 28))
+	s := &Stack{flights: newFlights()}
+	f.Add(tooBig(1400, probeBytes(s, ikeFlight(1500)), 548))
+	f.Add(tooBig(1400, probeBytes(s, echoFlight(100)), 28))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := matching(t)
 		got := launch(s, ikeFlight(1500))
-		s.onICMPv4(b, time.Now())
-		s.onICMPv6(testPeer6, b, time.Now())
+		s.onICMPv4(nil, b, time.Now())
+		s.onICMPv6(nil, testPeer6, b, time.Now())
 		s.onUDP(netip.AddrPortFrom(testRouter, 500), b, time.Now())
 		for _, a := range *got {
 			if a.Outcome == Delivered {

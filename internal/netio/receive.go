@@ -79,9 +79,9 @@ func (s *Stack) dispatch(r *receiver, from net.Addr, packet []byte, at time.Time
 		switch {
 		case !ok:
 		case r.v6:
-			s.onICMPv6(addr.Unmap(), packet, at)
+			s.onICMPv6(r.set, addr.Unmap(), packet, at)
 		default:
-			s.onICMPv4(packet, at)
+			s.onICMPv4(r.set, packet, at)
 		}
 	case *net.UDPAddr:
 		ap := a.AddrPort()

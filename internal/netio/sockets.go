@@ -15,18 +15,22 @@ import (
 // sockets are those of one interface, or of none in particular. A nil one could not be had.
 type sockets struct {
 	device string
+	echoID uint16 // the ICMP identifier of all echoes
 	raw4   *icmp.PacketConn
 	raw6   *icmp.PacketConn
-	udp4   *net.UDPConn
-	udp6   *net.UDPConn
-	port4  uint16
-	port6  uint16
-	bypass bool // every socket is exempt from IPsec policies
-	stamps bool // every socket stamps what it receives
+	// suspects get the ICMP errors that do not quote us at first sight (filter.go).
+	suspects4, suspects6 *icmp.PacketConn
+	udp4                 *net.UDPConn
+	udp6                 *net.UDPConn
+	port4                uint16
+	port6                uint16
+	bypass               bool // every socket is exempt from IPsec policies
+	stamps               bool // every socket stamps what it receives
 }
 
 // A receiver is one socket to read from.
 type receiver struct {
+	set  *sockets
 	name string // as counted in local_drops_total
 	key  string // unique
 	conn syscall.Conn
@@ -38,8 +42,8 @@ type receiver struct {
 	errors bool
 }
 
-func openSockets(device string, unprivileged bool) (*sockets, error) {
-	s := &sockets{device: device, bypass: true, stamps: true}
+func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, error) {
+	s := &sockets{device: device, echoID: echoID, bypass: true, stamps: true}
 	var failed error
 	if !unprivileged {
 		for _, open := range [...]func() error{s.openRaw4, s.openRaw6} {
@@ -53,6 +57,7 @@ func openSockets(device string, unprivileged bool) (*sockets, error) {
 			failed = errors.Join(failed, err)
 		}
 	}
+	failed = errors.Join(failed, s.filter())
 	if s.udp4 == nil && s.udp6 == nil && failed == nil {
 		failed = ErrNoSocket
 	}
@@ -90,7 +95,7 @@ func (s *sockets) receivers() []*receiver {
 	var rs []*receiver
 	add := func(r *receiver, pc net.PacketConn) {
 		if c, ok := pc.(syscall.Conn); ok {
-			r.conn, r.pc, r.key = c, pc, r.name+"/"+s.device
+			r.set, r.conn, r.pc, r.key = s, c, pc, r.name+"/"+s.device
 			rs = append(rs, r)
 		}
 	}
@@ -99,6 +104,12 @@ func (s *sockets) receivers() []*receiver {
 	}
 	if s.raw6 != nil {
 		add(&receiver{name: "icmp6", raw: true, v6: true}, s.raw6.IPv6PacketConn().PacketConn)
+	}
+	if s.suspects4 != nil {
+		add(&receiver{name: "icmp4_suspects", raw: true}, s.suspects4.IPv4PacketConn().PacketConn)
+	}
+	if s.suspects6 != nil {
+		add(&receiver{name: "icmp6_suspects", raw: true, v6: true}, s.suspects6.IPv6PacketConn().PacketConn)
 	}
 	if s.udp4 != nil {
 		add(&receiver{name: "udp4", port: s.port4, errors: s.raw4 == nil}, s.udp4)
@@ -109,11 +120,47 @@ func (s *sockets) receivers() []*receiver {
 	return rs
 }
 
-// openRaw4 opens the raw ICMP socket on which whole IPv4 packets are sent, UDP ones too.
-func (s *sockets) openRaw4() error {
+// filter has the kernel sort what the raw sockets get. The filters know the port of the UDP sockets, so they come last.
+func (s *sockets) filter() error {
+	for _, f := range [...]struct {
+		answers, suspects *icmp.PacketConn
+		layout            layout
+		port              uint16
+	}{{s.raw4, s.suspects4, layout4(), s.port4}, {s.raw6, s.suspects6, layout6(), s.port6}} {
+		if f.answers == nil {
+			continue
+		}
+		for c, suspects := range map[*icmp.PacketConn]bool{f.answers: false, f.suspects: true} {
+			code, err := f.layout.filter(s.echoID, f.port, suspects)
+			if err != nil {
+				return err
+			}
+			if p := c.IPv4PacketConn(); p != nil {
+				err = p.SetBPF(code)
+			} else {
+				err = c.IPv6PacketConn().SetBPF(code)
+			}
+			if err != nil {
+				return fmt.Errorf("filter of a raw socket: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// openRaw4 opens the raw ICMP sockets: on the first, whole IPv4 packets are sent, UDP ones too.
+func (s *sockets) openRaw4() (err error) {
+	if s.raw4, err = s.listenRaw4(); err != nil {
+		return err
+	}
+	s.suspects4, err = s.listenRaw4()
+	return err
+}
+
+func (s *sockets) listenRaw4() (*icmp.PacketConn, error) {
 	c, err := icmp.ListenPacket("ip4:icmp", "0.0.0.0")
 	if err != nil {
-		return fmt.Errorf("raw ICMP socket: %w", err)
+		return nil, fmt.Errorf("raw ICMP socket: %w", err)
 	}
 	// Everything but echo replies, unreachables, time exceeded and parameter problems stays in the kernel (raw(7)).
 	const wanted = 1<<0 | 1<<3 | 1<<11 | 1<<12
@@ -126,16 +173,23 @@ func (s *sockets) openRaw4() error {
 	})
 	if err != nil {
 		closing(c)
-		return fmt.Errorf("raw ICMP socket: %w", err)
+		return nil, fmt.Errorf("raw ICMP socket: %w", err)
 	}
-	s.raw4 = c
-	return nil
+	return c, nil
 }
 
-func (s *sockets) openRaw6() error {
+func (s *sockets) openRaw6() (err error) {
+	if s.raw6, err = s.listenRaw6(); err != nil {
+		return err
+	}
+	s.suspects6, err = s.listenRaw6()
+	return err
+}
+
+func (s *sockets) listenRaw6() (*icmp.PacketConn, error) {
 	c, err := icmp.ListenPacket("ip6:ipv6-icmp", "::")
 	if err != nil {
-		return fmt.Errorf("raw ICMPv6 socket: %w", err)
+		return nil, fmt.Errorf("raw ICMPv6 socket: %w", err)
 	}
 	var filter unix.ICMPv6Filter
 	for i := range filter.Data {
@@ -152,10 +206,9 @@ func (s *sockets) openRaw6() error {
 	})
 	if err != nil {
 		closing(c)
-		return fmt.Errorf("raw ICMPv6 socket: %w", err)
+		return nil, fmt.Errorf("raw ICMPv6 socket: %w", err)
 	}
-	s.raw6 = c
-	return nil
+	return c, nil
 }
 
 // openUDP4 opens the socket that owns the probes' source port. Without a raw socket beside it, it sends the DF probes too:

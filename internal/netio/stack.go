@@ -128,7 +128,7 @@ func (s *Stack) set(device string) (*sockets, error) {
 	if set, ok := s.sets[device]; ok {
 		return set, nil
 	}
-	set, err := openSockets(device, s.cfg.Unprivileged)
+	set, err := openSockets(device, s.flights.echoID, s.cfg.Unprivileged)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 		return
 	}
 	f := &flight{
-		dst: p.Path.Dst, port: p.Port, isEcho: p.Protocol == Echo, token: p.Token, offset: p.TokenOffset, size: size, answer: answer,
+		set: set, dst: p.Path.Dst, port: p.Port, isEcho: p.Protocol == Echo, token: p.Token, offset: p.TokenOffset, size: size, answer: answer,
 	}
 	f.cacheWasClean = f.isEcho && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
 	s.flights.add(f, timeout, grace(timeout))

@@ -48,7 +48,7 @@ func (s *sockets) echo4(buf *buffer, p *Packet, f *flight) error {
 		return fmt.Errorf("echo: %w", ErrNoPrivilege)
 	}
 	b := header4(buf.b[:0], p, f, p.Path.Src, ip.ProtocolICMP)
-	b = icmp.AppendEcho4(b, uint16(f.echo>>16), uint16(f.echo), echoData(p, f))
+	b = icmp.AppendEcho4(b, s.echoID, f.seq, echoData(p, f))
 	buf.b = b
 	return s.whole(b, p)
 }
@@ -110,7 +110,7 @@ func (s *sockets) echo6(buf *buffer, p *Packet, f *flight) error {
 		return ErrNoSocket
 	}
 	unset := netip.IPv6Unspecified()
-	b := icmp.AppendEcho6(buf.b[:0], unset, unset, uint16(f.echo>>16), uint16(f.echo), echoData(p, f))
+	b := icmp.AppendEcho6(buf.b[:0], unset, unset, s.echoID, f.seq, echoData(p, f))
 	buf.b = b
 	if _, _, err := c.WriteMsgIP(b, source(p, true), &net.IPAddr{IP: p.Path.Dst.AsSlice()}); err != nil {
 		return fmt.Errorf("send: %w", err)

@@ -1,0 +1,151 @@
+package netio
+
+import (
+	"fmt"
+
+	"golang.org/x/net/bpf"
+
+	"ipsec_path_exporter/internal/wire/icmp"
+	"ipsec_path_exporter/internal/wire/ip"
+)
+
+// Raw ICMP sockets get a copy of all ICMP that the host receives. A flood of it must not push our answers out of a socket's buffer, so
+// each family has two of them, and the kernel sorts (classic BPF, socket(7) SO_ATTACH_FILTER):
+//
+//	                       ┌ echo reply with our identifier, error that quotes our identifier or port ─▶ answers
+//	ICMP of the host ──────┼ any other error ──▶ suspects: forged, another program's, or changed by a NAT on its way
+//	                       └ everything else ──▶ not delivered
+//
+// Both are matched in the same way afterwards; only the buffers are apart. What the suspects' buffer loses is counted too.
+
+// quotedHeader4 is the length of the IPv4 header of every probe: without options.
+const quotedHeader4 = HeaderIPv4
+
+// A layout says where things are in what a raw socket delivers.
+type layout struct {
+	echo, echoReply uint32
+	errors          []uint32 // types
+	// quote is where the quoted IP header is, behind the ICMP header; protocol is where its protocol is, transport how long it is.
+	quote, protocol, transport uint32
+	icmpProtocol               uint32
+	// indirect: an IPv4 header of any length comes first.
+	indirect bool
+}
+
+func layout4() layout {
+	return layout{
+		echo: icmp.V4Echo, echoReply: icmp.V4EchoReply,
+		errors: []uint32{icmp.V4DestinationUnreachable, icmp.V4TimeExceeded, icmp.V4ParameterProblem},
+		quote:  HeaderEcho, protocol: 9, transport: quotedHeader4, icmpProtocol: ip.ProtocolICMP, indirect: true,
+	}
+}
+
+func layout6() layout {
+	return layout{
+		echo: icmp.V6EchoRequest, echoReply: icmp.V6EchoReply,
+		errors: []uint32{icmp.V6DestinationUnreachable, icmp.V6PacketTooBig, icmp.V6TimeExceeded, icmp.V6ParameterProblem},
+		quote:  HeaderEcho, protocol: 6, transport: HeaderIPv6, icmpProtocol: ip.ProtocolICMPv6,
+	}
+}
+
+// maxFilter is what a filter lets through of a packet: all of it.
+const maxFilter = 0xffff
+
+// filter builds the program for the socket of the answers, or for that of the suspects.
+func (l layout) filter(id, port uint16, suspects bool) ([]bpf.RawInstruction, error) {
+	load := func(off uint32, size int) bpf.Instruction {
+		if l.indirect {
+			return bpf.LoadIndirect{Off: off, Size: size}
+		}
+		return bpf.LoadAbsolute{Off: off, Size: size}
+	}
+	transport := l.quote + l.transport
+	ours, other := uint32(maxFilter), uint32(0)
+	if suspects {
+		ours, other = 0, maxFilter
+	}
+	var p program
+	if l.indirect {
+		p.add(bpf.LoadMemShift{Off: 0})
+	}
+	p.add(load(0, 1))
+	p.jump(bpf.JumpEqual, l.echoReply, "reply")
+	for _, typ := range l.errors {
+		p.jump(bpf.JumpEqual, typ, "error")
+	}
+	p.add(bpf.RetConstant{Val: 0})
+	p.label("reply")
+	p.add(load(4, 2))
+	p.unless(bpf.JumpEqual, uint32(id), "drop")
+	p.add(bpf.RetConstant{Val: ours})
+	p.label("error")
+	p.add(load(l.quote+l.protocol, 1))
+	p.jump(bpf.JumpEqual, l.icmpProtocol, "echo")
+	p.unless(bpf.JumpEqual, ip.ProtocolUDP, "other")
+	p.add(load(transport, 2))
+	p.unless(bpf.JumpEqual, uint32(port), "other")
+	p.add(bpf.RetConstant{Val: ours})
+	p.label("echo")
+	p.add(load(transport, 1))
+	p.unless(bpf.JumpEqual, l.echo, "other")
+	p.add(load(transport+4, 2))
+	p.unless(bpf.JumpEqual, uint32(id), "other")
+	p.add(bpf.RetConstant{Val: ours})
+	p.label("other")
+	p.add(bpf.RetConstant{Val: other})
+	p.label("drop")
+	p.add(bpf.RetConstant{Val: 0})
+	return p.assemble()
+}
+
+// A program is a filter under construction, with labels in the place of distances.
+type program struct {
+	code   []bpf.Instruction
+	labels map[string]int
+	goals  map[int]string // jumps by their place
+}
+
+func (p *program) add(i bpf.Instruction) { p.code = append(p.code, i) }
+
+func (p *program) label(name string) {
+	if p.labels == nil {
+		p.labels = make(map[string]int)
+	}
+	p.labels[name] = len(p.code)
+}
+
+// jump goes to a label if the condition is true, unless if it is false.
+func (p *program) jump(cond bpf.JumpTest, val uint32, label string) {
+	p.target(label)
+	p.add(bpf.JumpIf{Cond: cond, Val: val, SkipTrue: 1})
+}
+
+func (p *program) unless(cond bpf.JumpTest, val uint32, label string) {
+	p.target(label)
+	p.add(bpf.JumpIf{Cond: cond, Val: val, SkipFalse: 1})
+}
+
+func (p *program) target(label string) {
+	if p.goals == nil {
+		p.goals = make(map[int]string)
+	}
+	p.goals[len(p.code)] = label
+}
+
+// assemble fills in the distances.
+func (p *program) assemble() ([]bpf.RawInstruction, error) {
+	for at, label := range p.goals {
+		j, ok := p.code[at].(bpf.JumpIf)
+		distance := p.labels[label] - at - 1
+		if !ok || distance < 0 {
+			return nil, fmt.Errorf("filter: label %q is not behind its jump", label)
+		}
+		j.SkipTrue, j.SkipFalse = j.SkipTrue*uint8(distance), j.SkipFalse*uint8(distance)
+		p.code[at] = j
+	}
+	raw, err := bpf.Assemble(p.code)
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	return raw, nil
+}
