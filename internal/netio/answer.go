@@ -73,6 +73,9 @@ type Answer struct {
 	Type, Code uint8
 	// Payload is the UDP payload of a reply. Valid only during the call.
 	Payload []byte
+	// LocalDrops is set for Silent where this host threw answers away since the probe was sent, because a socket's buffer was
+	// full: then the silence says nothing about the path.
+	LocalDrops bool
 	// Err is set for NotSent and TooBigLocally.
 	Err error
 }

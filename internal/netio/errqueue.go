@@ -25,14 +25,14 @@ const extendedErrSize = 16
 
 // drainErrors reads all ICMP errors that wait. The kernel has matched ports and addresses; the quote, which begins at the
 // datagram's payload, is matched here.
-func (s *Stack) drainErrors(r *receiver, fd int, data, oob []byte) (some bool) {
+func (s *Stack) drainErrors(fd int, data, oob []byte) (some bool) {
 	for {
 		n, nn, _, to, err := unix.Recvmsg(fd, data, oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if err != nil {
 			return some
 		}
 		some = true
-		at := s.control(r, oob[:nn])
+		at := arrival(oob[:nn])
 		if e, ok := parseQueued(oob[:nn]); ok {
 			s.onQueued(e, addrPort(to), data[:n], at)
 		}

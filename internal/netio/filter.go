@@ -69,27 +69,27 @@ func (l layout) filter(id, port uint16, suspects bool) ([]bpf.RawInstruction, er
 		p.add(bpf.LoadMemShift{Off: 0})
 	}
 	p.add(load(0, 1))
-	p.jump(bpf.JumpEqual, l.echoReply, "reply")
+	p.equal(l.echoReply, "reply")
 	for _, typ := range l.errors {
-		p.jump(bpf.JumpEqual, typ, "error")
+		p.equal(typ, "error")
 	}
 	p.add(bpf.RetConstant{Val: 0})
 	p.label("reply")
 	p.add(load(4, 2))
-	p.unless(bpf.JumpEqual, uint32(id), "drop")
+	p.unless(uint32(id), "drop")
 	p.add(bpf.RetConstant{Val: ours})
 	p.label("error")
 	p.add(load(l.quote+l.protocol, 1))
-	p.jump(bpf.JumpEqual, l.icmpProtocol, "echo")
-	p.unless(bpf.JumpEqual, ip.ProtocolUDP, "other")
+	p.equal(l.icmpProtocol, "echo")
+	p.unless(ip.ProtocolUDP, "other")
 	p.add(load(transport, 2))
-	p.unless(bpf.JumpEqual, uint32(port), "other")
+	p.unless(uint32(port), "other")
 	p.add(bpf.RetConstant{Val: ours})
 	p.label("echo")
 	p.add(load(transport, 1))
-	p.unless(bpf.JumpEqual, l.echo, "other")
+	p.unless(l.echo, "other")
 	p.add(load(transport+4, 2))
-	p.unless(bpf.JumpEqual, uint32(id), "other")
+	p.unless(uint32(id), "other")
 	p.add(bpf.RetConstant{Val: ours})
 	p.label("other")
 	p.add(bpf.RetConstant{Val: other})
@@ -114,15 +114,15 @@ func (p *program) label(name string) {
 	p.labels[name] = len(p.code)
 }
 
-// jump goes to a label if the condition is true, unless if it is false.
-func (p *program) jump(cond bpf.JumpTest, val uint32, label string) {
+// equal goes to a label if what was loaded equals val, unless if it does not.
+func (p *program) equal(val uint32, label string) {
 	p.target(label)
-	p.add(bpf.JumpIf{Cond: cond, Val: val, SkipTrue: 1})
+	p.add(bpf.JumpIf{Cond: bpf.JumpEqual, Val: val, SkipTrue: 1})
 }
 
-func (p *program) unless(cond bpf.JumpTest, val uint32, label string) {
+func (p *program) unless(val uint32, label string) {
 	p.target(label)
-	p.add(bpf.JumpIf{Cond: cond, Val: val, SkipFalse: 1})
+	p.add(bpf.JumpIf{Cond: bpf.JumpEqual, Val: val, SkipFalse: 1})
 }
 
 func (p *program) target(label string) {

@@ -32,6 +32,7 @@ type flight struct {
 	// cacheWasClean: this host had no path MTU for the destination when the probe left.
 	cacheWasClean bool
 	sent          time.Time
+	drops         uint64 // answers that this host had lost by then
 	forget        time.Time
 	decided       Outcome
 	answer        func(Answer)
@@ -73,9 +74,11 @@ type flights struct {
 	queue   flightQueue
 	random  *rand.ChaCha8
 	wake    chan struct{}
+	// drops tells how many answers this host has lost.
+	drops *dropCounts
 }
 
-func newFlights() *flights {
+func newFlights(drops *dropCounts) *flights {
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
 	random := rand.NewChaCha8(seed)
@@ -87,6 +90,7 @@ func newFlights() *flights {
 		targets: make(map[netip.Addr]int),
 		random:  random,
 		wake:    make(chan struct{}, 1),
+		drops:   drops,
 	}
 }
 
@@ -102,7 +106,7 @@ func (t *flights) add(f *flight, timeout, grace time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	f.sent, f.at = now, now.Add(timeout)
+	f.sent, f.at, f.drops = now, now.Add(timeout), t.drops.known.Load()
 	f.forget = f.at.Add(grace)
 	f.ipID = t.freeIPID(f.dst)
 	t.quotes[quoteKey{f.dst, f.ipID}] = f
@@ -265,10 +269,10 @@ func (t *flights) findUDP(token Token, dst netip.Addr) *flight {
 	defer t.mu.Unlock()
 	var waiting, silent, last *flight
 	for f := t.udp[tokenKey{token, dst}]; f != nil; f = f.next {
-		switch f.decided {
-		case 0:
+		switch {
+		case f.decided == 0:
 			waiting = f
-		case Silent:
+		case f.decided == Silent:
 			silent = f
 		}
 		last = f
@@ -325,8 +329,12 @@ func (t *flights) expire(now time.Time) (next time.Time, ok bool) {
 		next, ok = t.queue[0].at, true
 	}
 	t.mu.Unlock()
+	if len(ended) == 0 {
+		return next, ok
+	}
+	drops := t.drops.answers()
 	for _, f := range ended {
-		f.answer(Answer{Outcome: Silent, Sent: f.sent})
+		f.answer(Answer{Outcome: Silent, Sent: f.sent, LocalDrops: drops != f.drops})
 	}
 	return next, ok
 }

@@ -329,3 +329,40 @@ func TestSendRefusesImpossiblePackets(t *testing.T) {
 		t.Errorf("the largest packet over loopback: %+v", a)
 	}
 }
+
+// TestLocalDropsAreNotSilence: answers that this host throws away are told apart from those that never came.
+func TestLocalDropsAreNotSilence(t *testing.T) {
+	netlab.Need(t)
+	p := netlab.NewProvider(t)
+	s := openIn(t, p.Client, false)
+	sockets, err := s.set("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = control(sockets.raw4.IPv4PacketConn().PacketConn, func(fd int) error { return set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 200
+	answers := make(chan Answer, 2*n)
+	for range n {
+		s.Send(t.Context(), &Packet{Path: Path{Dst: p.ServerAddr(false)}, Size: 1400}, 500*time.Millisecond, func(a Answer) { answers <- a })
+	}
+	lost := uint64(0)
+	for range n {
+		a := <-answers
+		if a.Outcome == Silent && !a.LocalDrops {
+			t.Error("an answer that this host lost is taken for silence")
+		}
+		if a.Outcome == Silent {
+			lost++
+		}
+	}
+	if d := s.Stats().Drops["icmp4"]; lost == 0 || d < lost {
+		t.Errorf("%d answers lost, %d drops counted", lost, d)
+	}
+	p.DropICMP(t)
+	if a := probe(t, s, echoOf(p.ServerAddr(false), 100)); a.Outcome != Silent || a.LocalDrops {
+		t.Errorf("real silence: %+v", a)
+	}
+}

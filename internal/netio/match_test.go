@@ -24,8 +24,9 @@ const testPort = 40000
 // matching is a Stack without sockets: what is received is fed by hand.
 func matching(t *testing.T) *Stack {
 	t.Helper()
+	drops := &dropCounts{}
 	return &Stack{
-		flights: newFlights(), errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: newDropCounts(),
+		flights: newFlights(drops), errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: drops,
 		pacer: newPacer(DefaultLimits), ports: map[uint16]bool{testPort: true},
 	}
 }
@@ -265,17 +266,21 @@ func TestReceiveTimeSurvivesClockSteps(t *testing.T) {
 }
 
 func TestDropCounterWraps(t *testing.T) {
-	d := newDropCounts()
-	for _, total := range []uint32{5, ^uint32(0), 2} {
-		d.observe("icmp4/", "icmp4", total)
+	d := &dropCounts{}
+	var total uint32
+	d.register(&dropSocket{name: "icmp4", read: func() (uint32, error) { return total, nil }})
+	d.register(&dropSocket{name: "icmp4_suspects", suspects: true, read: func() (uint32, error) { return total, nil }})
+	for _, total = range []uint32{5, ^uint32(0), 2} {
+		d.answers()
 	}
-	if n := d.snapshot()["icmp4"]; n != 1<<32+2 {
-		t.Errorf("drops %d, want %d", n, uint64(1<<32+2))
+	const want = 1<<32 + 2
+	if n := d.snapshot(); n["icmp4"] != want || n["icmp4_suspects"] != want || d.answers() != want {
+		t.Errorf("drops %v, of answers %d, want %d", n, d.answers(), uint64(want))
 	}
 }
 
 func FuzzICMPv4(f *testing.F) {
-	s := &Stack{flights: newFlights()}
+	s := &Stack{flights: newFlights(&dropCounts{})}
 	f.Add(tooBig(1400, probeBytes(s, ikeFlight(1500)), 548))
 	f.Add(tooBig(1400, probeBytes(s, echoFlight(100)), 28))
 	f.Fuzz(func(t *testing.T, b []byte) {

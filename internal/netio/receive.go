@@ -19,7 +19,7 @@ const (
 	batchSize = 64
 	// packetBuffer holds what is of interest in an answer: an echo reply's token, an IKE reply, an ICMP error with its quote.
 	packetBuffer = 4096
-	// controlBuffer holds a timestamp, a drop counter, and on an error queue the error and its offender.
+	// controlBuffer holds a timestamp, and on an error queue the error and its offender.
 	controlBuffer = 256
 	// breather is how long a reader waits after a batch of several packets: the kernel has stamped what comes meanwhile, and
 	// reading it in one go costs half of waking for each.
@@ -62,7 +62,7 @@ func (s *Stack) receive(ctx context.Context, r *receiver) {
 		}
 		for i := range ms[:n] {
 			m := &ms[i]
-			at := s.control(r, m.OOB[:m.NN])
+			at := arrival(m.OOB[:m.NN])
 			s.dispatch(r, m.Addr, m.Buffers[0][:m.N], at)
 		}
 		if n > 1 {
@@ -89,23 +89,19 @@ func (s *Stack) dispatch(r *receiver, from net.Addr, packet []byte, at time.Time
 	}
 }
 
-// control reads the control messages that came with a packet: when the kernel received it, and how many it had to drop.
-func (s *Stack) control(r *receiver, oob []byte) (at time.Time) {
+// arrival reads from the control messages that came with a packet when the kernel received it.
+func arrival(oob []byte) time.Time {
 	for len(oob) >= unix.CmsgLen(0) {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
-			return at
+			break
 		}
 		oob = rest
-		switch {
-		case h.Level != unix.SOL_SOCKET:
-		case h.Type == unix.SCM_TIMESTAMPNS && len(data) >= 16:
-			at = time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
-		case h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
-			s.drops.observe(r.key, r.name, binary.NativeEndian.Uint32(data))
+		if h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= 16 {
+			return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
 		}
 	}
-	return at
+	return time.Time{}
 }
 
 // receiveWithErrors reads a UDP socket and its error queue, which are ready together and can only be waited for together.
@@ -119,8 +115,8 @@ func (s *Stack) receiveWithErrors(ctx context.Context, r *receiver) {
 	for ctx.Err() == nil {
 		var persistent error
 		err := rc.Read(func(fd uintptr) bool {
-			queued := s.drainErrors(r, int(fd), data, oob)
-			read, err := s.drainReplies(r, int(fd), data, oob)
+			queued := s.drainErrors(int(fd), data, oob)
+			read, err := s.drainReplies(int(fd), data, oob)
 			persistent = err
 			return queued || read || err != nil
 		})
@@ -136,7 +132,7 @@ func (s *Stack) receiveWithErrors(ctx context.Context, r *receiver) {
 
 // drainReplies reads all datagrams that wait. A pending ICMP error shows as an error of the next read, once; its story is on
 // the error queue.
-func (s *Stack) drainReplies(r *receiver, fd int, data, oob []byte) (some bool, err error) {
+func (s *Stack) drainReplies(fd int, data, oob []byte) (some bool, err error) {
 	for {
 		n, nn, _, from, err := unix.Recvmsg(fd, data, oob, unix.MSG_DONTWAIT)
 		switch {
@@ -148,7 +144,7 @@ func (s *Stack) drainReplies(r *receiver, fd int, data, oob []byte) (some bool, 
 			return some, err
 		}
 		some = true
-		at := s.control(r, oob[:nn])
+		at := arrival(oob[:nn])
 		if ap := addrPort(from); ap.IsValid() {
 			s.onUDP(ap, data[:n], at)
 		}

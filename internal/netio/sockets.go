@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/sys/unix"
@@ -32,12 +33,12 @@ type sockets struct {
 type receiver struct {
 	set  *sockets
 	name string // as counted in local_drops_total
-	key  string // unique
 	conn syscall.Conn
 	pc   net.PacketConn
 	v6   bool
-	raw  bool
 	port uint16
+	// suspects: it gets what is not ours at first sight.
+	suspects bool
 	// errors: ICMP errors come by this socket's error queue, because there is no raw socket.
 	errors bool
 }
@@ -95,21 +96,21 @@ func (s *sockets) receivers() []*receiver {
 	var rs []*receiver
 	add := func(r *receiver, pc net.PacketConn) {
 		if c, ok := pc.(syscall.Conn); ok {
-			r.set, r.conn, r.pc, r.key = s, c, pc, r.name+"/"+s.device
+			r.set, r.conn, r.pc = s, c, pc
 			rs = append(rs, r)
 		}
 	}
 	if s.raw4 != nil {
-		add(&receiver{name: "icmp4", raw: true}, s.raw4.IPv4PacketConn().PacketConn)
+		add(&receiver{name: "icmp4"}, s.raw4.IPv4PacketConn().PacketConn)
 	}
 	if s.raw6 != nil {
-		add(&receiver{name: "icmp6", raw: true, v6: true}, s.raw6.IPv6PacketConn().PacketConn)
+		add(&receiver{name: "icmp6", v6: true}, s.raw6.IPv6PacketConn().PacketConn)
 	}
 	if s.suspects4 != nil {
-		add(&receiver{name: "icmp4_suspects", raw: true}, s.suspects4.IPv4PacketConn().PacketConn)
+		add(&receiver{name: "icmp4_suspects", suspects: true}, s.suspects4.IPv4PacketConn().PacketConn)
 	}
 	if s.suspects6 != nil {
-		add(&receiver{name: "icmp6_suspects", raw: true, v6: true}, s.suspects6.IPv6PacketConn().PacketConn)
+		add(&receiver{name: "icmp6_suspects", v6: true, suspects: true}, s.suspects6.IPv6PacketConn().PacketConn)
 	}
 	if s.udp4 != nil {
 		add(&receiver{name: "udp4", port: s.port4, errors: s.raw4 == nil}, s.udp4)
@@ -272,10 +273,26 @@ func (s *sockets) common(fd, level int) error {
 	if set(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		_ = set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // capped at net.core.rmem_max
 	}
-	_ = set(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) // without it local drops stay unknown
 	s.stamps = s.stamps && set(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
 	s.bypass = s.bypass && bypassPolicy(fd, level) == nil
 	return nil
+}
+
+// drops asks the kernel how many packets it could not put into the socket's buffer (SK_MEMINFO_DROPS, linux/sock_diag.h).
+func (r *receiver) drops() (n uint32, err error) {
+	const field = 8
+	err = control(r.pc, func(fd int) error {
+		var info [field + 1]uint32
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 {
+			return errno
+		}
+		n = info[field]
+		return nil
+	})
+	return n, err
 }
 
 func set(fd, level, option, value int) error {

@@ -81,9 +81,10 @@ func Open(cfg Config) (*Stack, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	drops := &dropCounts{}
 	s := &Stack{
-		cfg: cfg, pacer: newPacer(cfg.Limits), flights: newFlights(), routes: r,
-		errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: newDropCounts(),
+		cfg: cfg, pacer: newPacer(cfg.Limits), flights: newFlights(drops), routes: r,
+		errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: drops,
 		ctx: ctx, cancel: cancel,
 		sets: make(map[string]*sockets), ports: make(map[uint16]bool), cleaning: make(map[netip.Addr]bool),
 		caps: map[Capability]bool{PingSocket: pingSocketAllowed()},
@@ -137,7 +138,7 @@ func (s *Stack) set(device string) (*sockets, error) {
 		maps.Copy(s.caps, set.capabilities())
 	}
 	for _, r := range set.receivers() {
-		s.drops.register(r.name)
+		s.drops.register(&dropSocket{name: r.name, suspects: r.suspects, read: r.drops})
 		if r.port != 0 {
 			s.ports[r.port] = true
 		}
@@ -220,6 +221,9 @@ func (s *Stack) refusal(p *Packet, err error) Answer {
 	}
 	return a
 }
+
+// LocalDrops is how many answers this host has thrown away until now because a socket's buffer was full.
+func (s *Stack) LocalDrops() uint64 { return s.drops.answers() }
 
 // Route tells what this host knows about the way to a peer. It sends nothing.
 func (s *Stack) Route(p Path) (Route, error) {

@@ -1,7 +1,6 @@
 package netio
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,35 +68,63 @@ func (c *counters) snapshot() map[string]uint64 {
 	return m
 }
 
-// dropCounts keeps the drop counter of each socket, which the kernel reports as a 32-bit total (SO_RXQ_OVFL).
+// dropCounts counts, by the names of sockets, what the kernel threw away because their buffers were full. The kernel keeps a
+// 32-bit total for each socket, which is asked for when it is needed (SO_MEMINFO, socket(7)).
 type dropCounts struct {
-	mu   sync.Mutex
-	last map[string]uint32
-	sum  map[string]uint64
+	mu      sync.Mutex
+	sockets []*dropSocket
+	// known is what answers last returned: how many were lost, as far as that is known without asking.
+	known atomic.Uint64
 }
 
-func newDropCounts() *dropCounts {
-	return &dropCounts{last: make(map[string]uint32), sum: make(map[string]uint64)}
+// A dropSocket is one socket. What is lost on one for suspects (filter.go) was most likely no answer.
+type dropSocket struct {
+	name     string
+	suspects bool
+	read     func() (uint32, error)
+	last     uint32
+	sum      uint64
 }
 
-func (d *dropCounts) register(socket string) {
+func (d *dropCounts) register(s *dropSocket) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sum[socket] += 0
+	d.sockets = append(d.sockets, s)
 }
 
-// observe adds what the kernel's total has grown by; key is one socket, name is what it is counted as.
-func (d *dropCounts) observe(key, name string, total uint32) {
+// refresh asks the kernel.
+func (d *dropCounts) refresh() {
+	for _, s := range d.sockets {
+		if total, err := s.read(); err == nil {
+			s.sum += uint64(total - s.last)
+			s.last = total
+		}
+	}
+}
+
+// answers is how many answers were lost.
+func (d *dropCounts) answers() (n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sum[name] += uint64(total - d.last[key])
-	d.last[key] = total
+	d.refresh()
+	for _, s := range d.sockets {
+		if !s.suspects {
+			n += s.sum
+		}
+	}
+	d.known.Store(n)
+	return n
 }
 
 func (d *dropCounts) snapshot() map[string]uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.sum)
+	d.refresh()
+	m := make(map[string]uint64, len(d.sockets))
+	for _, s := range d.sockets {
+		m[s.name] += s.sum
+	}
+	return m
 }
 
 // Stats returns the counters as they are now.
