@@ -269,10 +269,10 @@ func (t *flights) findUDP(token Token, dst netip.Addr) *flight {
 	defer t.mu.Unlock()
 	var waiting, silent, last *flight
 	for f := t.udp[tokenKey{token, dst}]; f != nil; f = f.next {
-		switch {
-		case f.decided == 0:
+		if f.decided == 0 {
 			waiting = f
-		case f.decided == Silent:
+		}
+		if f.decided == Silent {
 			silent = f
 		}
 		last = f
