@@ -55,6 +55,13 @@ func (e *echo) take(a *netio.Answer) (decided bool, reason string) {
 		}
 		e.lost(decided, current)
 	case netio.Silent:
+		if a.LocalDrops && decided {
+			e.dropped = true
+			if current {
+				c.fault = ErrLocalDrops
+			}
+			return true, ReasonLocalDrops
+		}
 		e.lost(decided, current)
 	}
 	return decided, ""
@@ -63,9 +70,10 @@ func (e *echo) take(a *netio.Answer) (decided bool, reason string) {
 // reply books the first reply to an echo, in time or late.
 func (e *echo) reply(a *netio.Answer, decided, current bool) {
 	c := e.c
-	if decided {
+	if decided || e.dropped {
 		c.requests++
 	}
+	e.dropped = false
 	c.replies++
 	c.rtt.Observe(a.RoundTrip.Seconds())
 	if !current {

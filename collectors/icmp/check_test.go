@@ -39,13 +39,13 @@ func TestMeasure(t *testing.T) {
 				}
 				return nil
 			},
-			want: icmp.Result{State: icmp.Reachable, Sent: 5, Received: 1, Last: ms, Min: ms, Avg: ms, Max: ms},
+			want: icmp.Result{State: icmp.Reachable, Sent: 5, Received: 1, Unanswered: 4, Last: ms, Min: ms, Avg: ms, Max: ms},
 			took: 4*200*ms + timeout,
 		},
 		{
 			name:   "silent",
 			script: func(int) []reply { return nil },
-			want:   icmp.Result{State: icmp.Silent, Sent: 5},
+			want:   icmp.Result{State: icmp.Silent, Sent: 5, Unanswered: 5},
 			took:   4*200*ms + timeout,
 		},
 		{

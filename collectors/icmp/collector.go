@@ -84,6 +84,7 @@ type echo struct {
 	sequence   uint64
 	at         time.Time
 	pending    bool
+	dropped    bool // its answer may have been lost on this host: it is not counted
 }
 
 // A decision is what became of an echo; a zero sequence means none.
@@ -159,7 +160,7 @@ func (c *Collector) tick(ctx context.Context, now time.Time) {
 	}
 	c.sequence++
 	c.pending++
-	e.generation, e.sequence, e.at, e.pending = c.generation, c.sequence, now, true
+	e.generation, e.sequence, e.at, e.pending, e.dropped = c.generation, c.sequence, now, true, false
 	path := c.target.Path
 	c.mu.Unlock()
 	c.engine.Echo(ctx, path, c.opts.Timeout, e.answer)

@@ -51,7 +51,7 @@ func TestState(t *testing.T) {
 			name:   "two of three lost",
 			script: []reply{delivered(time.Millisecond), {}, {}},
 			want: icmp.Result{
-				State: icmp.Reachable, Sent: 3, Received: 1,
+				State: icmp.Reachable, Sent: 3, Received: 1, Unanswered: 2,
 				Last: time.Millisecond, Min: time.Millisecond, Avg: time.Millisecond, Max: time.Millisecond,
 			},
 		},
@@ -59,7 +59,7 @@ func TestState(t *testing.T) {
 			name:   "three lost after an answer",
 			script: []reply{delivered(time.Millisecond), {}, {}, {}},
 			want: icmp.Result{
-				State: icmp.Silent, Sent: 4, Received: 1,
+				State: icmp.Silent, Sent: 4, Received: 1, Unanswered: 3,
 				Last: time.Millisecond, Min: time.Millisecond, Avg: time.Millisecond, Max: time.Millisecond,
 			},
 		},
@@ -67,7 +67,7 @@ func TestState(t *testing.T) {
 			name:   "answered again",
 			script: []reply{{}, {}, {}, delivered(time.Millisecond)},
 			want: icmp.Result{
-				State: icmp.Reachable, Sent: 4, Received: 1,
+				State: icmp.Reachable, Sent: 4, Received: 1, Unanswered: 2,
 				Last: time.Millisecond, Min: time.Millisecond, Avg: time.Millisecond, Max: time.Millisecond,
 			},
 		},
@@ -84,7 +84,7 @@ func TestState(t *testing.T) {
 			name:   "slow is not lost",
 			script: []reply{{}, {}, delivered(3 * time.Second)},
 			want: icmp.Result{
-				State: icmp.Reachable, Sent: 3, Received: 1,
+				State: icmp.Reachable, Sent: 3, Received: 1, Unanswered: 2,
 				Last: 3 * time.Second, Min: 3 * time.Second, Avg: 3 * time.Second, Max: 3 * time.Second,
 			},
 		},
@@ -92,7 +92,7 @@ func TestState(t *testing.T) {
 			name:   "slower than the interval",
 			script: []reply{{}, delivered(6 * time.Second), {}},
 			want: icmp.Result{
-				State: icmp.Reachable, Sent: 3, Received: 1,
+				State: icmp.Reachable, Sent: 3, Received: 1, Unanswered: 2,
 				Last: 6 * time.Second, Min: 6 * time.Second, Avg: 6 * time.Second, Max: 6 * time.Second,
 			},
 		},
@@ -100,7 +100,7 @@ func TestState(t *testing.T) {
 			name:   "an ICMP error is no answer",
 			script: []reply{unreachable},
 			want: icmp.Result{
-				State: icmp.Silent, Sent: 1,
+				State: icmp.Silent, Sent: 1, Unanswered: 1,
 				Error: icmp.PathError{Outcome: netio.Unreachable, Type: 3, Code: 1, From: netip.MustParseAddr("198.51.100.1")},
 			},
 		},
@@ -300,5 +300,49 @@ func TestConcurrentUse(t *testing.T) {
 		e.Expose()
 		wantLines(t, text(t, s), `ipsec_path_icmp_requests_total{peer="hq"} 100`,
 			`ipsec_path_icmp_replies_total{peer="hq"} 100`, `ipsec_path_icmp_duplicates_total{peer="hq"} 100`)
+	})
+}
+
+// TestLocalDropsAreNotLoss: where this host threw answers away, an unanswered echo measured nothing.
+func TestLocalDropsAreNotLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dropped := reply{timeout - time.Nanosecond, netio.Answer{Outcome: netio.Silent, LocalDrops: true}}
+		n := newNetwork(t, func(n int) []reply {
+			switch n {
+			case 0:
+				return []reply{delivered(time.Millisecond)}
+			case 1:
+				return []reply{dropped, delivered(timeout + time.Second)}
+			}
+			return []reply{dropped}
+		})
+		reasons := map[string]int{}
+		var mu sync.Mutex
+		c := icmp.New(t.Context(), icmp.NewShared(n, nil), target("192.0.2.1"), icmp.Options{Interval: interval, Done: func(reason string) {
+			mu.Lock()
+			defer mu.Unlock()
+			reasons[reason]++
+		}})
+		for range 3 {
+			c.Tick(time.Now())
+			time.Sleep(interval)
+		}
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff(map[string]int{"": 1, icmp.ReasonLocalDrops: 2}, reasons); diff != "" {
+			t.Errorf("reasons (-want +got):\n%s", diff)
+		}
+		r := c.Result(time.Now())
+		if r.State != icmp.Reachable || r.Sent != 1 || r.Reason != icmp.ErrLocalDrops.Error() {
+			t.Errorf("result %+v", r)
+		}
+		s := &scope{}
+		icmp.NewExposer(s, c, time.Now).Expose()
+		for _, f := range s.gather() {
+			if v := f.Metric[0].Counter.GetValue(); f.GetName() == "ipsec_path_icmp_requests_total" && v != 2 || f.GetName() == "ipsec_path_icmp_replies_total" && v != 2 {
+				t.Errorf("%s is %v, want 2: the late reply shows that its echo arrived", f.GetName(), v)
+			}
+		}
 	})
 }

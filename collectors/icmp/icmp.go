@@ -18,6 +18,7 @@
 package icmp
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -60,9 +61,14 @@ const (
 	ReasonTunnel = "inside_tunnel"
 	// ReasonRoute means that this host could not tell how it would send the echo.
 	ReasonRoute = "no_route"
+	// ReasonLocalDrops means that this host lost answers meanwhile, so that silence says nothing about the path.
+	ReasonLocalDrops = "local_drops"
 	// ReasonBusy means that too many earlier echoes are still undecided.
 	ReasonBusy = "busy"
 )
+
+// ErrLocalDrops is why an echo measured nothing where this host lost answers meanwhile.
+var ErrLocalDrops = errors.New("this host lost answers because a socket's buffer was full")
 
 // A Result is what is known about a peer since its address was set, or since Measure began.
 type Result struct {
