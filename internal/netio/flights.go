@@ -340,7 +340,7 @@ func (t *flights) expire(now time.Time) (next time.Time, ok bool) {
 }
 
 // deadlineGrain is how coarsely deadlines are kept: one wake-up ends all probes that are due within it.
-const deadlineGrain = 5 * time.Millisecond
+const deadlineGrain = 20 * time.Millisecond
 
 // run ends probes when their time is over, until ctx ends.
 func (t *flights) run(ctx context.Context) {

@@ -21,9 +21,9 @@ const (
 	packetBuffer = 4096
 	// controlBuffer holds a timestamp, and on an error queue the error and its offender.
 	controlBuffer = 256
-	// breather is how long a reader waits after a batch of several packets: the kernel has stamped what comes meanwhile, and
-	// reading it in one go costs half of waking for each.
-	breather = 2 * time.Millisecond
+	// breather is how long a reader waits that is busy, because packets came less than busy apart: the kernel has stamped what
+	// comes meanwhile, and reading it in one go costs half of waking for each.
+	breather, busy = 5 * time.Millisecond, 20 * time.Millisecond
 	// errorPause keeps a persistent read error from spinning.
 	errorPause = 100 * time.Millisecond
 )
@@ -50,6 +50,7 @@ func (s *Stack) receive(ctx context.Context, r *receiver) {
 		ms[i].Buffers = [][]byte{make([]byte, packetBuffer)}
 		ms[i].OOB = make([]byte, controlBuffer)
 	}
+	var last time.Time
 	for ctx.Err() == nil {
 		n, err := batch.ReadBatch(ms, 0)
 		if errors.Is(err, net.ErrClosed) {
@@ -65,9 +66,11 @@ func (s *Stack) receive(ctx context.Context, r *receiver) {
 			at := arrival(m.OOB[:m.NN])
 			s.dispatch(r, m.Addr, m.Buffers[0][:m.N], at)
 		}
-		if n > 1 {
+		now := time.Now()
+		if n > 1 || now.Sub(last) < busy {
 			pause(ctx, breather)
 		}
+		last = now
 	}
 }
 
