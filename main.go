@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -18,6 +17,9 @@ import (
 
 	"ipsec_path_exporter/exporter"
 )
+
+// release is the version of a build that was not given one with -ldflags, such as that of `go run`.
+const release = "0.1.0-dev"
 
 // Exit codes of the program, those of `check` included.
 const (
@@ -29,6 +31,9 @@ const (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	if version.Version == "" {
+		version.Version = release
+	}
 	app := kingpin.New("ipsec_path_exporter", "Prometheus exporter for the paths that IPsec tunnels run over.")
 	app.Version(version.Print("ipsec_path_exporter")).UsageWriter(os.Stderr)
 	app.HelpFlag.Short('h')
@@ -80,17 +85,13 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Check
 	c := app.Command("check", "Measure once and print a report. Exits 0 if no fault was found, 1 if one was, 2 if it could not measure.")
 	c.Arg("target", "Addresses, or with --config.file names of peers (none: all of them).").StringsVar(&o.Targets)
 	c.Flag("config.file", "Configuration file (YAML) whose peers to check.").StringVar(&o.ConfigFile)
-	c.Flag("output", "Form of the report.").Default("text").EnumVar(&o.Output, "text", "json")
+	c.Flag("output", "Form of the report: text or json.").Default("text").StringVar(&o.Output)
 	c.Flag("timeout", "Give up on a peer after this long.").Default("2m").DurationVar(&o.Timeout)
 	return c, o
 }
 
 // runCheck prints problems to standard error, and the report to standard output.
 func runCheck(ctx context.Context, o *exporter.CheckOptions) int {
-	if o.Timeout < time.Second {
-		fmt.Fprintln(os.Stderr, "ipsec_path_exporter: error: --timeout must be at least 1s")
-		return exitUnable
-	}
 	err := exporter.Check(ctx, *o)
 	switch {
 	case err == nil:

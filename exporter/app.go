@@ -49,32 +49,49 @@ const (
 	collectorResolve = "resolve"
 )
 
-// newApp opens the sockets. cfg gives the limits of the whole process.
-func newApp(cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
-	keys, err := ikeprobe.NewKeyring()
-	if err != nil {
-		return nil, fmt.Errorf("process secret: %w", err)
-	}
+// openApp opens the sockets and makes the app. cfg gives the limits of the whole process.
+func openApp(cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
 	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("sockets: %w", err)
+	}
+	a, err := newApp(stack, cfg, buckets, log)
+	if err != nil {
+		_ = stack.Close() // the first error counts
+		return nil, err
+	}
+	return a, nil
+}
+
+// newApp makes an app over open sockets, which are closed with it.
+func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
+	keys, err := ikeprobe.NewKeyring()
+	if err != nil {
+		return nil, fmt.Errorf("process secret: %w", err)
 	}
 	a := &app{
 		log: log, buckets: buckets, stack: stack, keys: keys,
 		accounts: map[string]*netio.Account{collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}},
 		metrics:  newProcessMetrics(),
 		store:    store.New(time.Now),
-		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
+		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches, MaxFirst: firstRounds(len(cfg.Peers))}),
 		peers:    make(map[string]*peer),
 	}
 	a.echoes = a.engine()
 	rejected := newRejected()
 	if a.costs, err = pmtu.NewCosts(a.metrics.registry, rejected); err != nil {
-		stack.Close()
 		return nil, err
 	}
 	a.metrics.registry.MustRegister(newStackMetrics(stack, a.accounts, rejected), newScheduleMetrics(a.schedule))
 	return a, nil
+}
+
+// perPeer is what the first rounds of one peer may take of the start: with the default limits its dozen packets fit.
+const perPeer = 20 * time.Millisecond
+
+// firstRounds is how long the first rounds of so many peers are spread over: who measures a few wants to see them at once.
+func firstRounds(peers int) time.Duration {
+	return min(max(time.Second, time.Duration(peers)*perPeer), schedule.DefaultMaxFirst)
 }
 
 // engine is how echoes are sent: on the shared raw socket, or where that is not allowed each on a ping socket.
@@ -91,7 +108,8 @@ func limits(cfg *config.Config) netio.Limits {
 	return netio.Limits{PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond)}
 }
 
-func (a *app) close() { a.stack.Close() }
+// close closes the sockets. What could go wrong then helps nobody.
+func (a *app) close() { _ = a.stack.Close() }
 
 // degraded says what this process may not do, for people.
 func (a *app) degraded() []string {
@@ -169,15 +187,15 @@ func (a *app) count(collector, reason string) {
 	}
 }
 
-// errorReason is the label value for an error of a measurement: a closed set.
+// errorReason is the label value for an error of a path MTU measurement.
 func errorReason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "timeout"
+		return reasonTimeout
 	case errors.Is(err, netio.ErrNoPrivilege):
-		return "no_privilege"
+		return reasonNoPrivilege
 	case errors.Is(err, netio.ErrNoSocket):
-		return "no_socket"
+		return reasonNoSocket
 	}
-	return "local"
+	return reasonLocal
 }

@@ -15,6 +15,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 )
@@ -37,20 +38,42 @@ type CheckOptions struct {
 	Stdout, Stderr io.Writer
 }
 
+// minTimeout is the least time that a measurement needs to say anything.
+const minTimeout = time.Second
+
 // checkAtOnce is how many peers are measured at the same time.
 const checkAtOnce = 8
 
 // Check measures once, prints a report, and returns ErrFault if it found a fault, another error if it could not measure.
 func Check(ctx context.Context, o CheckOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	cfg, err := checkedPeers(o)
 	if err != nil {
 		return err
 	}
-	a, err := newApp(cfg, icmp.BothBuckets, slog.New(slog.DiscardHandler))
+	a, err := openApp(cfg, icmp.BothBuckets, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer a.close()
+	return a.report(ctx, cfg, &o)
+}
+
+// validate checks the flags, with their names: kingpin would not say which of them it does not like.
+func (o *CheckOptions) validate() error {
+	switch {
+	case o.Output != "text" && o.Output != "json":
+		return fmt.Errorf("--output=%s: there is text and json", o.Output)
+	case o.Timeout < minTimeout:
+		return fmt.Errorf("--timeout=%v: must be at least %v", o.Timeout, minTimeout)
+	}
+	return nil
+}
+
+// report measures the configured peers once and prints what was found.
+func (a *app) report(ctx context.Context, cfg *config.Config, o *CheckOptions) error {
 	for _, line := range a.degraded() {
 		fmt.Fprintf(o.Stderr, "note: %s\n", line)
 	}
@@ -90,7 +113,7 @@ func checkedPeers(o CheckOptions) (*config.Config, error) {
 		if len(o.Targets) == 0 {
 			return nil, errors.New("nothing to check: give an address, or --config.file")
 		}
-		return config.FromFlags(o.Targets)
+		return config.FromArguments(o.Targets)
 	}
 	cfg, err := config.Load(o.ConfigFile)
 	if err != nil || len(o.Targets) == 0 {
@@ -113,7 +136,7 @@ func (a *app) checkAll(ctx context.Context, cfg *config.Config, progress *progre
 	g.SetLimit(checkAtOnce)
 	for i, p := range cfg.Peers {
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
+			ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("--timeout=%v is over", timeout))
 			defer cancel()
 			reports[i] = a.check(ctx, p, progress)
 			return nil
@@ -151,11 +174,13 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 	return r
 }
 
-// An examination is the measurements of one check.
+// An examination is the measurements of one check, and what follows from them. The peer's own verdict is none of its business: that is
+// the schedule's, and drawn again after every single answer.
 type examination struct {
 	peer     *peer
 	target   collectors.Target
 	progress *progress
+	verdict  verdict
 
 	mu     sync.Mutex
 	found  findings
@@ -174,14 +199,14 @@ func (m *examination) round(ctx context.Context) {
 		m.progress.step(m.peer.cfg.Name, "ICMP echo and IKE")
 		g.Go(func() error {
 			r, err := m.peer.icmp.Measure(ctx, m.target)
-			m.note("ICMP", err, func() { m.found.icmp = &r })
+			m.note(err, func() { m.found.icmp = &r })
 			return nil
 		})
 	}
 	if has(config.IKE) {
 		g.Go(func() error {
 			r, err := m.peer.ike.Measure(ctx, m.target)
-			m.note("IKE", err, func() { m.found.ike = &r })
+			m.note(err, func() { m.found.ike = &r })
 			return nil
 		})
 	}
@@ -189,37 +214,56 @@ func (m *examination) round(ctx context.Context) {
 	if has(config.PMTU) {
 		m.progress.step(m.peer.cfg.Name, "path MTU")
 		_, err := m.peer.pmtu.Measure(ctx, m.target)
-		m.note("path MTU", err, func() {
+		m.note(err, func() {
 			s := m.peer.pmtu.Snapshot()
+			addCosts(&s, m.found.pmtu)
 			m.found.pmtu = &s
 		})
 	}
 }
 
+// addCosts makes the results those of the whole check: a boundary that is confirmed in a few packets was found by more.
+func addCosts(s, earlier *pmtu.Snapshot) {
+	if earlier == nil {
+		return
+	}
+	for i := range s.Results {
+		r := &s.Results[i]
+		for j := range earlier.Results {
+			if before := &earlier.Results[j]; before.Method == r.Method && before.At.Before(r.At) {
+				r.Packets += before.Packets
+				r.Duration += before.Duration
+				r.PTBReceived += before.PTBReceived
+				r.PTBRejected += before.PTBRejected
+			}
+		}
+	}
+}
+
 // note keeps a result, and an error for the report.
-func (m *examination) note(what string, err error, keep func()) {
+func (m *examination) note(err error, keep func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	keep()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			m.errors = append(m.errors, what+": "+strings.TrimSpace(line))
+			m.errors = append(m.errors, strings.TrimSpace(line))
 		}
 	}
 }
 
 // judge draws the diagnoses and tells whether one of them wants to be confirmed.
 func (m *examination) judge() (again bool) {
-	facts := m.peer.verdict.facts(&m.found, time.Now())
-	_, again = m.peer.verdict.tracker.Update(time.Now(), diagnosis.Evaluate(facts))
+	now := time.Now()
+	_, again = m.verdict.tracker.Update(now, diagnosis.Evaluate(m.verdict.facts(&m.found, now)))
 	return again
 }
 
 // fill writes down what was found.
 func (m *examination) fill(r *report) {
 	r.Errors = m.errors
-	r.Diagnoses = reportOfDiagnoses(m.peer.verdict.tracker.Held())
-	r.Healthy, r.measured = m.peer.verdict.tracker.Healthy()
+	r.Diagnoses = reportOfDiagnoses(m.verdict.tracker.Held())
+	r.Healthy, r.measured = m.verdict.tracker.Healthy()
 	if m.found.icmp != nil {
 		r.ICMP = reportOfICMP(m.found.icmp)
 	}

@@ -5,6 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/collectors/version"
 
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -43,7 +45,33 @@ func newProcessMetrics() *processMetrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		version.NewCollector(namespace+"_exporter"),
 	)
+	for collector, reasons := range errorReasons() {
+		m.runs.WithLabelValues(collector)
+		for _, reason := range reasons {
+			m.errors.WithLabelValues(collector, reason)
+		}
+	}
 	return m
+}
+
+// Why a path MTU could not be measured, and a name not be resolved.
+const (
+	reasonTimeout     = "timeout"
+	reasonNoPrivilege = "no_privilege"
+	reasonNoSocket    = "no_socket"
+	reasonLocal       = "local"
+	reasonName        = "name"
+)
+
+// errorReasons are the reasons for which each collector may fail. Their counters start at 0: one that appeared with its first error
+// would hide that error from rate().
+func errorReasons() map[string][]string {
+	return map[string][]string{
+		collectorICMP:    {icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonBusy},
+		collectorIKE:     {ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute},
+		collectorPMTU:    {reasonTimeout, reasonNoPrivilege, reasonNoSocket, reasonLocal},
+		collectorResolve: {reasonName},
+	}
 }
 
 // loaded notes how a reload went.

@@ -80,7 +80,7 @@ func (p *peer) lookup(ctx context.Context) (again bool) {
 	}
 	reason := ""
 	if err != nil {
-		reason = "name"
+		reason = reasonName
 		p.complain(err, now.IsValid())
 	} else {
 		p.complain(nil, true)

@@ -66,7 +66,10 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--web.external-url: %w", err)
 	}
-	a, err := newApp(cfg, buckets, log)
+	if err := toolkit.Validate(*o.Web.WebConfigFile); err != nil {
+		return fmt.Errorf("--web.config.file: %w", err)
+	}
+	a, err := openApp(cfg, buckets, log)
 	if err != nil {
 		return err
 	}
@@ -90,6 +93,10 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, r *reloader, flags *toolkit.FlagConfig) error {
 	g, ctx := errgroup.WithContext(ctx)
 	r.life = ctx
+	// Before anybody can ask for a reload: the older configuration must not come last.
+	a.apply(ctx, cfg)
+	a.metrics.loaded(true)
+	a.ready.Store(true)
 	g.Go(func() error {
 		err := toolkit.ListenAndServe(server, flags, a.log)
 		if errors.Is(err, http.ErrServerClosed) {
@@ -105,9 +112,6 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	})
 	g.Go(func() error { return a.schedule.Run(ctx) })
 	g.Go(func() error { return r.hangups(ctx) })
-	a.apply(ctx, cfg)
-	a.metrics.loaded(true)
-	a.ready.Store(true)
 	err := g.Wait()
 	a.log.Info("ipsec_path_exporter ends")
 	return err
@@ -187,7 +191,7 @@ func CheckConfig(o ServeOptions, out io.Writer) error {
 		return err
 	}
 	packets, bytes := cfg.PacketRate()
-	fmt.Fprintf(out, "%d peers, %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
+	fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
 		len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(out, "warning: %s\n", w)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func because(s, reason string) string {
 	if reason == "" {
 		return s
 	}
-	return s + ": " + strings.ReplaceAll(reason, "_", " ")
+	return s + ": " + reason
 }
 
 func icmpNote(name, from string) string {
@@ -143,9 +144,9 @@ func (r *reportMTU) text() string {
 	}
 	s = because(s, r.Reason)
 	if r.PTBFrom != "" {
-		s += fmt.Sprintf("; packet too big from %s", r.PTBFrom)
+		s += "; packet too big from " + r.PTBFrom
 		if r.PTBMTU > 0 {
-			s += fmt.Sprintf(" naming %d", r.PTBMTU)
+			s += " naming " + strconv.Itoa(r.PTBMTU)
 		}
 	}
 	packets := "packets"

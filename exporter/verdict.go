@@ -46,11 +46,12 @@ func (p *peer) judge(now time.Time) {
 	f := &findings{icmp: &echoes, ike: &answers, pmtu: &sizes, interval: p.cfg.Intervals.PMTU}
 	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(f, now)))
 	for _, c := range changed {
-		what := "diagnosis ends"
+		log := p.app.log.With("peer", p.cfg.Name, "diagnosis", c.Name, "summary", c.Summary)
 		if c.On {
-			what = "diagnosis begins"
+			log.Info("diagnosis begins")
+		} else {
+			log.Info("diagnosis ends")
 		}
-		p.app.log.Info(what, "peer", p.cfg.Name, "diagnosis", c.Name, "summary", c.Summary)
 	}
 	if !again {
 		return

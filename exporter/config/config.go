@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"strconv"
 )
 
 // Config is a valid configuration.
@@ -53,6 +54,19 @@ func Parse(name string, data []byte) (*Config, error) { return parse(name, data,
 // FromFlags makes a configuration without a file: from [NAME=]ADDRESS, each peer with the default settings.
 func FromFlags(peers []string) (*Config, error) { return parse("", nil, peers) }
 
+// FromArguments is FromFlags for what stands on the command line without a flag.
+func FromArguments(peers []string) (*Config, error) {
+	d := newDecoder("")
+	d.document(nil)
+	for _, arg := range peers {
+		d.argument(place{item: strconv.Quote(arg)}, arg)
+	}
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return &d.config, nil
+}
+
 // Read reads a file, unless path is empty, and adds peers given as [NAME=]ADDRESS, whose module is the file's default one.
 // The file then needs no peers of its own.
 func Read(path string, peers []string) (*Config, error) {
@@ -67,10 +81,10 @@ func Read(path string, peers []string) (*Config, error) {
 }
 
 func parse(file string, data []byte, flags []string) (*Config, error) {
-	d := &decoder{file: file, names: make(map[string]string)}
+	d := newDecoder(file)
 	d.document(data)
 	for _, flag := range flags {
-		d.flagPeer(flag)
+		d.argument(place{item: "--peer=" + flag}, flag)
 	}
 	if len(d.config.Peers) == 0 && len(d.problems) == 0 {
 		return nil, errNoPeers(file)

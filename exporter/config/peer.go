@@ -67,14 +67,13 @@ func (d *decoder) filePeer(n *yaml.Node, at place) {
 	}
 }
 
-// flagPeer reads [NAME=]ADDRESS.
-func (d *decoder) flagPeer(flag string) {
+// argument reads [NAME=]ADDRESS.
+func (d *decoder) argument(at place, arg string) {
 	before := len(d.problems)
-	p := Peer{Address: flag, Settings: d.modules[DefaultModule].settings}
-	if name, address, ok := strings.Cut(flag, "="); ok {
+	p := Peer{Address: arg, Settings: d.modules[DefaultModule].settings}
+	if name, address, ok := strings.Cut(arg, "="); ok {
 		p.Name, p.Address = name, address
 	}
-	at := place{item: "--peer=" + flag}
 	if d.identify(&p, nil, nil, at, at.item); len(d.problems) == before {
 		d.config.Peers = append(d.config.Peers, p)
 	}

@@ -21,6 +21,8 @@ type decoder struct {
 	names map[string]string
 }
 
+func newDecoder(file string) *decoder { return &decoder{file: file, names: make(map[string]string)} }
+
 // A field is one known key of a mapping, and what reads its value.
 type field struct {
 	name string

@@ -88,7 +88,7 @@ func (r *Reach) evidence(m collectors.Method) string {
 		parts[0] += " by the peer itself (port unreachable)"
 	}
 	if r.Sent > 0 {
-		parts = append(parts, fmt.Sprintf("%d requests, %d answers", r.Sent, r.Received))
+		parts = append(parts, fmt.Sprintf("%d of %d requests answered", r.Received, r.Sent))
 	}
 	if r.Reply != "" && r.State == Answers {
 		parts = append(parts, "last reply "+r.Reply)
@@ -167,7 +167,7 @@ func (r *MTU) evidence(m collectors.Method) string {
 	if r.State == Unreachable {
 		return fmt.Sprintf("%s: none of the %d packets of a path MTU search arrived", m, r.Packets)
 	}
-	line := fmt.Sprintf("%s: %d bytes pass, larger ones vanish (local link %d bytes); %d packets sent, %d packet too big received",
+	line := fmt.Sprintf("%s: %d bytes pass, larger ones vanish (local link %d bytes); %d packets sent, \"packet too big\" received: %d",
 		m, r.Bytes, r.LinkBytes, r.Packets, r.PTBReceived)
 	var where []string
 	if r.LastHopPassed.IsValid() {

@@ -89,11 +89,25 @@ func (f *Facts) blackHole(m collectors.Method, peerSilent State) Verdict {
 		c = claim{}
 	}
 	v := verdict(PMTUBlackHole, c, func() (string, []string) {
-		return fmt.Sprintf("Packets above %d bytes vanish on the way to the peer, and no usable packet too big comes back.", r.Bytes),
-			[]string{r.evidence(m)}
+		summary := "Packets above %d bytes vanish on the way to the peer, and no usable packet too big comes back."
+		if m == collectors.ICMP && f.largerIKE(r.Bytes) {
+			summary = "Echo requests above %d bytes, or the replies to them, vanish, though larger IKE messages arrive at the peer."
+		}
+		return fmt.Sprintf(summary, r.Bytes), []string{r.evidence(m)}
 	})
 	v.Part = m.String()
 	return v
+}
+
+// largerIKE tells whether IKE messages of more than so many bytes arrive. Their replies are small: where echo loses what IKE does
+// not, it may be the way back that does, since an echo reply is as large as its request.
+func (f *Facts) largerIKE(bytes int) bool {
+	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
+		if r := &f.MTU[m]; r.arrives().state == Holds && r.Bytes > bytes {
+			return true
+		}
+	}
+	return false
 }
 
 // portBlocked: one of the UDP ports is silent while the other answers.

@@ -359,21 +359,47 @@ func TestText(t *testing.T) {
 	collect()
 	want := []string{
 		"icmp_blocked: The peer speaks IKE but answers no echo requests: ICMP is filtered on the path or by the peer.",
-		"icmp: echo silent, 3 requests, 0 answers, never seen to answer",
-		"natt: UDP 4501 answers, 2 requests, 1 answers, last reply INVALID_KE_PAYLOAD, round trip 21.3ms",
+		"icmp: echo silent, 0 of 3 requests answered, never seen to answer",
+		"natt: UDP 4501 answers, 1 of 2 requests answered, last reply INVALID_KE_PAYLOAD, round trip 21.3ms",
 		"pmtu_black_hole: Packets above 1400 bytes vanish on the way to the peer, and no usable packet too big comes back.",
-		"natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, 2 packet too big received; " +
+		`natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 2; ` +
 			"lost after 198.51.100.1, before or at 198.51.100.5",
 		"udp500_blocked: IKE is answered on UDP 4501 but not on UDP 500: that port is filtered on the path or by the peer.",
 		"ike: UDP 500 silent, last answer at 2026-01-02T02:04:05Z",
-		"natt: UDP 4501 answers, 2 requests, 1 answers, last reply INVALID_KE_PAYLOAD, round trip 21.3ms",
+		"natt: UDP 4501 answers, 1 of 2 requests answered, last reply INVALID_KE_PAYLOAD, round trip 21.3ms",
 		"peer_silent: The peer answers nothing: neither echo requests nor IKE on any port.",
-		"icmp: echo silent, 3 requests, 0 answers, never seen to answer",
+		"icmp: echo silent, 0 of 3 requests answered, never seen to answer",
 		"ike: none of the 11 packets of a path MTU search arrived",
 		"natt: UDP 4501 silent, never seen to answer",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("texts (-want +got):\n%s", diff)
+	}
+}
+
+// TestEchoAlone: an echo reply is as large as its request, so echo alone does not tell which way loses it.
+func TestEchoAlone(t *testing.T) {
+	hole := MTU{State: BlackHole, Measured: start, Bytes: 1400, LinkBytes: 1500}
+	clean := MTU{State: Clean, Measured: start, Bytes: 1500, LinkBytes: 1500}
+	const there = "Packets above 1400 bytes vanish on the way to the peer, and no usable packet too big comes back."
+	const either = "Echo requests above 1400 bytes, or the replies to them, vanish, though larger IKE messages arrive at the peer."
+	for name, tt := range map[string]struct {
+		mtu  [methods]MTU
+		want string
+	}{
+		"IKE passes more":      {[methods]MTU{echo: hole, ike: clean}, either},
+		"NAT-T passes more":    {[methods]MTU{echo: hole, ike: hole, natt: clean}, either},
+		"IKE passes no more":   {[methods]MTU{echo: hole, ike: hole, natt: hole}, there},
+		"IKE is not known":     {[methods]MTU{echo: hole}, there},
+		"IKE is not reachable": {[methods]MTU{echo: hole, ike: {State: Unreachable, Measured: start}}, there},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, v := range Evaluate(Facts{MTU: tt.mtu}) {
+				if v.Part == "icmp" && v.Summary != tt.want {
+					t.Errorf("summary %q, want %q", v.Summary, tt.want)
+				}
+			}
+		})
 	}
 }
 

@@ -184,8 +184,8 @@ func TestHeldJoinsParts(t *testing.T) {
 			Name:    PMTUBlackHole,
 			Summary: "Packets above 1380 bytes vanish on the way to the peer, and no usable packet too big comes back.",
 			Evidence: []string{
-				"ike: 1380 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, 0 packet too big received",
-				"natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, 0 packet too big received",
+				`ike: 1380 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`,
+				`natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`,
 			},
 		},
 		Since: at(10),

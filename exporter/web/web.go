@@ -5,11 +5,14 @@ package web
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,6 +67,9 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
+// ErrPath means that metrics cannot stand under the configured path.
+var ErrPath = errors.New("not a possible path")
+
 //go:embed status.html
 var statusPage string
 
@@ -89,6 +95,9 @@ func Handler(cfg Config) (http.Handler, error) {
 	}
 	prefix := "/" + strings.Trim(cfg.RoutePrefix, "/")
 	at := func(p string) string { return path.Join(prefix, p) }
+	if err := checkPaths(prefix, at(cfg.TelemetryPath), at("/"), at("/-/healthy"), at("/-/ready"), at("/-/reload")); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+at(cfg.TelemetryPath), cfg.Metrics)
 	mux.HandleFunc("GET "+at("/-/healthy"), func(w http.ResponseWriter, _ *http.Request) {
@@ -125,6 +134,20 @@ func Handler(cfg Config) (http.Handler, error) {
 		mux.Handle("GET /{$}", http.RedirectHandler(root, http.StatusFound))
 	}
 	return mux, nil
+}
+
+// checkPaths refuses what http.ServeMux would panic at: paths that hold the signs of its patterns, and those that are there twice.
+func checkPaths(prefix, telemetry string, own ...string) error {
+	const patternSigns = "{} "
+	switch {
+	case strings.ContainsAny(prefix, patternSigns):
+		return fmt.Errorf("%w: --web.route-prefix=%s", ErrPath, prefix)
+	case strings.ContainsAny(telemetry, patternSigns):
+		return fmt.Errorf("%w: --web.telemetry-path=%s", ErrPath, telemetry)
+	case slices.Contains(own, telemetry):
+		return fmt.Errorf("%w: --web.telemetry-path=%s is a page of the exporter itself", ErrPath, telemetry)
+	}
+	return nil
 }
 
 func text(w http.ResponseWriter, code int, s string) {

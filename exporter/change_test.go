@@ -1,0 +1,102 @@
+package exporter
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/internal/netlab"
+)
+
+// margin is how much longer than an interval a change may take to be seen: the search, and a second one that confirms it.
+const margin = 15 * time.Second
+
+// blackHole are the series that tell of a black hole on the path to a peer. The second exists only while there is one.
+func blackHole(peer string) (gauge, diagnosis string) {
+	return `mtu_black_hole{peer="` + peer + `"}`, `diagnosis{diagnosis="pmtu_black_hole",peer="` + peer + `"}`
+}
+
+// toldOf tells whether both say that there is a black hole, or that there is none.
+func (s scrape) toldOf(peer string, hole bool) bool {
+	gauge, diagnosis := blackHole(peer)
+	v, ok := s.value(gauge)
+	_, held := s.value(diagnosis)
+	return ok && (v == 1) == hole && held == hole
+}
+
+// TestPathChanges: the path shrinks without a word while the program serves, and grows back. The interval of 10 s stands for the
+// default one of 60 s, and the bounds shrink with it; BenchmarkBlackHole takes the whole time.
+func TestPathChanges(t *testing.T) {
+	t.Parallel()
+	const interval = 10 * time.Second
+	l := newLab(t)
+	s := l.serve(t, "modules: {default: {intervals: {icmp: 200ms, ike: 10s, pmtu: 10s, pmtu_raise: 10m}}}\n"+
+		"peers:\n- {name: four, address: "+l.address(false)+"}\n- {name: six, address: '"+l.address(true)+"'}\n")
+	for _, peer := range []string{"four", "six"} {
+		s.awaitMeasured(t, peer)
+	}
+	both := func(hole bool) func() bool {
+		return func() bool {
+			p := s.scrape(t)
+			return p.toldOf("four", hole) && p.toldOf("six", hole)
+		}
+	}
+	if !both(false)() {
+		t.Fatalf("a black hole on a clean path:\n%s", strings.Join(s.scrape(t).of("four"), "\n"))
+	}
+	l.DropPTB(t)
+	l.SetMTU(t, 1400)
+	t.Logf("seen after %v", eventually(t, interval+margin, "the path has shrunk", both(true)).Round(time.Millisecond))
+	for _, peer := range []string{"four", "six"} {
+		s.await(t, margin, `mtu_changes_total{peer="`+peer+`"}`, 3) // by each method
+	}
+	p := s.scrape(t)
+	for series, want := range map[string]float64{
+		`mtu_bytes{method="ike",peer="four"}`: 1400, `mtu_state{method="icmp",peer="six",state="black_hole"}`: 1, `peer_healthy{peer="four"}`: 0,
+		`tunnel_mtu_bytes{peer="four"}`: 1326, `icmp_reachable{peer="four"}`: 1, `ike_responding{method="natt",peer="six"}`: 1,
+	} {
+		if v, ok := p.value(series); !ok || v != want {
+			t.Errorf("%s = %v (present %t), want %v", series, v, ok, want)
+		}
+	}
+	if v, _ := p.value(`diagnosis_since_timestamp_seconds{diagnosis="pmtu_black_hole",peer="four"}`); time.Since(time.UnixMilli(int64(v*1e3))) > interval+margin {
+		t.Errorf("since %v", v)
+	}
+
+	l.SetMTU(t, netlab.DefaultMTU)
+	t.Logf("over after %v", eventually(t, interval+margin, "the path has grown back", both(false)).Round(time.Millisecond))
+	s.await(t, margin, `peer_healthy{peer="four"}`, 1)
+	for _, text := range []string{`msg="diagnosis begins" peer=four`, `msg="diagnosis ends" peer=six`} {
+		if n := s.logged.count(text); n != 1 {
+			t.Errorf("%d lines with %s:\n%s", n, text, s.logged)
+		}
+	}
+}
+
+// BenchmarkBlackHole measures how long it takes at the default intervals until a black hole is diagnosed after it has come, and until
+// it is cleared after it has gone. Each iteration takes minutes.
+func BenchmarkBlackHole(b *testing.B) {
+	l := newLab(b)
+	cfg, err := config.FromFlags([]string{"hq=" + l.address(false)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &service{app: l.app(b, cfg, slog.New(slog.DiscardHandler), false)}
+	s.start(b, cfg)
+	s.awaitMeasured(b, "hq")
+	l.DropPTB(b)
+	// What the README promises.
+	const seen, over = 75 * time.Second, 11 * time.Minute
+	var detection, clearing time.Duration
+	for b.Loop() {
+		l.SetMTU(b, 1400)
+		detection += eventually(b, seen, "a black hole", func() bool { return s.scrape(b).toldOf("hq", true) })
+		l.SetMTU(b, netlab.DefaultMTU)
+		clearing += eventually(b, over, "no black hole", func() bool { return s.scrape(b).toldOf("hq", false) })
+	}
+	b.ReportMetric(detection.Seconds()/float64(b.N), "s/detection")
+	b.ReportMetric(clearing.Seconds()/float64(b.N), "s/clearing")
+	b.ReportMetric(0, "ns/op")
+}

@@ -1,0 +1,224 @@
+package exporter
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/netio"
+	wire "ipsec_path_exporter/internal/wire/icmp"
+)
+
+// metricsDoc is the page that is generated where it lies between markers, and written by hand elsewhere.
+const metricsDoc = "../docs/metrics.md"
+
+var updateDoc = flag.Bool("update", false, "write docs/metrics.md")
+
+// A documented family is one row of the page.
+type documented struct {
+	name, kind, help string
+	labels           []string
+}
+
+// noted is a collectors.Scope that notes the families of which it makes series.
+type noted struct{ families []*collectors.Family }
+
+func (n *noted) Series(f *collectors.Family, _ ...string) *collectors.Series {
+	if !slices.Contains(n.families, f) {
+		n.families = append(n.families, f)
+	}
+	return collectors.NewSeries(f.Kind, nil)
+}
+
+// peerFamilies are all families about a peer.
+func peerFamilies() []documented {
+	of := &noted{}
+	diagnosis.NewMetrics(of, &diagnosis.Tracker{})
+	var rows []documented
+	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), of.families) {
+		kind := map[collectors.Kind]string{
+			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
+		}[f.Kind]
+		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels)})
+	}
+	return rows
+}
+
+// idleApp is a program that has opened its sockets, as far as this process may, and sends nothing.
+func idleApp(t *testing.T) *app {
+	t.Helper()
+	log, cfg := slog.New(slog.DiscardHandler), &config.Config{Limits: config.DefaultLimits()}
+	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newApp(stack, cfg, icmp.BothBuckets, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.close)
+	return a
+}
+
+// processFamilies are those about the process, once it has counted an error. Those of the Go runtime and of promhttp
+// belong to their libraries.
+func processFamilies(t *testing.T, a *app) []documented {
+	t.Helper()
+	a.count(collectorICMP, icmp.ReasonRoute)
+	families, err := a.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []documented
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), namespace) {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		rows = append(rows, documented{f.GetName(), strings.ToLower(f.GetType().String()), f.GetHelp(), labels})
+	}
+	return rows
+}
+
+// familyTable renders families in the order of their names.
+func familyTable(rows []documented) string {
+	slices.SortFunc(rows, func(a, b documented) int { return cmp.Compare(a.name, b.name) })
+	var b strings.Builder
+	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.name, r.kind, code(r.labels), strings.ReplaceAll(r.help, "|", `\|`))
+	}
+	return b.String()
+}
+
+// code renders words as code.
+func code(words []string) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, "`"+w+"`")
+	}
+	return strings.Join(out, ", ")
+}
+
+// wordsOf renders the values of a closed set.
+func wordsOf[T fmt.Stringer](values []T) []string {
+	var out []string
+	for _, v := range values {
+		out = append(out, v.String())
+	}
+	return out
+}
+
+// labelValues renders the label values that are closed sets.
+func labelValues(a *app) string {
+	var capabilities []string
+	for c := range a.stack.Capabilities() {
+		capabilities = append(capabilities, string(c))
+	}
+	slices.Sort(capabilities)
+	reasons := slices.Compact(slices.Sorted(slices.Values([]string{
+		icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonLocalDrops, icmp.ReasonBusy,
+		ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute, "local", "name", "no_privilege", "no_socket", "timeout",
+	})))
+	var b strings.Builder
+	b.WriteString("| metric | label | values |\n|---|---|---|\n")
+	for _, r := range []struct {
+		metric, label string
+		values        []string
+	}{
+		{"", "method", wordsOf(collectors.Methods())},
+		{"", "diagnosis", diagnosis.Names()},
+		{"mtu_state", "state", wordsOf(pmtu.States())},
+		{"ike_response_info", "probe", wordsOf(ikeprobe.Ladder(ikeprobe.Auto))},
+		{"collector_runs_total", "collector", []string{collectorICMP, collectorIKE, collectorPMTU, collectorResolve}},
+		{"collector_errors_total", "reason", reasons},
+		{"icmp_errors_total", "error", wire.ErrorNames()},
+		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(pmtu.Rejections()))},
+		{"capability", "name", capabilities},
+	} {
+		metric := "all"
+		if r.metric != "" {
+			metric = "`" + namespace + "_" + r.metric + "`"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", metric, r.label, code(r.values))
+	}
+	return b.String()
+}
+
+// fill puts a generated part between its markers.
+func fill(t *testing.T, page, part, content string) string {
+	t.Helper()
+	begin, end := "<!-- begin generated: "+part+" -->\n", "<!-- end generated: "+part+" -->\n"
+	before, rest, ok := strings.Cut(page, begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no markers for %q", metricsDoc, part)
+	}
+	return before + begin + content + end + after
+}
+
+// TestMetricsDoc compares docs/metrics.md with what the code exposes; with -update it writes the page.
+func TestMetricsDoc(t *testing.T) {
+	b, err := os.ReadFile(metricsDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, a := string(b), idleApp(t)
+	want := fill(t, have, "peers", familyTable(peerFamilies()))
+	want = fill(t, want, "process", familyTable(processFamilies(t, a)))
+	want = fill(t, want, "values", labelValues(a))
+	if *updateDoc {
+		if err := os.WriteFile(metricsDoc, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := gocmp.Diff(have, want); diff != "" {
+		t.Errorf("docs/metrics.md is out of date, run go test ./exporter -run TestMetricsDoc -update (-have +want):\n%s", diff)
+	}
+}
+
+// TestMetricsDocNamesWhatIsExposed: a family that a running peer exposes but Families leaves out would be in no document.
+func TestMetricsDocNamesWhatIsExposed(t *testing.T) {
+	a := idleApp(t)
+	cfg, err := config.FromFlags([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.apply(t.Context(), cfg) // the schedule does not run: nothing is sent
+	families, done, err := a.store.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	rows := peerFamilies()
+	known := func(f *dto.MetricFamily) bool {
+		return slices.ContainsFunc(rows, func(r documented) bool { return r.name == f.GetName() && r.help == f.GetHelp() })
+	}
+	for _, f := range families {
+		if !known(f) {
+			t.Errorf("%s is exposed and not documented", f.GetName())
+		}
+	}
+	if len(families) == 0 {
+		t.Error("a new peer exposes nothing")
+	}
+}

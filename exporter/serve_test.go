@@ -1,0 +1,262 @@
+package exporter
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ipsec_path_exporter/exporter/web"
+	"ipsec_path_exporter/internal/netlab/responder"
+)
+
+// healthySeries are those of a healthy peer, on a page. more are its configured labels, in front of those that sort behind.
+func healthySeries(peer, address, family string) []string {
+	p := `peer="` + peer + `"`
+	out := []string{
+		`collector_last_run_timestamp_seconds{collector="icmp",` + p + `}`,
+		`collector_last_run_timestamp_seconds{collector="ike",` + p + `}`,
+		`collector_last_run_timestamp_seconds{collector="pmtu",` + p + `}`,
+		`icmp_duplicates_total{` + p + `}`,
+		`icmp_reachable{` + p + `}`,
+		`icmp_replies_total{` + p + `}`,
+		`icmp_requests_total{` + p + `}`,
+		`icmp_round_trip_seconds{` + p + `}`,
+		`mtu_black_hole{` + p + `}`,
+		`mtu_changes_total{` + p + `}`,
+		`mtu_link_bytes{` + p + `}`,
+		`peer_healthy{` + p + `}`,
+		`peer_info{address="` + address + `",family="` + family + `",` + p + `,source=""}`,
+		`peer_overdue_collectors{` + p + `}`,
+		`ptb_received_total{` + p + `}`,
+		`tunnel_mss_bytes{` + p + `}`,
+		`tunnel_mtu_bytes{` + p + `}`,
+	}
+	for method, port := range map[string]string{"ike": "500", "natt": "4500"} {
+		m := `method="` + method + `",` + p
+		out = append(out,
+			`ike_requests_total{`+m+`}`,
+			`ike_responding{`+m+`}`,
+			`ike_response_info{`+m+`,port="`+port+`",probe="v2-badke",reply="INVALID_KE_PAYLOAD",version="2"}`,
+			`ike_responses_total{`+m+`}`,
+			`ike_round_trip_seconds{`+m+`}`,
+		)
+	}
+	for _, method := range []string{"icmp", "ike", "natt"} {
+		m := `method="` + method + `",` + p
+		out = append(out, `mtu_bytes{`+m+`}`, `mtu_state{`+m+`,state="clean"}`)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A healthy peer has exactly these series, by either family and with labels, and no more than the budget allows.
+func TestSeriesOfAHealthyPeer(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	s := l.serve(t, quick+"peers:\n- {name: four, address: "+l.address(false)+"}\n- {name: six, address: '"+l.address(true)+"'}\n"+
+		"- {name: labelled, address: "+l.address(false)+", labels: {zone: west}}\n")
+	for _, peer := range []string{"four", "six", "labelled"} {
+		s.awaitMeasured(t, peer)
+	}
+	p := s.scrape(t)
+	four := healthySeries("four", l.address(false), "ip4")
+	// A classic histogram counts as its buckets, which are outside the budget, and these two.
+	const sumAndCount, budget = 2, 40
+	if n := len(four) - 1 + sumAndCount; n > budget {
+		t.Errorf("%d series, want at most %d", n, budget)
+	}
+	labelled := healthySeries("labelled", l.address(false), "ip4")
+	for i := range labelled {
+		at := strings.LastIndex(labelled[i], "}")
+		labelled[i] = labelled[i][:at] + `,zone="west"}`
+	}
+	for peer, want := range map[string][]string{"four": four, "six": healthySeries("six", l.address(true), "ip6"), "labelled": labelled} {
+		if diff := cmp.Diff(want, p.of(peer)); diff != "" {
+			t.Errorf("series of %s (-want +got):\n%s", peer, diff)
+		}
+	}
+	for series, want := range map[string]float64{
+		`mtu_bytes{method="icmp",peer="four"}`: 1500, `mtu_bytes{method="ike",peer="six"}`: 1500, `mtu_bytes{method="natt",peer="six"}`: 1500,
+		`mtu_link_bytes{peer="four"}`: 1500, `mtu_black_hole{peer="six"}`: 0, `peer_healthy{peer="four"}`: 1, `peer_overdue_collectors{peer="six"}`: 0,
+		`tunnel_mtu_bytes{peer="four"}`: 1422, `tunnel_mss_bytes{peer="six"}`: 1366, `icmp_reachable{peer="four"}`: 1,
+		`collector_errors_total{collector="pmtu",reason="timeout"}`: 0, `collector_errors_total{collector="resolve",reason="name"}`: 0,
+		`collector_runs_total{collector="resolve"}`: 0, `local_drops_total{socket="udp4"}`: 0, `icmp_errors_total{error="host_unreachable"}`: 0,
+		`capability{name="raw_icmp"}`: 1, `config_last_reload_successful{}`: 1, `schedule_panics_total{}`: 0,
+	} {
+		if v, ok := p.value(series); !ok || v != want {
+			t.Errorf("%s = %v (present %t), want %v", series, v, ok, want)
+		}
+	}
+	answered, _ := p.value(`icmp_replies_total{peer="four"}`)
+	if n, _ := p.value(`icmp_round_trip_seconds{peer="four"}`); n < 1 || n != answered {
+		t.Errorf("%v round trips of %v replies", n, answered)
+	}
+	s.formats(t)
+}
+
+// formats: Prometheus may ask for three forms of the page, and promtool has nothing against it.
+func (s *service) formats(t *testing.T) {
+	t.Helper()
+	p := s.scrapeAs(t, acceptProtobuf)
+	if h := p[namespace+"_icmp_round_trip_seconds"].GetMetric()[0].GetHistogram(); len(h.GetPositiveSpan()) == 0 || len(h.GetBucket()) == 0 {
+		t.Error("protobuf lacks native or classic buckets")
+	}
+	_, body := fetch(t, s.metrics, acceptOpenMetrics)
+	if !strings.HasSuffix(string(body), "\n# EOF\n") || !strings.Contains(string(body), "\n# TYPE ipsec_path_icmp_requests counter\n") {
+		t.Errorf("no OpenMetrics:\n%s", body)
+	}
+	_, text := fetch(t, s.metrics, acceptText)
+	promtool(t, text)
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	kept := "- {name: kept, address: " + l.address(false) + "}\n"
+	s := l.serve(t, quick+"peers:\n"+kept+"- {name: changed, address: '"+l.address(true)+"'}\n- {name: removed, address: "+l.address(false)+"}\n")
+	requests := func(peer string) float64 {
+		v, _ := s.scrape(t).value(`icmp_requests_total{peer="` + peer + `"}`)
+		return v
+	}
+	const some = 20
+	for _, peer := range []string{"kept", "changed", "removed"} {
+		eventually(t, soon, "echoes to "+peer, func() bool { return requests(peer) >= some })
+	}
+	if err := s.configure(t, quick+"peers:\n"+kept+"- {name: changed, address: '"+l.address(true)+"', intervals: {pmtu: 20s, pmtu_raise: 20s}}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.scrape(t).of("removed"); len(left) > 0 {
+		t.Errorf("series of a removed peer: %q", left)
+	}
+	if n := requests("kept"); n < some {
+		t.Errorf("a peer that stayed has %v requests", n)
+	}
+	if n := requests("changed"); n >= some {
+		t.Errorf("a peer that changed kept %v requests", n)
+	}
+	before := requests("kept")
+	eventually(t, soon, "both go on", func() bool { return requests("kept") > before+1 && requests("changed") > 1 })
+}
+
+// TestBadReload: one bad peer, and nothing changes. All that is wrong is said, to whom asked and by the metric.
+func TestBadReload(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	good := quick + "peers:\n- {name: hq, address: " + l.address(false) + "}\n"
+	s := l.serve(t, good)
+	h, err := web.Handler(web.Config{TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Reload: s.reload.reload, Status: s.status(time.Now())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/-/reload", http.NoBody))
+		return w
+	}
+	s.await(t, soon, `icmp_reachable{peer="hq"}`, 1)
+	before := s.running()
+	const bad = "- {name: branch, address: 203.0.113.300}\n- {name: hq, address: 203.0.113.1}\n- {name: lab, address: 203.0.113.2, colour: red}\n"
+	err = s.configure(t, good+bad)
+	want := strings.Join([]string{
+		s.file + `:4: peers[1] ("branch"): address: "203.0.113.300" is not a valid IPv4 address`,
+		s.file + `:5: peers[2] ("hq"): name: "hq" is already the name of peers[0] (` + s.file + `:3)`,
+		s.file + `:6: peers[3] ("lab"): unknown key "colour": there is name, address, module, labels, family, source_address, interface, ike, esp, collectors, intervals`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("error (-want +got):\n%s", cmp.Diff(want, err.Error()))
+	}
+	w := post()
+	if diff := cmp.Diff("reload failed, the running configuration stays:\n"+want+"\n", w.Body.String()); diff != "" || w.Code != http.StatusInternalServerError {
+		t.Errorf("answer %d (-want +got):\n%s", w.Code, diff)
+	}
+	if v, _ := s.scrape(t).value("config_last_reload_successful{}"); v != 0 {
+		t.Errorf("config_last_reload_successful %v", v)
+	}
+	if after := s.running(); !slices.Equal(before, after) {
+		t.Errorf("the running peers changed from %v to %v", before, after)
+	}
+	requests, _ := s.scrape(t).value(`icmp_requests_total{peer="hq"}`)
+	eventually(t, soon, "the peer goes on", func() bool {
+		v, _ := s.scrape(t).value(`icmp_requests_total{peer="hq"}`)
+		return v > requests+1
+	})
+	if err := s.configure(t, good); err != nil {
+		t.Fatal(err)
+	}
+	if w := post(); w.Code != http.StatusOK || w.Body.String() != "reloaded\n" {
+		t.Errorf("answer %d %q", w.Code, w.Body)
+	}
+	if !s.is(t, "config_last_reload_successful{}", 1) || !slices.Equal(before, s.running()) {
+		t.Error("the good file was not loaded, or not without touching the peer")
+	}
+}
+
+// TestPeerRemovedDuringItsSearch: the search is cancelled, its series vanish at once, and the others notice nothing.
+func TestPeerRemovedDuringItsSearch(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.slow(t)
+	other := quick + "peers:\n- {name: other, address: '" + l.address(true) + "', collectors: [icmp]}\n"
+	s := l.serve(t, other+"- {name: searched, address: "+l.address(false)+"}\n")
+	s.awaitSearch(t)
+	began := time.Now()
+	if err := s.configure(t, other); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the reload waited %v for the search", took)
+	}
+	if left := s.scrape(t).of("searched"); len(left) > 0 {
+		t.Errorf("series of a removed peer: %q", left)
+	}
+	if n := s.schedule.Stats().Running; n != 0 {
+		t.Errorf("%d searches go on", n)
+	}
+	s.await(t, soon, `icmp_reachable{peer="other"}`, 1)
+	if s.logged.count("level=ERROR")+s.logged.count("level=WARN")+s.logged.count("diagnosis") > 0 {
+		t.Errorf("log:\n%s", s.logged)
+	}
+	p := s.scrape(t)
+	for _, reason := range []string{"timeout", "local", "no_socket"} {
+		if v, _ := p.value(`collector_errors_total{collector="pmtu",reason="` + reason + `"}`); v != 0 {
+			t.Errorf("%v errors: %s", v, reason)
+		}
+	}
+}
+
+// slow makes every search take seconds: a black hole, behind which the gateway takes its time.
+func (l *lab) slow(t *testing.T) {
+	t.Helper()
+	l.Apply(t, "S2")
+	l.gateway.Set(responder.Behaviour{Delay: 100 * time.Millisecond})
+}
+
+// TestScrapeDuringASearch: it returns at once, with what was known before.
+func TestScrapeDuringASearch(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	s := l.serve(t, quick+"peers:\n- {name: hq, address: "+l.address(false)+"}\n")
+	s.awaitMeasured(t, "hq")
+	l.slow(t)
+	s.awaitSearch(t)
+	const atOnce = 500 * time.Millisecond
+	for range 5 {
+		began := time.Now()
+		p := s.scrape(t)
+		if took := time.Since(began); took > atOnce {
+			t.Errorf("the scrape took %v", took)
+		}
+		if v, ok := p.value(`mtu_bytes{method="ike",peer="hq"}`); !ok || v != 1500 {
+			t.Errorf("mtu_bytes %v (present %t), want the last result", v, ok)
+		}
+	}
+	if s.schedule.Stats().Running == 0 {
+		t.Error("the search was over before the scrapes were")
+	}
+	s.await(t, soon, `mtu_bytes{method="ike",peer="hq"}`, 1400)
+}
