@@ -186,7 +186,7 @@ func (c *Collector) checkRoute(now time.Time) (reason string) {
 	case generation != c.generation:
 		return ""
 	case err != nil:
-		c.fault = fmt.Errorf("route to the peer: %w", err)
+		c.fault = err
 		return ReasonRoute
 	case !fresh:
 		c.tunnel, c.routeUntil = tunnel, now.Add(routeAge)

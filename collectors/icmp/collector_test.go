@@ -225,7 +225,7 @@ func TestTunnel(t *testing.T) {
 		n.route, n.err = netio.Route{}, errors.New("network is unreachable")
 		time.Sleep(time.Minute)
 		run(c, 1)
-		if got := c.Result(time.Now()).Reason; got != "route to the peer: network is unreachable" {
+		if got := c.Result(time.Now()).Reason; got != "network is unreachable" {
 			t.Errorf("without a route: %q", got)
 		}
 		n.err = nil

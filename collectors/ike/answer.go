@@ -62,6 +62,9 @@ func (p *probe) take(a *netio.Answer) {
 		}
 		p.answered = true // not Duplicate: a reflected probe may have come before the reply
 		w.responses++
+		if reply.Name == ikeprobe.NameSA && p.generation == p.c.generation {
+			w.dialect.Drop(p.form)
+		}
 		// A late reply flips a verdict of silence; another reply to a form after the first changes nothing.
 		if current && (w.active || w.result.State != Responding) {
 			w.replied(p.form, reply, p.roundTrip(a))

@@ -159,8 +159,11 @@ func (c *Collector) begin(now time.Time) (reason string) {
 	for i := range c.walks {
 		w := &c.walks[i]
 		w.begin(now, now.Add(time.Duration(i)*stagger))
-		if err != nil {
+		switch {
+		case err != nil:
 			w.unknown(err)
+		case len(w.ladder) == 0:
+			w.unknown(errAccepted)
 		}
 	}
 	c.active = err == nil
@@ -181,7 +184,7 @@ func (c *Collector) checkRoute(now time.Time) (reason string, err error) {
 	if !fresh {
 		r, err := c.network.Route(path) // may ask the kernel: not under the lock
 		if err != nil {
-			return ReasonRoute, fmt.Errorf("route to the peer: %w", err)
+			return ReasonRoute, err
 		}
 		tunnel = r.Tunnel
 		c.mu.Lock()
@@ -233,6 +236,9 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 			continue
 		}
 		w.step++
+		if !w.dialect.Allows(f) {
+			continue // dropped since the round began
+		}
 		if err := w.build(f, c.keys, c.target.Identity()); err != nil {
 			w.kept(err)
 			continue

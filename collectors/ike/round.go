@@ -33,15 +33,19 @@ const (
 	nonceSize = 32
 )
 
-// errNoRound is the reason before the first round has ended.
-var errNoRound = errors.New("no round has ended yet")
+// Reasons for not knowing.
+var (
+	// errNoRound is that before the first round has ended.
+	errNoRound = errors.New("no round has ended yet")
+	// errAccepted is that where there is no probe left that may be sent.
+	errAccepted = errors.New("the peer accepts whatever is offered: every further probe would leave a half-open SA there")
+)
 
 // A walk is one method of one peer: its newest result, and the round under way. Under the lock of its Collector.
 type walk struct {
 	method  collectors.Method
 	port    uint16
 	auth    ikeprobe.Auth
-	ladder  []ikeprobe.Form
 	dialect *ikeprobe.Dialect
 	result  Result
 	fault   error  // why the result is unknown
@@ -53,6 +57,7 @@ type walk struct {
 	active  bool
 	known   bool          // whether it begins with a form that is known
 	first   ikeprobe.Form // that form
+	ladder  []ikeprobe.Form
 	step    int           // the next one of the plan
 	due     time.Time     // when that is
 	sent    [forms]int    // how many probes of each form left this host
@@ -67,7 +72,7 @@ type walk struct {
 
 // setup begins anew for another way of speaking to the peer.
 func (w *walk) setup(s collectors.IKESettings) {
-	w.port, w.auth, w.ladder = s.Port, s.Auth, ikeprobe.Ladder(s.Version)
+	w.port, w.auth = s.Port, s.Auth
 	if w.method == collectors.NATT {
 		w.port = s.NATTPort
 	}
@@ -87,7 +92,7 @@ func (w *walk) begin(now, due time.Time) {
 	w.number++
 	w.began = now
 	w.active, w.due = true, due
-	w.known, w.first = w.dialect.Answered(), w.dialect.Form()
+	w.known, w.first, w.ladder = w.dialect.Answered(), w.dialect.Form(), w.dialect.Ladder()
 	w.step, w.unsent, w.sent = 0, 0, [forms]int{}
 }
 
@@ -167,11 +172,7 @@ func (w *walk) replied(f ikeprobe.Form, r ikeprobe.Reply, roundTrip time.Duratio
 		}
 	}
 	w.misses = 0
-	w.dialect.Confirm(f)
-	if r.Name == ikeprobe.NameSA {
-		w.dialect.Drop(f)
-		w.ladder = w.dialect.Ladder()
-	}
+	w.dialect.Confirm(f) // unless it was dropped
 }
 
 // refused ends the round: the peer itself says that nobody listens.
@@ -180,7 +181,7 @@ func (w *walk) refused() { w.settle(Refused) }
 // exhausted ends a round whose plan got no reply.
 func (w *walk) exhausted() {
 	for _, f := range w.ladder {
-		if w.sent[f] == 0 { // then an error was kept
+		if w.sent[f] == 0 && w.dialect.Allows(f) { // then an error was kept
 			w.unknown(w.fault)
 			return
 		}

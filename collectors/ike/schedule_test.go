@@ -114,7 +114,7 @@ func TestDone(t *testing.T) {
 		n.route, n.err = netio.Route{}, errors.New("network is unreachable")
 		time.Sleep(time.Minute)
 		round(c)
-		if got := c.Results(time.Now()).IKE.Reason; got != "route to the peer: network is unreachable" {
+		if got := c.Results(time.Now()).IKE.Reason; got != "network is unreachable" {
 			t.Errorf("without a route: %q", got)
 		}
 		want := []string{"", "", ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute}

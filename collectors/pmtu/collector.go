@@ -140,24 +140,22 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	c.retarget(t)
 	route, err := c.network.Route(t.Path)
 	if err != nil {
-		return Results{}, fmt.Errorf("route to %s: %w", t.Path.Dst, err)
+		return Results{}, fmt.Errorf("path MTU: %w", err)
 	}
-	var out Results
+	out := Results{LinkBytes: route.LinkMTU, CachedBytes: route.CachedMTU}
 	var failures []error
 	for _, m := range c.opts.Methods {
-		r, err := c.measure(ctx, m, route)
-		if ctx.Err() != nil {
-			return out, ctx.Err()
-		}
-		if err != nil {
+		if r, err := c.measure(ctx, m, route); err == nil {
+			out.Results = append(out.Results, r)
+		} else {
 			failures = append(failures, fmt.Errorf("path MTU by %s: %w", m, err))
-			continue
 		}
-		out.Results = append(out.Results, r)
+		out.BlackHole, out.Known = c.holds()
+		c.publish(&out) // at once: the next method may take its time
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	out.LinkBytes, out.CachedBytes = route.LinkMTU, route.CachedMTU
-	out.BlackHole, out.Known = c.holds()
-	c.publish(&out)
 	return out, errors.Join(failures...)
 }
 
@@ -190,11 +188,15 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 	}
 	start := time.Now()
 	search, p := c.begin(m, st, route, start)
+	drops := c.drops()
 	if err := p.run(ctx, search); err != nil {
 		st.search = nil
 		return Result{}, err
 	}
 	r := p.result(search, time.Since(start))
+	if c.drops() != drops {
+		st.doubt(&r)
+	}
 	st.search, st.prober = nil, nil
 	if search.Verdict().Resumable {
 		st.search, st.prober = search, p
@@ -204,6 +206,25 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		c.opts.Done(r)
 	}
 	return r, nil
+}
+
+// A dropCounter tells how many answers this host has lost because a socket's buffer was full. netio's Stack does.
+type dropCounter interface{ LocalDrops() uint64 }
+
+func (c *Collector) drops() uint64 {
+	if d, ok := c.network.(dropCounter); ok {
+		return d.LocalDrops()
+	}
+	return 0
+}
+
+// doubt takes back a verdict that rests on silence, because this host lost answers meanwhile. What was known before stays.
+func (st *methodState) doubt(r *Result) {
+	asKnown := r.State == st.known && r.Bytes == st.bytes
+	if asKnown || r.State == Clean || r.State == Reduced && r.PTBReceived > 0 {
+		return
+	}
+	r.State, r.Reason = Inconclusive, "this host lost answers because a socket's buffer was full"
 }
 
 // begin resumes the method's search, or makes a new one from what is known.

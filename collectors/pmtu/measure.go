@@ -1,6 +1,7 @@
 package pmtu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,17 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// ErrNotSent means that a probe did not leave this host, so that the path was not measured.
-var ErrNotSent = errors.New("probe was not sent")
+// Why the path was not measured by a method.
+var (
+	// ErrNotSent means that a probe did not leave this host.
+	ErrNotSent = errors.New("probe was not sent")
+	// ErrAccepted means that the peer accepted what an IKE probe offered, and keeps a half-open SA for it. Probes of that form
+	// are not sent any more: the next round uses the next form, and if there is none left, it fails with this error again.
+	ErrAccepted = errors.New("the peer accepts what this form of IKE probe offers")
+)
 
 const (
 	// maxPacket is the largest IP packet (RFC 791, section 3.1).
@@ -198,8 +206,19 @@ func (pl *play) patience() time.Duration {
 	return min(pl.round.Timeout, Patience(pl.maxRTT))
 }
 
+// allowed gives the reason why no more probes of the form may be sent, by whomever the peer was found to accept it.
+func (p *prober) allowed() error {
+	if p.method == collectors.ICMP || p.dialect.Allows(p.form) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrAccepted, p.form)
+}
+
 // send sends one probe.
 func (p *prober) send(ctx context.Context, pl *play, size int) {
+	if pl.err = p.allowed(); pl.err != nil {
+		return
+	}
 	packet, err := p.packet(size)
 	if err != nil {
 		pl.err = fmt.Errorf("%w: %w", ErrNotSent, err)
@@ -208,9 +227,7 @@ func (p *prober) send(ctx context.Context, pl *play, size int) {
 	f := &flight{play: pl, size: size, at: time.Since(p.began)}
 	p.open = append(p.open, f)
 	pl.open++
-	// Not a longer timeout than the round's: of several IKE probes of one size the network gives a reply to the oldest that
-	// waits, and one that nobody waits for any more must not take it from one of the next round. An answer that comes
-	// late is told all the same.
+	// The round's timeout is enough: an answer that comes late is told all the same.
 	p.network.Send(ctx, packet, pl.round.Timeout, func(a netio.Answer) {
 		if p.counts(packet, &a) {
 			p.news.add(f, a)
@@ -227,10 +244,15 @@ func (p *prober) counts(packet *netio.Packet, a *netio.Answer) bool {
 	if p.method == collectors.ICMP || a.Outcome != netio.Delivered {
 		return true
 	}
-	if _, err := ikeprobe.Classify(a.Payload, packet.Token, p.method == collectors.NATT); err != nil {
+	reply, err := ikeprobe.Classify(a.Payload, packet.Token, p.method == collectors.NATT)
+	switch {
+	case err != nil:
 		return false
+	case reply.Name == ikeprobe.NameSA:
+		p.dialect.Drop(p.form)
+	default:
+		p.dialect.Confirm(p.form)
 	}
-	p.dialect.Confirm(p.form)
 	return true
 }
 
@@ -248,7 +270,7 @@ func (p *prober) wait(ctx context.Context, pl *play, timer *time.Timer, stop fun
 		case <-timer.C:
 			return
 		case <-ctx.Done():
-			pl.err = ctx.Err()
+			pl.err = context.Cause(ctx)
 			return
 		}
 	}
@@ -256,6 +278,9 @@ func (p *prober) wait(ctx context.Context, pl *play, timer *time.Timer, stop fun
 
 // hear takes one answer. The first that decides a flight is the one that counts.
 func (p *prober) hear(pl *play, it item) {
+	if pl.err = cmp.Or(pl.err, p.allowed()); pl.err != nil {
+		return
+	}
 	i := slices.Index(p.open, it.flight)
 	if i < 0 {
 		return
@@ -270,7 +295,7 @@ func (p *prober) hear(pl *play, it item) {
 	case netio.TooBigLocally:
 		o.Outcome, o.MTU = TooBigLocally, a.MTU
 	case netio.Unreachable, netio.TimeExceeded:
-		p.fault = fmt.Sprintf("%s answered with ICMP type %d code %d", a.From, a.Type, a.Code)
+		p.fault = fmt.Sprintf("%s answered with ICMP %s", a.From, icmp.ErrorName(a.From.Is6(), a.Type, a.Code))
 	case netio.NotSent:
 		pl.err = fmt.Errorf("%w: %w", ErrNotSent, a.Err)
 		return

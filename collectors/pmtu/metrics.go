@@ -70,11 +70,8 @@ type exposer struct {
 	blackHole, link, cached, changes, ptbsReceived *collectors.Series
 }
 
-// methodSeries are the series of one method.
-type methodSeries struct {
-	bytes  *collectors.Series
-	states map[State]*collectors.Series
-}
+// methodSeries are the series of one method. Only the current state is exposed, so one series with a changing label does for all.
+type methodSeries struct{ bytes, state *collectors.Series }
 
 // NewExposer makes the series of the peer that c measures every interval. now is the clock by which results become stale.
 func NewExposer(c *Collector, s collectors.Scope, interval time.Duration, now func() time.Time) collectors.Exposer {
@@ -84,11 +81,7 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration, now fu
 		changes: s.Series(familyChanges), ptbsReceived: s.Series(familyPTBs),
 	}
 	for _, m := range c.opts.Methods {
-		series := methodSeries{bytes: s.Series(familyBytes, m.String()), states: make(map[State]*collectors.Series)}
-		for _, state := range States() {
-			series.states[state] = s.Series(familyState, m.String(), state.String())
-		}
-		e.methods[m] = series
+		e.methods[m] = methodSeries{s.Series(familyBytes, m.String()), s.Series(familyState, m.String(), "")}
 	}
 	return e
 }
@@ -105,9 +98,7 @@ func (e *exposer) Expose() {
 	setBytes(e.cached, fresh && s.CachedBytes != s.LinkBytes, s.CachedBytes)
 	for _, series := range e.methods {
 		series.bytes.Clear()
-		for _, state := range series.states {
-			state.Clear()
-		}
+		series.state.Clear()
 	}
 	for i := range s.Results {
 		r := &s.Results[i]
@@ -116,9 +107,8 @@ func (e *exposer) Expose() {
 			continue
 		}
 		setBytes(series.bytes, r.State.conclusive(), r.Bytes)
-		if current := series.states[r.State]; current != nil {
-			current.Set(1)
-		}
+		series.state.SetLabel("state", r.State.String())
+		series.state.Set(1)
 	}
 }
 

@@ -26,13 +26,11 @@ type scope struct {
 
 func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
 	var labels []*dto.LabelPair
-	words := []string{strings.TrimPrefix(f.Name, "ipsec_path_")}
-	for i, l := range f.Labels {
+	for i := range f.Labels {
 		labels = append(labels, &dto.LabelPair{Name: &f.Labels[i], Value: &values[i]})
-		words = append(words, l+"="+values[i])
 	}
 	series := collectors.NewSeries(f.Kind, labels)
-	s.names, s.series = append(s.names, strings.Join(words, " ")), append(s.series, series)
+	s.names, s.series = append(s.names, strings.TrimPrefix(f.Name, "ipsec_path_")), append(s.series, series)
 	return series
 }
 
@@ -41,7 +39,11 @@ func (s *scope) exposed() []string {
 	var lines []string
 	for i, series := range s.series {
 		if m := series.Metric(); m != nil {
-			lines = append(lines, fmt.Sprintf("%s %g", s.names[i], m.GetGauge().GetValue()+m.GetCounter().GetValue()))
+			words := []string{s.names[i]}
+			for _, l := range m.GetLabel() {
+				words = append(words, l.GetName()+"="+l.GetValue())
+			}
+			lines = append(lines, fmt.Sprintf("%s %g", strings.Join(words, " "), m.GetGauge().GetValue()+m.GetCounter().GetValue()))
 		}
 	}
 	slices.Sort(lines)

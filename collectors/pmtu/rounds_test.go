@@ -453,3 +453,21 @@ func TestRoundsCloseTogether(t *testing.T) {
 		}
 	})
 }
+
+// TestOutOfTime: what was found before the time was over counts; the methods behind it are not measured.
+func TestOutOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := func(p *netio.Packet) bool { return p.Protocol == netio.UDP && p.Port == 4500 }
+		path := netsim.New(netsim.Config{Delay: 20 * time.Millisecond, Block: silent}, 1)
+		c := collector(t, path)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err := c.Measure(ctx, target(false)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+		}
+		s := c.Snapshot()
+		if len(s.Results) != 1 || s.Results[0].Method != collectors.IKE || s.Results[0].State != Clean || !s.Known || s.At.IsZero() {
+			t.Errorf("got %+v, want the clean result of IKE", s)
+		}
+	})
+}

@@ -313,7 +313,7 @@ func (s *Search) judge() {
 	case e.proven >= e.link:
 		s.finish(Clean, "")
 	case (e.proven == 0 || s.lone) && s.controls >= s.cfg.Controls:
-		s.finish(Unreachable, "no control was answered")
+		s.finish(Unreachable, "small packets were not answered either")
 	case e.proven == 0:
 	case e.refused(e.proven + 1):
 		s.finish(Reduced, "")

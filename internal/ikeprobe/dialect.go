@@ -14,6 +14,7 @@ type Dialect struct {
 	ladder   []Form // never empty
 	at       int
 	answered bool
+	spent    bool // the last form on the ladder was dropped as well
 }
 
 // NewDialect makes a Dialect that starts at the top of the version's ladder.
@@ -41,18 +42,22 @@ func (d *Dialect) Answered() bool {
 func (d *Dialect) Confirm(f Form) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i := slices.Index(d.ladder, f); i >= 0 {
+	if i := slices.Index(d.ladder, f); i >= 0 && !d.spent {
 		d.at, d.answered = i, true
 	}
 }
 
 // Drop takes a form off the ladder, because the peer accepted what it offers (NameSA): to send it again would leave one
-// half-open SA after the other there, until the peer locks out this address. The last form stays.
+// half-open SA after the other there, until the peer locks out this address. Form still names the last one, but it is not allowed.
 func (d *Dialect) Drop(f Form) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := slices.Index(d.ladder, f)
-	if i < 0 || len(d.ladder) == 1 {
+	if i < 0 {
+		return
+	}
+	if len(d.ladder) == 1 {
+		d.spent, d.answered = true, false
 		return
 	}
 	d.ladder = slices.Delete(d.ladder, i, i+1)
@@ -64,10 +69,20 @@ func (d *Dialect) Drop(f Form) {
 	}
 }
 
-// Ladder are the forms that may be tried, in their order.
+// Allows tells whether a form may be sent: it is on the ladder, and was not dropped. If Form is not allowed, none is.
+func (d *Dialect) Allows(f Form) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.spent && slices.Contains(d.ladder, f)
+}
+
+// Ladder are the forms that may be sent, in their order.
 func (d *Dialect) Ladder() []Form {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.spent {
+		return nil
+	}
 	return slices.Clone(d.ladder)
 }
 

@@ -183,7 +183,29 @@ func TestDropNeverComesBack(t *testing.T) {
 	}
 	d.Drop(ikeprobe.V2Major3)
 	d.Drop(ikeprobe.V2NoProp)
-	if got := d.Ladder(); !slices.Equal(got, []ikeprobe.Form{ikeprobe.V2NoProp}) {
-		t.Errorf("ladder %v", got)
+	if got := d.Ladder(); len(got) != 0 || d.Allows(d.Form()) {
+		t.Errorf("ladder %v, %s allowed: %t", got, d.Form(), d.Allows(d.Form()))
+	}
+	d.Confirm(ikeprobe.V2NoProp)
+	d.Advance()
+	if d.Answered() || d.Allows(d.Form()) {
+		t.Error("the last form is back")
+	}
+}
+
+func TestAllows(t *testing.T) {
+	d := ikeprobe.NewDialect(ikeprobe.V1, ikeprobe.PSK)
+	d.Drop(ikeprobe.V2BadKE) // another version's
+	for _, step := range []struct {
+		drop        ikeprobe.Form
+		main, minor bool
+	}{{ikeprobe.V1Main, false, true}, {ikeprobe.V1Minor, false, false}} {
+		d.Drop(step.drop)
+		if main, minor := d.Allows(ikeprobe.V1Main), d.Allows(ikeprobe.V1Minor); main != step.main || minor != step.minor {
+			t.Errorf("without %s: main %t, minor %t", step.drop, main, minor)
+		}
+	}
+	if d.Allows(ikeprobe.V2BadKE) {
+		t.Error("a form of another version is allowed")
 	}
 }

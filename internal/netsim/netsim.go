@@ -105,7 +105,7 @@ type Path struct {
 	cfg    Config
 	random *rand.Rand
 	sent   []Sent
-	// waiting are the UDP probes under way by token, the oldest first.
+	// waiting are the UDP probes that are not forgotten yet, by token, the oldest first.
 	waiting map[netio.Token][]*flight
 
 	ptbs, echoes, replies, all bucket
@@ -227,17 +227,24 @@ func (s *Path) Send(ctx context.Context, p *netio.Packet, timeout time.Duration,
 }
 
 // owner is the probe that an answer to f is taken for: a UDP reply only repeats the token, so of several probes with the same
-// one it is, as in netio, the oldest that still waits.
+// one it is, as in netio, the youngest that waits, or else the youngest whose time is over without an answer, or else the
+// youngest of all.
 func (s *Path) owner(p *netio.Packet, f *flight, o netio.Outcome) *flight {
 	if p.Protocol != netio.UDP || o != netio.Delivered {
 		return f
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, other := range s.waiting[p.Token] {
-		if other.waits() {
-			return other
+	candidates := s.waiting[p.Token]
+	for _, state := range []netio.Outcome{undecided, netio.Silent} {
+		for _, other := range slices.Backward(candidates) {
+			if other.state() == state {
+				return other
+			}
 		}
+	}
+	if len(candidates) > 0 {
+		return candidates[len(candidates)-1]
 	}
 	return f
 }
@@ -259,6 +266,9 @@ type reaction struct {
 	answer netio.Answer
 }
 
+// undecided is the state of a probe of which nothing is known yet.
+const undecided netio.Outcome = 0
+
 // A flight is one probe under way.
 type flight struct {
 	sent   time.Time
@@ -268,16 +278,16 @@ type flight struct {
 	decided netio.Outcome
 }
 
-// waits tells whether nothing is known of the probe yet.
-func (f *flight) waits() bool {
+// state is what is known of the probe.
+func (f *flight) state() netio.Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.decided == 0
+	return f.decided
 }
 
 func (f *flight) expire() {
 	f.mu.Lock()
-	silent := f.decided == 0
+	silent := f.decided == undecided
 	if silent {
 		f.decided = netio.Silent
 	}
@@ -293,7 +303,7 @@ func (f *flight) settle(a netio.Answer) {
 	a.RoundTrip = a.Received.Sub(f.sent)
 	f.mu.Lock()
 	switch f.decided {
-	case 0:
+	case undecided:
 	case netio.Silent:
 		a.Late = true
 	case netio.Delivered:

@@ -219,26 +219,54 @@ func TestResponder(t *testing.T) {
 	}
 }
 
-// Of several UDP probes with the same token, a reply goes to the oldest that waits.
-func TestRepliesGoToTheOldest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		lost := true
-		path := netsim.New(netsim.Config{Block: func(*netio.Packet) bool { defer func() { lost = false }(); return lost }}, 1)
-		payload := append([]byte{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20}, make([]byte, 100)...)
-		var first, second atomic.Int64
-		for _, answers := range []*atomic.Int64{&first, &second} {
-			p := udp(500, payload)
-			p.Token = netio.Token(payload)
-			path.Send(t.Context(), p, time.Second, func(a netio.Answer) {
-				if a.Arrived() {
-					answers.Add(1)
+// Of several UDP probes with the same token, a reply goes to the youngest that waits, then to the youngest that nobody waits for
+// any more, whichever of them the peer answered.
+func TestRepliesGoToTheYoungest(t *testing.T) {
+	const timeout, rtt = time.Second, 100 * time.Millisecond
+	tests := map[string]struct {
+		delay time.Duration
+		gap   time.Duration // between the probes
+		lost  []bool        // on the way there
+		want  [][]string    // the answers of each probe
+	}{
+		"the first is lost":             {delay: rtt, lost: []bool{true, false}, want: [][]string{{"silent"}, {"delivered"}}},
+		"the last is lost":              {delay: rtt, lost: []bool{false, true}, want: [][]string{{"silent"}, {"delivered"}}},
+		"all are answered":              {delay: rtt, lost: make([]bool, 3), want: [][]string{{"delivered"}, {"delivered"}, {"delivered"}}},
+		"one is over":                   {delay: timeout + rtt, gap: timeout - rtt, lost: []bool{false, true}, want: [][]string{{"silent"}, {"delivered"}}},
+		"none waits: late for the last": {delay: timeout + 2*rtt, gap: rtt, lost: []bool{false, true}, want: [][]string{{"silent"}, {"silent", "delivered late"}}},
+		"one after the other":           {delay: rtt, gap: 2 * rtt, lost: make([]bool, 2), want: [][]string{{"delivered"}, {"delivered"}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				next := 0
+				path := netsim.New(netsim.Config{Delay: tt.delay, Block: func(*netio.Packet) bool {
+					next++
+					return tt.lost[next-1]
+				}}, 1)
+				payload := append([]byte{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20}, make([]byte, 100)...)
+				var mu sync.Mutex
+				got := make([][]string, len(tt.lost))
+				for i := range tt.lost {
+					p := udp(500, payload)
+					p.Token = netio.Token(payload)
+					path.Send(t.Context(), p, timeout, func(a netio.Answer) {
+						mu.Lock()
+						defer mu.Unlock()
+						told := a.Outcome.String()
+						if a.Late {
+							told += " late"
+						}
+						got[i] = append(got[i], told)
+					})
+					time.Sleep(tt.gap)
+				}
+				time.Sleep(5 * timeout)
+				synctest.Wait()
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("answers by probe (-want +got):\n%s", diff)
 				}
 			})
-		}
-		time.Sleep(3 * time.Second)
-		synctest.Wait()
-		if first.Load() != 1 || second.Load() != 0 {
-			t.Errorf("answers %d and %d, want the first to have the only one", first.Load(), second.Load())
-		}
-	})
+		})
+	}
 }
