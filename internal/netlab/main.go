@@ -60,7 +60,7 @@ func Main(m Runner) {
 		}
 	}
 	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
-	fmt.Fprintf(os.Stderr, "netlab: SKIPPED network tests of %s: %s\n", testedPackage(), reason)
+	Announce(fmt.Sprintf("netlab: SKIPPED network tests of %s: %s", testedPackage(), reason))
 	if required() {
 		fmt.Fprintln(os.Stderr, "netlab: REQUIRE_NETNS=1: this is a failure")
 		os.Exit(1)

@@ -2,7 +2,10 @@ package netlab
 
 import (
 	"errors"
+	"fmt"
 	"os"
+
+	"golang.org/x/term"
 )
 
 // T is what the laboratory asks of its user. A *testing.T, *testing.B or *testing.F is one; a program that is no test
@@ -41,6 +44,18 @@ func Need(t T) {
 			t.Fatalf("network namespaces are required: %v", err)
 		}
 		t.Skipf("no network namespaces: %v", err)
+	}
+}
+
+// Announce says what is skipped and why, on standard error and on the terminal, if there is one: of a package that passes, `go test
+// ./...` shows nothing.
+func Announce(line string) {
+	fmt.Fprintln(os.Stderr, line)
+	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
+		defer tty.Close()
+		if !term.IsTerminal(int(os.Stderr.Fd())) {
+			fmt.Fprintln(tty, line)
+		}
 	}
 }
 

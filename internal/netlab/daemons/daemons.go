@@ -27,6 +27,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -68,6 +69,7 @@ func missing(t netlab.T, err error) {
 	if required() {
 		t.Fatalf("daemons are required: %v", err)
 	}
+	netlab.Announce("netlab: SKIPPED a test with a real daemon: " + err.Error())
 	t.Skipf("no daemon: %v", err)
 }
 
@@ -219,6 +221,9 @@ func write(t netlab.T, dir, name, text string) string {
 
 // output runs a control program and returns what it prints.
 func output(env []string, args ...string) (string, error) {
+	// Pdeathsig means the death of the thread that started the program: it must not end, with another goroutine, before that.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // control programs have timeouts of their own
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}

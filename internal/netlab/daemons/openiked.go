@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"ipsec_path_exporter/internal/netlab"
 )
@@ -90,7 +91,26 @@ func StartOpenIKED(t netlab.T, n *netlab.NS, o OpenIKED) *Iked {
 		_, err := i.Ikectl("show", "sa")
 		return err == nil
 	})
+	i.await(t, "listen on UDP 500 and 4500", func() bool { return listening(n, 500) && listening(n, 4500) })
 	return i
+}
+
+// listening tells whether somebody in the namespace has bound a UDP port, of either family. iked answers on its control socket
+// before that.
+func listening(n *netlab.NS, port uint16) bool {
+	want := fmt.Sprintf(":%04X ", port)
+	found := false
+	err := n.Run(func() error {
+		for _, table := range []string{"udp", "udp6"} {
+			b, err := os.ReadFile("/proc/thread-self/net/" + table)
+			if err != nil {
+				return err
+			}
+			found = found || strings.Contains(string(b), want)
+		}
+		return nil
+	})
+	return err == nil && found
 }
 
 // ikedFiles makes a folder in the place of /etc/iked, with the host key that iked wants at start.
