@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// metricsPage is the page of all metrics, which a test of the exporter generates.
+const metricsPage = "docs/metrics.md"
+
+// documents are the pages for people, by their path below the root.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	pages := make(map[string]string)
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		paths, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, err := filepath.Rel(root, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pages[filepath.ToSlash(name)] = string(b)
+		}
+	}
+	for _, name := range []string{"README.md", metricsPage} {
+		if pages[name] == "" {
+			t.Fatalf("%s is missing or empty", name)
+		}
+	}
+	return pages
+}
+
+func TestDocumentedMetricsExist(t *testing.T) {
+	pages := documents(t)
+	var known []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(ipsec_path_[a-z0-9_]+)` \\| ([a-z]+) \\|").FindAllStringSubmatch(pages[metricsPage], -1) {
+		known = append(known, m[1])
+		if m[2] == "histogram" {
+			known = append(known, m[1]+"_bucket", m[1]+"_sum", m[1]+"_count")
+		}
+	}
+	if len(known) < 20 {
+		t.Fatalf("%s names only %d metrics", metricsPage, len(known))
+	}
+	// The first is the program itself.
+	known = append(known, "ipsec_path_exporter")
+	for page, text := range pages {
+		for _, name := range regexp.MustCompile(`ipsec_path_[a-z0-9_]*[a-z0-9]`).FindAllString(text, -1) {
+			if !slices.Contains(known, name) {
+				t.Errorf("%s: there is no metric %s", page, name)
+			}
+		}
+	}
+}
+
+func TestDocumentsLinkToWhatExists(t *testing.T) {
+	n := 0
+	for page, text := range documents(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			file, _, _ := strings.Cut(m[1], "#")
+			if file == "" || strings.Contains(file, "://") {
+				continue
+			}
+			n++
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), file)); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no page links to another one")
+	}
+}
+
+// TestDocumentsNameExistingTests: numbers in documents stand beside the test or benchmark that shows them.
+func TestDocumentsNameExistingTests(t *testing.T) {
+	var all strings.Builder
+	goFiles(t, func(path string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	})
+	for page, text := range documents(t) {
+		for _, name := range regexp.MustCompile(`\b(Test|Benchmark)[A-Z]\w+`).FindAllString(text, -1) {
+			if !strings.Contains(all.String(), "\nfunc "+name+"(") {
+				t.Errorf("%s: there is no %s", page, name)
+			}
+		}
+	}
+}
