@@ -163,10 +163,10 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 	p.target.Path.Dst = addr
 	r.Address, r.Family, r.Via = addr.String(), family(p.target), source(&cfg)
 	m := &examination{peer: p, target: p.target, progress: progress}
-	m.round(ctx)
-	if m.judge() {
+	m.round(ctx, cfg.Collectors)
+	if doubted, again := m.judge(); again {
 		progress.step(cfg.Name, "confirming")
-		m.round(ctx)
+		m.round(ctx, doubted)
 		m.judge()
 	}
 	m.fill(r)
@@ -187,13 +187,13 @@ type examination struct {
 	errors []string
 }
 
-// round measures by every configured collector. Echoes and IKE go side by side; the path MTU comes last: it wants to know how the
+// round measures by those configured collectors that are wanted. Echoes and IKE go side by side; the path MTU comes last: it wants to know how the
 // peer is spoken to, and to be alone.
-func (m *examination) round(ctx context.Context) {
+func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
 	m.mu.Lock()
 	m.errors = nil
 	m.mu.Unlock()
-	has := m.peer.cfg.Collectors.Has
+	has := func(c config.Collector) bool { return m.peer.cfg.Collectors.Has(c) && wanted.Has(c) }
 	var g errgroup.Group
 	if has(config.ICMP) {
 		m.progress.step(m.peer.cfg.Name, "ICMP echo and IKE")
@@ -252,11 +252,19 @@ func (m *examination) note(err error, keep func()) {
 	}
 }
 
-// judge draws the diagnoses and tells whether one of them wants to be confirmed.
-func (m *examination) judge() (again bool) {
+// judge draws the diagnoses and tells whether one of them wants to be confirmed, and by which collectors. A black hole rests on
+// path MTU searches alone, and then nobody has to wait until IKE may be asked again.
+func (m *examination) judge() (doubted config.CollectorSet, again bool) {
 	now := time.Now()
-	_, again = m.verdict.tracker.Update(now, diagnosis.Evaluate(m.verdict.facts(&m.found, now)))
-	return again
+	verdicts := diagnosis.Evaluate(m.verdict.facts(&m.found, now))
+	_, again = m.verdict.tracker.Update(now, verdicts)
+	doubted = config.NewCollectorSet(config.PMTU)
+	for _, v := range verdicts {
+		if v.State == diagnosis.Holds && v.Name != diagnosis.PMTUBlackHole {
+			doubted = m.peer.cfg.Collectors
+		}
+	}
+	return doubted, again
 }
 
 // fill writes down what was found.

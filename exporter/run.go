@@ -69,6 +69,9 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err := toolkit.Validate(*o.Web.WebConfigFile); err != nil {
 		return fmt.Errorf("--web.config.file: %w", err)
 	}
+	hup := make(chan os.Signal, 1) // from here on a SIGHUP waits, before that it ends the program
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	a, err := openApp(cfg, buckets, log)
 	if err != nil {
 		return err
@@ -78,7 +81,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	for _, line := range append(a.degraded(), cfg.Warnings()...) {
 		log.Warn("measuring is limited", "limit", line)
 	}
-	r := &reloader{app: a, options: o, life: ctx, turn: make(chan struct{}, 1)}
+	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1)}
 	server, err := web.Server(web.Config{
 		Log: log, RoutePrefix: prefix, TelemetryPath: o.TelemetryPath,
 		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()),
@@ -145,19 +148,17 @@ type reloader struct {
 	app     *app
 	options ServeOptions
 	life    context.Context //nolint:containedctx // peers live as long as the program, not as long as the request that made them
+	hup     <-chan os.Signal
 	turn    chan struct{}
 }
 
 // hangups reloads at every SIGHUP.
 func (r *reloader) hangups(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hup:
+		case <-r.hup:
 			if err := r.reload(ctx); err != nil {
 				r.app.log.Error("reload failed, the running configuration stays", "err", err)
 			}

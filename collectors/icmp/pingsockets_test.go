@@ -13,7 +13,10 @@ import (
 
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/netlab"
 )
+
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 func loopback(dst string) netio.Path { return netio.Path{Dst: netip.MustParseAddr(dst)} }
 
@@ -24,9 +27,14 @@ func ping(ctx context.Context, e icmp.Engine, path netio.Path, limit time.Durati
 	return <-answers
 }
 
-// needPingSockets skips the test where the kernel does not let this process use ping sockets.
+// needPingSockets allows them, if this process has a network namespace of its own, and else skips the test where the host does not.
 func needPingSockets(t *testing.T) {
 	t.Helper()
+	if netlab.Available() == nil {
+		if err := os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	a := ping(t.Context(), icmp.NewPingSockets(1, nil), loopback("127.0.0.1"), time.Second)
 	if !errors.Is(a.Err, icmp.ErrNoPingSockets) {
 		return
@@ -35,6 +43,18 @@ func needPingSockets(t *testing.T) {
 		t.Fatal(a.Err)
 	}
 	t.Skip(a.Err)
+}
+
+// Where ping sockets are not allowed, which is the default of every new network namespace, that is an error and not silence. It
+// cannot be tested after they were allowed, so it comes first.
+func TestPingSocketsNotAllowed(t *testing.T) {
+	a := ping(t.Context(), icmp.NewPingSockets(1, nil), loopback("127.0.0.1"), time.Second)
+	if a.Outcome == netio.Delivered {
+		t.Skip("ping sockets are allowed here")
+	}
+	if a.Outcome != netio.NotSent || !errors.Is(a.Err, icmp.ErrNoPingSockets) || !errors.Is(a.Err, os.ErrPermission) {
+		t.Errorf("answer %v, %v", a.Outcome, a.Err)
+	}
 }
 
 func TestPingSocketsAnswer(t *testing.T) {
@@ -105,17 +125,6 @@ func TestPingSocketsFailToSend(t *testing.T) {
 		})
 	}
 	e.Wait()
-}
-
-// Where ping sockets are not allowed, which is the kernel's default, that is an error and not silence.
-func TestPingSocketsNotAllowed(t *testing.T) {
-	a := ping(t.Context(), icmp.NewPingSockets(1, nil), loopback("127.0.0.1"), time.Second)
-	if a.Outcome == netio.Delivered {
-		t.Skip("ping sockets are allowed here")
-	}
-	if a.Outcome != netio.NotSent || !errors.Is(a.Err, icmp.ErrNoPingSockets) || !errors.Is(a.Err, os.ErrPermission) {
-		t.Errorf("answer %v, %v", a.Outcome, a.Err)
-	}
 }
 
 func TestPingSocketsAreBounded(t *testing.T) {

@@ -52,6 +52,8 @@ type Collector struct {
 	target    collectors.Target
 	searches  uint64
 	states    map[collectors.Method]*methodState
+	// first is the method to begin the next round with: the one that the last round had no time for, if any.
+	first int
 
 	// mu guards what a scrape reads.
 	mu       sync.Mutex
@@ -133,7 +135,8 @@ func (c *Collector) Snapshot() Snapshot {
 }
 
 // Measure implements collectors.Measurer: one round of every method. It measures IKE before NAT-T before ICMP, so that what
-// one finds is a hint for the next. The methods that can be measured are, also where another one cannot.
+// one finds is a hint for the next; a round that ran out of time is followed by one that begins where it ended. The methods that can
+// be measured are, also where another one cannot.
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, error) {
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
@@ -144,7 +147,10 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	}
 	out := Results{LinkBytes: route.LinkMTU, CachedBytes: route.CachedMTU}
 	var failures []error
-	for _, m := range c.opts.Methods {
+	first := c.first
+	for i := range c.opts.Methods {
+		at := (first + i) % len(c.opts.Methods)
+		m := c.opts.Methods[at]
 		if r, err := c.measure(ctx, m, route); err == nil {
 			out.Results = append(out.Results, r)
 		} else {
@@ -152,7 +158,8 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 		}
 		out.BlackHole, out.Known = c.holds()
 		c.publish(&out) // at once: the next method may take its time
-		if ctx.Err() != nil {
+		if c.first = 0; ctx.Err() != nil {
+			c.first = at
 			break
 		}
 	}

@@ -469,5 +469,12 @@ func TestOutOfTime(t *testing.T) {
 		if len(s.Results) != 1 || s.Results[0].Method != collectors.IKE || s.Results[0].State != Clean || !s.Known || s.At.IsZero() {
 			t.Errorf("got %+v, want the clean result of IKE", s)
 		}
+		r, err := c.Measure(t.Context(), target(false))
+		if err != nil || len(r.Results) != 3 || r.Results[0].Method != collectors.NATT {
+			t.Errorf("the next round: %+v, %v; want NAT-T to have its turn first", r.Results, err)
+		}
+		if r, err = c.Measure(t.Context(), target(false)); err != nil || r.Results[0].Method != collectors.IKE {
+			t.Errorf("the round after it: %+v, %v; want the usual order", r.Results, err)
+		}
 	})
 }

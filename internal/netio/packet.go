@@ -33,6 +33,18 @@ type Path struct {
 	Interface string
 }
 
+// String names the destination, and the configured way there.
+func (p Path) String() string {
+	s := p.Dst.String()
+	if p.Src.IsValid() {
+		s += " from " + p.Src.String()
+	}
+	if p.Interface != "" {
+		s += " by " + p.Interface
+	}
+	return s
+}
+
 // IPv6 tells whether the path is an IPv6 one.
 func (p Path) IPv6() bool { return p.Dst.Is6() && !p.Dst.Is4In6() }
 

@@ -88,14 +88,14 @@ func (r *routes) ask(p Path) (Route, error) {
 	}
 	found, err := r.handle.RouteGetWithOptions(p.Dst.AsSlice(), opt)
 	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: %w", p.Dst, err)
+		return Route{}, fmt.Errorf("route to %s: %w", p, err)
 	}
 	if len(found) == 0 {
-		return Route{}, fmt.Errorf("route to %s: %w", p.Dst, unix.ENETUNREACH)
+		return Route{}, fmt.Errorf("route to %s: %w", p, unix.ENETUNREACH)
 	}
 	link, err := r.handle.LinkByIndex(found[0].LinkIndex)
 	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: interface %d: %w", p.Dst, found[0].LinkIndex, err)
+		return Route{}, fmt.Errorf("route to %s: interface %d: %w", p, found[0].LinkIndex, err)
 	}
 	route := Route{Interface: link.Attrs().Name, LinkMTU: min(link.Attrs().MTU, maxPacket), Src: p.Src}
 	if src, ok := netip.AddrFromSlice(found[0].Src); ok && !route.Src.IsValid() {
