@@ -95,6 +95,6 @@ type Route struct {
 	// CachedMTU is the path MTU that the kernel of this host believes, 0 if it has no opinion of its own.
 	CachedMTU int
 	// Tunnel is empty, or says why probes to this peer would travel inside a tunnel of this host
-	// ("policy", "device wg0 (wireguard)"), so that they would not measure the path.
+	// ("policy", "device xfrm0 (xfrm)"), so that they would not measure the path.
 	Tunnel string
 }

@@ -106,7 +106,7 @@ func (t *flights) add(f *flight, timeout, grace time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	f.sent, f.at, f.drops = now, now.Add(timeout), t.drops.known.Load()
+	f.sent, f.at, f.drops = now, now.Add(timeout), t.drops.family(f.dst.Is6()).Load()
 	f.forget = f.at.Add(grace)
 	f.ipID = t.freeIPID(f.dst)
 	t.quotes[quoteKey{f.dst, f.ipID}] = f
@@ -332,8 +332,12 @@ func (t *flights) expire(now time.Time) (next time.Time, ok bool) {
 	if len(ended) == 0 {
 		return next, ok
 	}
-	drops := t.drops.answers()
+	drops4, drops6 := t.drops.answers(false), t.drops.answers(true)
 	for _, f := range ended {
+		drops := drops4
+		if f.dst.Is6() {
+			drops = drops6
+		}
 		f.answer(Answer{Outcome: Silent, Sent: f.sent, LocalDrops: drops != f.drops})
 	}
 	return next, ok

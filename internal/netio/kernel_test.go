@@ -366,3 +366,71 @@ func TestLocalDropsAreNotSilence(t *testing.T) {
 		t.Errorf("real silence: %+v", a)
 	}
 }
+
+// TestErrorsOfOthersAreNotOurs: without raw sockets, the kernel reports an ICMP error for one peer at the next send to any other.
+func TestErrorsOfOthersAreNotOurs(t *testing.T) {
+	netlab.Need(t)
+	p := netlab.NewProvider(t)
+	p.Apply(t, "S1")
+	s := openIn(t, p.Client, true)
+	families(t, func(t *testing.T, v6 bool) {
+		t.Helper()
+		other := p.HopAddr(1, v6)
+		for i := range 300 {
+			for _, size := range []int{1500, 100} { // too big, and refused
+				s.Send(t.Context(), datagramOf(p.ServerAddr(v6), 9, size), 50*time.Millisecond, func(Answer) {})
+			}
+			got := make(chan Answer, 4)
+			s.Send(t.Context(), datagramOf(other, 9, 1500), time.Second, func(a Answer) { got <- a })
+			if a := <-got; a.Outcome == NotSent || a.Outcome == TooBigLocally || a.Outcome == TooBig {
+				t.Fatalf("round %d: the neighbour's errors became %+v", i, a)
+			}
+		}
+	})
+}
+
+// TestInterfaceComesBack: a dial-up line that is redialled has the same name and is another interface.
+func TestInterfaceComesBack(t *testing.T) {
+	netlab.Need(t)
+	p := netlab.NewProvider(t)
+	s := openIn(t, p.Client, false)
+	link := func() {
+		l := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "dial1"}
+		l.Name = "dial0"
+		if err := p.Client.Netlink().LinkAdd(l); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Client.Netlink().LinkSetUp(l); err != nil {
+			t.Fatal(err)
+		}
+		dst := netlink.NewIPNet([]byte{192, 0, 2, 1})
+		if err := p.Client.Netlink().RouteAdd(&netlink.Route{LinkIndex: l.Index, Dst: dst}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send := func() Answer {
+		packet := echoOf(netip.MustParseAddr("192.0.2.1"), 100)
+		packet.Path.Interface = "dial0"
+		var a Answer
+		p.Client.Do(t, func() { a = probe(t, s, packet) })
+		return a
+	}
+	link()
+	if a := send(); a.Outcome != Silent {
+		t.Fatalf("at first: %+v", a)
+	}
+	l, err := p.Client.Netlink().LinkByName("dial0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Client.Netlink().LinkDel(l); err != nil {
+		t.Fatal(err)
+	}
+	if a := send(); a.Outcome != NotSent {
+		t.Errorf("without the interface: %+v", a)
+	}
+	link()
+	if a := send(); a.Outcome != Silent {
+		t.Errorf("after it came back: %+v", a)
+	}
+}

@@ -271,11 +271,18 @@ func TestDropCounterWraps(t *testing.T) {
 	d.register(&dropSocket{name: "icmp4", read: func() (uint32, error) { return total, nil }})
 	d.register(&dropSocket{name: "icmp4_suspects", suspects: true, read: func() (uint32, error) { return total, nil }})
 	for _, total = range []uint32{5, ^uint32(0), 2} {
-		d.answers()
+		d.answers(false)
 	}
 	const want = 1<<32 + 2
-	if n := d.snapshot(); n["icmp4"] != want || n["icmp4_suspects"] != want || d.answers() != want {
-		t.Errorf("drops %v, of answers %d, want %d", n, d.answers(), uint64(want))
+	if n := d.snapshot(); n["icmp4"] != want || n["icmp4_suspects"] != want || d.answers(false) != want {
+		t.Errorf("drops %v, of answers %d, want %d", n, d.answers(false), uint64(want))
+	}
+	// Junk of a wrong checksum counts on both raw ICMPv6 sockets.
+	junk, lost := uint32(7), uint32(3)
+	d.register(&dropSocket{name: "icmp6", v6: true, read: func() (uint32, error) { return junk + lost, nil }})
+	d.register(&dropSocket{name: "icmp6_suspects", v6: true, suspects: true, read: func() (uint32, error) { return junk, nil }})
+	if n := d.answers(true); n != uint64(lost) {
+		t.Errorf("%d answers of IPv6 lost, want %d", n, lost)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -150,7 +151,7 @@ func (r *routes) policy(p Path) (string, error) {
 
 // connect connects a UDP socket and returns the MTU that the kernel has for it and the one it has for the route alone.
 func (r *routes) connect(p Path) (mtu, routeMTU int, err error) {
-	d := net.Dialer{}
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return bindRaw(c, p.Interface) }}
 	if p.Src.IsValid() {
 		d.LocalAddr = &net.UDPAddr{IP: p.Src.AsSlice()}
 	}
@@ -186,6 +187,18 @@ func (r *routes) connect(p Path) (mtu, routeMTU int, err error) {
 		return mtu, route.CachedMTU, nil
 	}
 	return mtu, route.LinkMTU, nil
+}
+
+// bindRaw binds a socket to a device, if there is one.
+func bindRaw(c syscall.RawConn, device string) error {
+	if device == "" {
+		return nil
+	}
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = unix.BindToDevice(int(fd), device) }); err != nil {
+		return err
+	}
+	return inner
 }
 
 // blocked is how often this host found a policy but no SA for a packet, or a policy that blocks.

@@ -334,6 +334,8 @@ func isNoFamily(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EPROTONOSUPPORT)
 }
 
+func isNoDevice(err error) bool { return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) }
+
 func isMessageSize(err error) bool { return errors.Is(err, unix.EMSGSIZE) }
 
 // pingSocketAllowed tells whether this process may open an unprivileged echo socket (icmp(7), ping_group_range).

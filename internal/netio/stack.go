@@ -138,13 +138,27 @@ func (s *Stack) set(device string) (*sockets, error) {
 		maps.Copy(s.caps, set.capabilities())
 	}
 	for _, r := range set.receivers() {
-		s.drops.register(&dropSocket{name: r.name, suspects: r.suspects, read: r.drops})
+		s.drops.register(&dropSocket{name: r.name, v6: r.v6, suspects: r.suspects, read: r.drops})
 		if r.port != 0 {
 			s.ports[r.port] = true
 		}
 		s.wg.Go(func() { s.receive(s.ctx, r) })
 	}
 	return set, nil
+}
+
+// discard closes the sockets of an interface that is gone. It may come back under the same name, as that of a dial-up line does, but
+// sockets stay bound to the one that was: the next probe opens new ones.
+func (s *Stack) discard(set *sockets) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set.device == "" || s.sets[set.device] != set {
+		return
+	}
+	delete(s.sets, set.device)
+	delete(s.ports, set.port4)
+	delete(s.ports, set.port6)
+	set.close()
 }
 
 func (s *Stack) ownPort(port uint16) bool {
@@ -183,6 +197,9 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 	at := time.Now()
 	if err := s.transmit(set, p, f); err != nil {
 		s.flights.cancel(f)
+		if isNoDevice(err) {
+			s.discard(set)
+		}
 		answer(s.refusal(p, err))
 		return
 	}
@@ -210,20 +227,22 @@ func (s *Stack) check(p *Packet, size int) error {
 
 // refusal is the answer for a probe that the kernel did not take.
 func (s *Stack) refusal(p *Packet, err error) Answer {
+	s.routes.forget(p.Path)
 	if !isMessageSize(err) {
-		s.routes.forget(p.Path)
 		return Answer{Outcome: NotSent, Err: err}
 	}
-	a := Answer{Outcome: TooBigLocally, Err: err}
-	s.routes.forget(p.Path)
-	if r, routeErr := s.Route(p.Path); routeErr == nil {
-		a.MTU = r.LinkMTU
+	r, routeErr := s.Route(p.Path)
+	if routeErr != nil {
+		return Answer{Outcome: TooBigLocally, Err: err}
 	}
-	return a
+	if p.WireSize() <= r.LinkMTU {
+		return Answer{Outcome: NotSent, Err: err} // the link would carry it: something else refuses it
+	}
+	return Answer{Outcome: TooBigLocally, MTU: r.LinkMTU, Err: err}
 }
 
-// LocalDrops is how many answers this host has thrown away until now because a socket's buffer was full.
-func (s *Stack) LocalDrops() uint64 { return s.drops.answers() }
+// LocalDrops is how many answers of a family this host has thrown away until now because a socket's buffer was full.
+func (s *Stack) LocalDrops(v6 bool) uint64 { return s.drops.answers(v6) }
 
 // Route tells what this host knows about the way to a peer. It sends nothing.
 func (s *Stack) Route(p Path) (Route, error) {

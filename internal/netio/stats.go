@@ -73,13 +73,14 @@ func (c *counters) snapshot() map[string]uint64 {
 type dropCounts struct {
 	mu      sync.Mutex
 	sockets []*dropSocket
-	// known is what answers last returned: how many were lost, as far as that is known without asking.
-	known atomic.Uint64
+	// known is what answers last returned for IPv4 and IPv6: how many were lost, as far as that is known without asking.
+	known [2]atomic.Uint64
 }
 
 // A dropSocket is one socket. What is lost on one for suspects (filter.go) was most likely no answer.
 type dropSocket struct {
 	name     string
+	v6       bool
 	suspects bool
 	read     func() (uint32, error)
 	last     uint32
@@ -102,18 +103,34 @@ func (d *dropCounts) refresh() {
 	}
 }
 
-// answers is how many answers were lost.
-func (d *dropCounts) answers() (n uint64) {
+// answers is how many answers of a family were lost. The kernel's counter also grows with every ICMPv6 message of a wrong checksum,
+// which anybody can send, for each raw socket alike: what the suspects' socket lost as well was no lack of room for answers.
+func (d *dropCounts) answers(v6 bool) (n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
+	var answers, junk uint64
 	for _, s := range d.sockets {
-		if !s.suspects {
-			n += s.sum
+		switch {
+		case s.v6 != v6, s.suspects && !v6:
+		case s.suspects:
+			junk += s.sum
+		default:
+			answers += s.sum
 		}
 	}
-	d.known.Store(n)
+	n = answers - min(answers, junk)
+	family := d.family(v6)
+	n = max(n, family.Load()) // it only grows
+	family.Store(n)
 	return n
+}
+
+func (d *dropCounts) family(v6 bool) *atomic.Uint64 {
+	if v6 {
+		return &d.known[1]
+	}
+	return &d.known[0]
 }
 
 func (d *dropCounts) snapshot() map[string]uint64 {

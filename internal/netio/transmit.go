@@ -131,11 +131,22 @@ func (s *sockets) datagram(c *net.UDPConn, p *Packet) error {
 		return ErrNoSocket
 	}
 	to := netip.AddrPortFrom(p.Path.Dst, p.Port)
-	if _, _, err := c.WriteMsgUDPAddrPort(p.Payload, source(p, p.Path.IPv6()), to); err != nil {
+	oob := source(p, p.Path.IPv6())
+	var err error
+	for range pendingTries {
+		if _, _, err = c.WriteMsgUDPAddrPort(p.Payload, oob, to); !isPending(err) {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
 }
+
+// pendingTries is how often a send is tried that fails with what may be the ICMP error of an earlier one, to whomever that went: a socket
+// with an error queue reports each of them once, in the place of whatever comes next (ip(7), IP_RECVERR).
+const pendingTries = 8
 
 // source is the control message that chooses the source address and hop limit of one packet (ip(7) IP_PKTINFO,
 // ipv6(7) IPV6_PKTINFO), or nothing where routing may choose.
