@@ -35,7 +35,7 @@ func run(args []string) int {
 		version.Version = release
 	}
 	app := kingpin.New("ipsec_path_exporter", "Prometheus exporter for the paths that IPsec tunnels run over.")
-	app.Version(version.Print("ipsec_path_exporter")).UsageWriter(os.Stderr)
+	app.Version(version.Print("ipsec_path_exporter")).UsageWriter(os.Stdout).ErrorWriter(os.Stderr)
 	app.HelpFlag.Short('h')
 	logging := &promslog.Config{Writer: os.Stderr}
 	promslogflag.AddFlags(app, logging)

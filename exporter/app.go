@@ -74,7 +74,7 @@ func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, log *s
 		accounts: map[string]*netio.Account{collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}},
 		metrics:  newProcessMetrics(),
 		store:    store.New(time.Now),
-		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches, MaxFirst: firstRounds(len(cfg.Peers))}),
+		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
 		peers:    make(map[string]*peer),
 	}
 	a.echoes = a.engine()
@@ -136,6 +136,7 @@ func (a *app) degraded() []string {
 // apply makes the configured peers the running ones. Peers that did not change go on undisturbed, counters included.
 func (a *app) apply(ctx context.Context, cfg *config.Config) {
 	a.stack.SetLimits(limits(cfg))
+	a.schedule.SetMaxFirst(firstRounds(len(cfg.Peers)))
 	wanted := make(map[string]config.Peer, len(cfg.Peers))
 	for _, p := range cfg.Peers {
 		wanted[p.Name] = p
@@ -192,6 +193,8 @@ func errorReason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return reasonTimeout
+	case errors.Is(err, pmtu.ErrAccepted):
+		return reasonAccepted
 	case errors.Is(err, netio.ErrNoPrivilege):
 		return reasonNoPrivilege
 	case errors.Is(err, netio.ErrNoSocket):

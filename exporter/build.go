@@ -28,7 +28,7 @@ func (p *peer) build() {
 			collectors.IKE:  p.ike.Dialect(collectors.IKE),
 			collectors.NATT: p.ike.Dialect(collectors.NATT),
 		},
-		Account: a.accounts[collectorPMTU], Done: a.costs.Add,
+		Walk: !p.cfg.Collectors.Has(config.IKE), Account: a.accounts[collectorPMTU], Done: a.costs.Add,
 	})
 }
 
@@ -58,8 +58,8 @@ func (p *peer) expose() {
 
 // icmpDone is called after every echo.
 func (p *peer) icmpDone(reason string) {
-	p.app.count(collectorICMP, reason)
-	if now := time.Now(); p.verdict.turned(p.icmp.Result(now).State) {
+	p.measured(config.ICMP, reason)
+	if now := time.Now(); p.verdict.turned(p.icmp.Result(now).State) || p.verdict.tracker.Doubting() {
 		p.judge(now)
 	}
 }
@@ -67,7 +67,7 @@ func (p *peer) icmpDone(reason string) {
 // ikeDone is called after every round of IKE probes. What was learned there about the form that the peer
 // answers lets a path MTU search begin that had nobody to talk to.
 func (p *peer) ikeDone(reason string) {
-	p.app.count(collectorIKE, reason)
+	p.measured(config.IKE, reason)
 	if p.searchable() {
 		p.app.schedule.Now(p.key(collectorPMTU))
 	}

@@ -164,7 +164,7 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 	r.Address, r.Family, r.Via = addr.String(), family(p.target), source(&cfg)
 	m := &examination{peer: p, target: p.target, progress: progress}
 	m.round(ctx, cfg.Collectors)
-	if doubted, again := m.judge(); again {
+	if doubted, again := m.judge(); again && ctx.Err() == nil {
 		progress.step(cfg.Name, "confirming")
 		m.round(ctx, doubted)
 		m.judge()
@@ -184,29 +184,29 @@ type examination struct {
 
 	mu     sync.Mutex
 	found  findings
-	errors []string
+	errors [checkCollectors]error // by collector, of its last measurement
 }
+
+// checkCollectors is how many collectors a check has.
+const checkCollectors = int(config.PMTU) + 1
 
 // round measures by those configured collectors that are wanted. Echoes and IKE go side by side; the path MTU comes last: it wants to know how the
 // peer is spoken to, and to be alone.
 func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
-	m.mu.Lock()
-	m.errors = nil
-	m.mu.Unlock()
 	has := func(c config.Collector) bool { return m.peer.cfg.Collectors.Has(c) && wanted.Has(c) }
 	var g errgroup.Group
 	if has(config.ICMP) {
 		m.progress.step(m.peer.cfg.Name, "ICMP echo and IKE")
 		g.Go(func() error {
 			r, err := m.peer.icmp.Measure(ctx, m.target)
-			m.note(err, func() { m.found.icmp = &r })
+			m.note(config.ICMP, err, m.found.icmp != nil, func() { m.found.icmp = &r })
 			return nil
 		})
 	}
 	if has(config.IKE) {
 		g.Go(func() error {
 			r, err := m.peer.ike.Measure(ctx, m.target)
-			m.note(err, func() { m.found.ike = &r })
+			m.note(config.IKE, err, m.found.ike != nil, func() { m.found.ike = &r })
 			return nil
 		})
 	}
@@ -214,7 +214,7 @@ func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
 	if has(config.PMTU) {
 		m.progress.step(m.peer.cfg.Name, "path MTU")
 		_, err := m.peer.pmtu.Measure(ctx, m.target)
-		m.note(err, func() {
+		m.note(config.PMTU, err, false, func() {
 			s := m.peer.pmtu.Snapshot()
 			addCosts(&s, m.found.pmtu)
 			m.found.pmtu = &s
@@ -240,16 +240,27 @@ func addCosts(s, earlier *pmtu.Snapshot) {
 	}
 }
 
-// note keeps a result, and an error for the report.
-func (m *examination) note(err error, keep func()) {
+// note keeps a result, and an error for the report. What could not be measured a second time does not undo what was measured.
+func (m *examination) note(c config.Collector, err error, measured bool, keep func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	keep()
-	if err != nil {
+	if err == nil || !measured {
+		keep()
+	}
+	m.errors[c] = err
+}
+
+// unmeasured is what could not be measured, a line each.
+func (m *examination) unmeasured() (lines []string) {
+	for _, err := range m.errors {
+		if err == nil {
+			continue
+		}
 		for line := range strings.Lines(err.Error()) {
-			m.errors = append(m.errors, strings.TrimSpace(line))
+			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
+	return lines
 }
 
 // judge draws the diagnoses and tells whether one of them wants to be confirmed, and by which collectors. A black hole rests on
@@ -269,9 +280,12 @@ func (m *examination) judge() (doubted config.CollectorSet, again bool) {
 
 // fill writes down what was found.
 func (m *examination) fill(r *report) {
-	r.Errors = m.errors
+	r.Errors = m.unmeasured()
 	r.Diagnoses = reportOfDiagnoses(m.verdict.tracker.Held())
 	r.Healthy, r.measured = m.verdict.tracker.Healthy()
+	if m.peer.cfg.Collectors.Has(config.PMTU) && (m.found.pmtu == nil || !m.found.pmtu.Known) {
+		r.Healthy, r.measured = false, false // who asks for the path MTU is not helped by an answered echo
+	}
 	if m.found.icmp != nil {
 		r.ICMP = reportOfICMP(m.found.icmp)
 	}

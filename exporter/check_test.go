@@ -369,11 +369,29 @@ func TestCheckOutOfTime(t *testing.T) {
   IKE, UDP 500     unknown: ` + over + `; ICMP host unreachable from 10.77.3.2
   IKE, UDP 4500    unknown: ` + over + `; ICMP host unreachable from 10.77.3.2
   not measured     ike: ` + over + `
-  not measured     path MTU by ike: ` + over + `
+  not measured     path MTU by icmp: ` + over + `
 
   measured T, took N s
 `
 	if diff := cmp.Diff(want, steady(stdout.String())); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
+	}
+}
+
+// TestCheckWithoutPathMTU: an answered echo says nothing about large packets. Who has no time to find the path MTU is not told that there is no
+// fault.
+func TestCheckWithoutPathMTU(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.Apply(t, "S2")
+	cfg, err := config.FromArguments([]string{"hq=" + l.ServerAddr(false).String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := l.app(t, cfg, slog.New(slog.DiscardHandler), false)
+	var stdout bytes.Buffer
+	err = a.report(t.Context(), cfg, &CheckOptions{Output: "text", Timeout: 2 * time.Second, Stdout: &stdout, Stderr: &bytes.Buffer{}})
+	if !errors.Is(err, errUnmeasured) || !strings.HasPrefix(stdout.String(), "hq (10.77.4.2): unknown\n") {
+		t.Errorf("error %v, report:\n%s", err, stdout.String())
 	}
 }

@@ -57,6 +57,7 @@ func newProcessMetrics() *processMetrics {
 // Why a path MTU could not be measured, and a name not be resolved.
 const (
 	reasonTimeout     = "timeout"
+	reasonAccepted    = "offer_accepted"
 	reasonNoPrivilege = "no_privilege"
 	reasonNoSocket    = "no_socket"
 	reasonLocal       = "local"
@@ -67,9 +68,9 @@ const (
 // would hide that error from rate().
 func errorReasons() map[string][]string {
 	return map[string][]string{
-		collectorICMP:    {icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonBusy},
+		collectorICMP:    {icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonBusy, icmp.ReasonLocalDrops},
 		collectorIKE:     {ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute},
-		collectorPMTU:    {reasonTimeout, reasonNoPrivilege, reasonNoSocket, reasonLocal},
+		collectorPMTU:    {reasonTimeout, reasonAccepted, reasonNoPrivilege, reasonNoSocket, reasonLocal},
 		collectorResolve: {reasonName},
 	}
 }

@@ -134,10 +134,12 @@ func labelValues(a *app) string {
 		capabilities = append(capabilities, string(c))
 	}
 	slices.Sort(capabilities)
-	reasons := slices.Compact(slices.Sorted(slices.Values([]string{
-		icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonLocalDrops, icmp.ReasonBusy,
-		ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute, "local", "name", "no_privilege", "no_socket", "timeout",
-	})))
+	var reasons []string
+	for _, some := range errorReasons() {
+		reasons = append(reasons, some...)
+	}
+	slices.Sort(reasons)
+	reasons = slices.Compact(reasons)
 	var b strings.Builder
 	b.WriteString("| metric | label | values |\n|---|---|---|\n")
 	for _, r := range []struct {

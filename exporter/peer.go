@@ -53,6 +53,7 @@ func (p *peer) key(collector string) schedule.Key {
 
 // start makes the peer's series and schedules it. A peer given by name is measured once the name is resolved.
 func (p *peer) start() {
+	p.verdict.tracker.Await()
 	p.series = p.app.store.AddPeer(p.cfg.Name, p.cfg.Labels)
 	p.expose()
 	if p.cfg.Addr.IsValid() {
@@ -158,7 +159,7 @@ func (p *peer) search(ctx context.Context) (again bool) {
 		reason = errorReason(err)
 		p.app.log.Debug("the path MTU could not be measured", "peer", p.cfg.Name, "err", err)
 	}
-	p.app.count(collectorPMTU, reason)
+	p.measured(config.PMTU, reason)
 	p.judge(time.Now())
 	return false
 }

@@ -82,7 +82,7 @@ func (e *peerExposer) Expose() {
 	e.overdue.Set(float64(e.p.app.schedule.Overdue(e.p.cfg.Name)))
 }
 
-// family is how the contract names an address family.
+// family is how an address family is shown.
 func family(t collectors.Target) string {
 	if t.Path.IPv6() {
 		return config.FamilyIP6.String()

@@ -131,7 +131,7 @@ func reportOfDiagnoses(all []diagnosis.Held) []reportDiagnosis {
 	return out
 }
 
-// writeJSON prints reports in the contract's form.
+// writeJSON prints reports in their documented form.
 func writeJSON(w io.Writer, reports []*report) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -54,25 +54,14 @@ var errHistograms = errors.New("--no-histogram.native and --no-histogram.classic
 //	                           ▼ scrape: no I/O
 //	                        /metrics
 func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
-	buckets, err := o.buckets()
+	cfg, v, err := o.validate()
 	if err != nil {
 		return err
-	}
-	cfg, err := config.Read(o.ConfigFile, o.Peers)
-	if err != nil {
-		return err
-	}
-	prefix, err := web.RoutePrefix(o.RoutePrefix, o.ExternalURL)
-	if err != nil {
-		return fmt.Errorf("--web.external-url: %w", err)
-	}
-	if err := toolkit.Validate(*o.Web.WebConfigFile); err != nil {
-		return fmt.Errorf("--web.config.file: %w", err)
 	}
 	hup := make(chan os.Signal, 1) // from here on a SIGHUP waits, before that it ends the program
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	a, err := openApp(cfg, buckets, log)
+	a, err := openApp(cfg, v.buckets, log)
 	if err != nil {
 		return err
 	}
@@ -83,13 +72,42 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	}
 	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1)}
 	server, err := web.Server(web.Config{
-		Log: log, RoutePrefix: prefix, TelemetryPath: o.TelemetryPath,
+		Log: log, RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath,
 		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()),
 	})
 	if err != nil {
 		return err
 	}
 	return a.run(ctx, cfg, server, r, o.Web)
+}
+
+// validated is what follows from options that make sense.
+type validated struct {
+	buckets icmp.Buckets
+	prefix  string
+}
+
+// validate reads the configuration and finds out what is wrong with the options, without opening anything.
+func (o *ServeOptions) validate() (*config.Config, validated, error) {
+	var v validated
+	var err error
+	if v.buckets, err = o.buckets(); err != nil {
+		return nil, v, err
+	}
+	cfg, err := config.Read(o.ConfigFile, o.Peers)
+	if err != nil {
+		return nil, v, err
+	}
+	if v.prefix, err = web.RoutePrefix(o.RoutePrefix, o.ExternalURL); err != nil {
+		return nil, v, fmt.Errorf("--web.external-url: %w", err)
+	}
+	if _, err = web.Handler(web.Config{RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath, Metrics: http.NotFoundHandler()}); err != nil {
+		return nil, v, err
+	}
+	if err := toolkit.Validate(*o.Web.WebConfigFile); err != nil {
+		return nil, v, fmt.Errorf("--web.config.file: %w", err)
+	}
+	return cfg, v, nil
 }
 
 // run starts everything and ends it again.
@@ -159,14 +177,12 @@ func (r *reloader) hangups(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-r.hup:
-			if err := r.reload(ctx); err != nil {
-				r.app.log.Error("reload failed, the running configuration stays", "err", err)
-			}
+			_ = r.reload(ctx) // it was logged
 		}
 	}
 }
 
-// reload validates everything before it changes anything.
+// reload validates everything before it changes anything. Its error is logged here, and shown to whoever asked by HTTP.
 func (r *reloader) reload(ctx context.Context) error {
 	select {
 	case r.turn <- struct{}{}:
@@ -177,17 +193,21 @@ func (r *reloader) reload(ctx context.Context) error {
 	cfg, err := config.Read(r.options.ConfigFile, r.options.Peers)
 	if err != nil {
 		r.app.metrics.loaded(false)
+		r.app.log.Error("reload failed, the running configuration stays", "err", err)
 		return err
 	}
 	r.app.apply(r.life, cfg)
 	r.app.metrics.loaded(true)
 	r.app.log.Info("the configuration was reloaded", "peers", len(cfg.Peers))
+	for _, w := range cfg.Warnings() {
+		r.app.log.Warn("measuring is limited", "limit", w)
+	}
 	return nil
 }
 
 // CheckConfig prints what a configuration needs, or returns all its problems.
 func CheckConfig(o ServeOptions, out io.Writer) error {
-	cfg, err := config.Read(o.ConfigFile, o.Peers)
+	cfg, _, err := o.validate()
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,8 @@ func (r *report) result() string {
 			names = append(names, d.Name)
 		}
 		return "FAULT " + strings.Join(names, ", ")
+	case r.Healthy && len(r.Errors) > 0:
+		return "no fault found, but not everything could be measured"
 	case r.Healthy:
 		return "no fault found"
 	}

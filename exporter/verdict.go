@@ -8,6 +8,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 )
 
@@ -27,6 +28,8 @@ type verdict struct {
 	mu         sync.Mutex
 	lastAnswer [len(reachable)]time.Time // by method
 	echoes     icmp.State                // at the last judgement
+	ran        config.CollectorSet       // collectors that have ended a measurement
+	trouble    map[string]string         // by collector, why it cannot measure
 }
 
 // reachable are the methods that diagnoses know.
@@ -37,6 +40,41 @@ func (v *verdict) turned(s icmp.State) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return s != v.echoes
+}
+
+// ended notes that a collector has ended a measurement, for the path MTU one that told it, and tells whether the reason why it cannot measure, if any, is news. Once all have
+// ended one, a peer without a diagnosis is healthy.
+func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorSet, reason string) (news bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if told {
+		v.ran |= config.NewCollectorSet(c)
+	}
+	if v.ran&enabled == enabled {
+		v.tracker.Complete()
+	}
+	if v.trouble == nil {
+		v.trouble = make(map[string]string)
+	}
+	news = v.trouble[c.String()] != reason
+	v.trouble[c.String()] = reason
+	return news
+}
+
+// measured notes how a measurement of a collector went. That it cannot be made is logged when it begins, and when it ends.
+func (p *peer) measured(c config.Collector, reason string) {
+	p.app.count(c.String(), reason)
+	// A path MTU that is not known yet could still be a black hole.
+	told := c != config.PMTU || p.pmtu.Snapshot().Known
+	if !p.verdict.ended(c, told, p.cfg.Collectors, reason) {
+		return
+	}
+	log := p.app.log.With("peer", p.cfg.Name, "collector", c.String())
+	if reason == "" {
+		log.Info("the peer can be measured again")
+	} else {
+		log.Warn("the peer cannot be measured", "reason", reason)
+	}
 }
 
 // judge draws the diagnoses from what is known now. A verdict that differs from what holds is looked at a second
@@ -99,7 +137,8 @@ func reachByEcho(r *icmp.Result) diagnosis.Reach {
 	case icmp.Reachable:
 		out.State = diagnosis.Answers
 	case icmp.Silent:
-		out.State, out.Sent, out.Received = diagnosis.Silent, r.Unanswered, 0
+		// As old as the oldest of them: a second verdict must not rest on echoes of the first.
+		out.State, out.Sent, out.Received, out.Measured = diagnosis.Silent, r.Unanswered, 0, r.Since
 	case icmp.Unknown:
 	}
 	return out

@@ -117,7 +117,7 @@ func (e *echo) decide(answered bool) {
 		}
 	}
 	if e.sequence > oldest.sequence {
-		*oldest = decision{sequence: e.sequence, answered: answered}
+		*oldest = decision{sequence: e.sequence, answered: answered, at: e.at}
 	}
 }
 

@@ -25,13 +25,14 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	c.forget()
 	c.mu.Unlock()
 
+	began := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for range checkEchoes {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return c.checked(ctx)
+			return c.checked(ctx, began)
 		}
 		c.tick(ctx, time.Now())
 		timer.Reset(checkGap)
@@ -40,10 +41,10 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 		select {
 		case <-c.changed:
 		case <-ctx.Done():
-			return c.checked(ctx)
+			return c.checked(ctx, began)
 		}
 	}
-	return c.checked(ctx)
+	return c.checked(ctx, began)
 }
 
 func (c *Collector) underWay() bool {
@@ -53,9 +54,9 @@ func (c *Collector) underWay() bool {
 }
 
 // checked is the verdict over all echoes of one Measure.
-func (c *Collector) checked(ctx context.Context) (Result, error) {
+func (c *Collector) checked(ctx context.Context, began time.Time) (Result, error) {
 	r := c.Result(time.Now())
-	r.Unanswered = r.Sent - r.Received
+	r.Unanswered, r.Since = r.Sent-r.Received, began
 	c.mu.Lock()
 	fault, tunnel := c.fault, c.tunnel
 	c.mu.Unlock()

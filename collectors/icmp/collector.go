@@ -91,6 +91,7 @@ type echo struct {
 type decision struct {
 	sequence uint64
 	answered bool
+	at       time.Time // of sending
 }
 
 type tally struct {
@@ -241,6 +242,9 @@ func (c *Collector) Result(now time.Time) Result {
 	for _, d := range c.history {
 		if d.sequence != 0 && !d.answered {
 			r.Unanswered++
+			if r.Since.IsZero() || d.at.Before(r.Since) {
+				r.Since = d.at
+			}
 		}
 	}
 	if r.Received > 0 {

@@ -81,6 +81,8 @@ type Result struct {
 	Sent, Received, Duplicates int
 	// Unanswered is how many of the echoes that make the state were not answered: of the last three, or of all after Measure.
 	Unanswered int
+	// Since is when the oldest of those was sent.
+	Since time.Time
 	// Last, Min, Avg and Max are round trips; 0 if nothing was received.
 	Last, Min, Avg, Max time.Duration
 	// Error is the newest ICMP error that came for one of the echoes; its Outcome is 0 if none did.

@@ -17,6 +17,9 @@ import (
 const (
 	// defaultRaise is how often a reduced path is probed at the link's MTU again (RFC 8899, section 5.1.1).
 	defaultRaise = 10 * time.Minute
+	// unspokenSlow is what is spent in slow mode on a port where nobody is known to speak IKE: what answers there is the peer's kernel,
+	// at a rate that would take minutes to measure by.
+	unspokenSlow = 5 * time.Second
 	// unreachableControls is how many control rounds a method gets that was not answered the last time either.
 	unreachableControls = 2
 )
@@ -36,6 +39,8 @@ type Options struct {
 	Dialects map[collectors.Method]*ikeprobe.Dialect
 	// Seed makes the orders of matched pairs; 0 draws one.
 	Seed uint64
+	// Walk tries the next form after a round that was not answered, where nobody else looks for the one that is.
+	Walk bool
 	// Account, if set, is charged with what is sent.
 	Account *netio.Account
 	// Done, if set, is told every result of a search.
@@ -53,7 +58,7 @@ type Collector struct {
 	searches  uint64
 	states    map[collectors.Method]*methodState
 	// first is the method to begin the next round with: the one that the last round had no time for, if any.
-	first int
+	first *collectors.Method
 
 	// mu guards what a scrape reads.
 	mu       sync.Mutex
@@ -69,6 +74,8 @@ type methodState struct {
 	hole int
 	// spoken means that usable PTBs came.
 	spoken bool
+	// short means that the peer answers no IKE messages above the size that every responder takes.
+	short bool
 	// quiet means that the last round was not answered.
 	quiet bool
 	// raised is when more than the known size was last tried.
@@ -134,8 +141,8 @@ func (c *Collector) Snapshot() Snapshot {
 	return s
 }
 
-// Measure implements collectors.Measurer: one round of every method. It measures IKE before NAT-T before ICMP, so that what
-// one finds is a hint for the next; a round that ran out of time is followed by one that begins where it ended. The methods that can
+// Measure implements collectors.Measurer: one round of every method. What one method finds is a hint for the
+// next; a round that ran out of time is followed by one that begins where it ended. The methods that can
 // be measured are, also where another one cannot.
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, error) {
 	c.measuring.Lock()
@@ -147,10 +154,9 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	}
 	out := Results{LinkBytes: route.LinkMTU, CachedBytes: route.CachedMTU}
 	var failures []error
-	first := c.first
-	for i := range c.opts.Methods {
-		at := (first + i) % len(c.opts.Methods)
-		m := c.opts.Methods[at]
+	order := c.order()
+	c.first = nil
+	for _, m := range order {
 		if r, err := c.measure(ctx, m, route); err == nil {
 			out.Results = append(out.Results, r)
 		} else {
@@ -158,12 +164,39 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 		}
 		out.BlackHole, out.Known = c.holds()
 		c.publish(&out) // at once: the next method may take its time
-		if c.first = 0; ctx.Err() != nil {
-			c.first = at
+		if ctx.Err() != nil {
+			c.first = &m
 			break
 		}
 	}
 	return out, errors.Join(failures...)
+}
+
+// order is that in which the methods have their turn: IKE as far as the peer is known to speak it, then echo, then IKE as far as
+// not. For what answers only by ICMP port unreachable, which hosts send at a low rate, echo then has a hint.
+func (c *Collector) order() []collectors.Method {
+	order := slices.Clone(c.opts.Methods)
+	rank := func(m collectors.Method) int {
+		switch {
+		case m == collectors.ICMP:
+			return 1
+		case c.speaks(m):
+			return 0
+		}
+		return 2
+	}
+	slices.SortStableFunc(order, func(a, b collectors.Method) int { return rank(a) - rank(b) })
+	if c.first == nil {
+		return order
+	}
+	at := max(0, slices.Index(order, *c.first))
+	return append(order[at:], order[:at]...)
+}
+
+// speaks tells whether the peer is known to answer IKE by a method.
+func (c *Collector) speaks(m collectors.Method) bool {
+	d := c.opts.Dialects[m]
+	return d != nil && d.Answered()
 }
 
 // retarget forgets what is known if the peer has another address now, or is reached or spoken to in another way.
@@ -201,6 +234,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		return Result{}, err
 	}
 	r := p.result(search, time.Since(start))
+	c.trust(m, st, &r, min(route.LinkMTU, maxPacket))
 	if c.drops() != drops {
 		st.doubt(&r)
 	}
@@ -215,12 +249,58 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 	return r, nil
 }
 
-// A dropCounter tells how many answers this host has lost because a socket's buffer was full. netio's Stack does.
-type dropCounter interface{ LocalDrops() uint64 }
+// trusted is the size up to which silence of an IKE responder can be the path's: every one has to take IKE messages of 3000 octets at
+// least (RFC 7296, section 2), and some take not much more.
+func (c *Collector) trusted(m collectors.Method) int {
+	const ikeOctets = 3000
+	size := c.target.Path.HeaderIP() + netio.HeaderUDP + ikeOctets
+	if m == collectors.NATT {
+		size += markerSize
+	}
+	return size
+}
+
+// reach is the most that a method tries. Behind a responder that was found to refuse more than is trusted, that is the most until it
+// is time to raise.
+func (c *Collector) reach(m collectors.Method, st *methodState, route netio.Route, now time.Time) int {
+	link := min(route.LinkMTU, maxPacket)
+	if !st.short || m == collectors.ICMP {
+		return link
+	}
+	if now.Sub(st.raised) >= c.opts.Raise {
+		st.short, st.raised = false, now
+		return link
+	}
+	return min(link, c.trusted(m))
+}
+
+// trust takes back what an IKE responder alone cannot prove on a link that carries more than every responder takes: that larger
+// packets vanish on the path. What was acknowledged stays proven.
+func (c *Collector) trust(m collectors.Method, st *methodState, r *Result, link int) {
+	limit := c.trusted(m)
+	if m == collectors.ICMP || link <= limit {
+		return
+	}
+	r.LinkBytes = link
+	doubtful := r.State == BlackHole || r.State == Inconclusive
+	if st.short {
+		doubtful = r.State == BlackHole || r.State == Clean // of what was tried
+	}
+	if r.Bytes < limit || !doubtful {
+		return
+	}
+	if !st.short {
+		st.short, st.raised = true, r.At
+	}
+	r.State, r.Reason = Inconclusive, fmt.Sprintf("larger IKE messages than 3000 octets may be refused by the peer itself; %d bytes pass", r.Bytes)
+}
+
+// A dropCounter tells how many answers of a family this host has lost because a socket's buffer was full. netio's Stack does.
+type dropCounter interface{ LocalDrops(v6 bool) uint64 }
 
 func (c *Collector) drops() uint64 {
 	if d, ok := c.network.(dropCounter); ok {
-		return d.LocalDrops()
+		return d.LocalDrops(c.target.Path.IPv6())
 	}
 	return 0
 }
@@ -237,7 +317,7 @@ func (st *methodState) doubt(r *Result) {
 // begin resumes the method's search, or makes a new one from what is known.
 func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Route, now time.Time) (*Search, *prober) {
 	p := c.prober(m, st, now)
-	link := min(route.LinkMTU, maxPacket)
+	link := c.reach(m, st, route, now)
 	if st.search != nil && st.prober.form == p.form && st.search.Verdict().Link == link &&
 		st.search.Resume(now.Sub(st.prober.began)) {
 		return st.search, st.prober
@@ -250,6 +330,9 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 	c.searches++
 	if c.target.Path.IPv6() {
 		cfg.Minimum = minimumIPv6
+	}
+	if m != collectors.ICMP && !c.speaks(m) {
+		cfg.Slow = unspokenSlow
 	}
 	if st.quiet {
 		cfg.Controls = unreachableControls
@@ -297,6 +380,9 @@ func (c *Collector) hints(m collectors.Method) []int {
 // (Reduced). What could not be measured changes nothing.
 func (c *Collector) learn(st *methodState, r *Result) {
 	st.quiet = r.State == Unreachable
+	if d := c.opts.Dialects[r.Method]; c.opts.Walk && d != nil && st.quiet && !d.Answered() {
+		d.Advance()
+	}
 	c.mu.Lock()
 	c.snapshot.PTBs += uint64(r.PTBReceived)
 	changed := r.State.conclusive() && st.known != Unknown && (st.known != r.State || st.bytes != r.Bytes)
@@ -308,6 +394,8 @@ func (c *Collector) learn(st *methodState, r *Result) {
 	case r.State == BlackHole:
 		st.hole = r.Bytes
 	case r.State == Reduced, r.State != Unreachable && r.Bytes > st.hole:
+		st.hole = 0
+	case r.State == Clean: // this host's own link carries no more than passes: nothing that can be sent vanishes
 		st.hole = 0
 	}
 	if !r.State.conclusive() {

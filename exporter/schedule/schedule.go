@@ -141,6 +141,13 @@ func New(cfg Config) *Scheduler {
 	return &Scheduler{cfg: cfg, now: time.Now, wake: make(chan struct{}, 1), peers: make(map[string]*peer)}
 }
 
+// SetMaxFirst changes Config.MaxFirst for what is added from now on.
+func (s *Scheduler) SetMaxFirst(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.MaxFirst = max(d, 0)
+}
+
 // AddEvent adds an event, or replaces what had this key. The interval must be positive.
 //
 // tick runs on the goroutine of the wheel, so that it must not block. It returns when it wants to go on with its round:

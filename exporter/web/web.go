@@ -70,6 +70,9 @@ const (
 // ErrPath means that metrics cannot stand under the configured path.
 var ErrPath = errors.New("not a possible path")
 
+// ErrURL means that an external URL is none that a browser could open.
+var ErrURL = errors.New("not a URL such as https://exporter.example.com/path")
+
 //go:embed status.html
 var statusPage string
 
@@ -163,9 +166,15 @@ func RoutePrefix(given, externalURL string) (string, error) {
 	if given != "" {
 		return given, nil
 	}
+	if externalURL == "" {
+		return "/", nil
+	}
 	u, err := url.Parse(externalURL)
 	if err != nil {
 		return "", err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", fmt.Errorf("%q: %w", externalURL, ErrURL)
 	}
 	return "/" + strings.Trim(u.Path, "/"), nil
 }
