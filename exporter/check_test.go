@@ -366,14 +366,16 @@ func TestCheckOutOfTime(t *testing.T) {
 	const over = "--timeout=4s is over"
 	want := `dead (10.77.4.4): unknown
   ICMP echo        silent (0 of 5 answered)
-  IKE, UDP 500     unknown: ` + over + `; ICMP host unreachable from 10.77.3.2
-  IKE, UDP 4500    unknown: ` + over + `; ICMP host unreachable from 10.77.3.2
+  IKE, UDP 500     unknown: ` + over + `
+  IKE, UDP 4500    unknown: ` + over + `
   not measured     ike: ` + over + `
   not measured     path MTU by icmp: ` + over + `
 
   measured T, took N s
 `
-	if diff := cmp.Diff(want, steady(stdout.String())); diff != "" {
+	// The last router gives up on a dead neighbour after about 3 s: before the end, or not.
+	got := strings.ReplaceAll(steady(stdout.String()), "; ICMP host unreachable from 10.77.3.2", "")
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
 }

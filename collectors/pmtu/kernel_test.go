@@ -5,6 +5,7 @@ import (
 	"flag"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -79,6 +80,16 @@ func measureOnce(t *testing.T, c *Collector, target collectors.Target) Results {
 	return r
 }
 
+// slack is how many packets more than promised a search may cost here: none, except under the race detector, which slows this
+// process down so much that an answer may be read after the search has given up waiting for it.
+func slack() int {
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 3
+	}
+	return 0
+}
+
 // A fact is what a method is to say of a scenario.
 type fact struct {
 	state State
@@ -101,6 +112,11 @@ var (
 	gap         = fact{BlackHole, pathMTU, mostHole}
 	unreachable = fact{state: Unreachable}
 )
+
+// affords tells whether a search may cost so many packets.
+func (f fact) affords(packets int) bool {
+	return packets <= defaultPackets && (f.packets == 0 || packets <= f.packets+slack())
+}
 
 // An expectation is the line of a scenario in the truth table: one fact each for echo, IKE and NAT-T.
 type expectation struct {
@@ -188,8 +204,8 @@ func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
 		if r.State != f.state || r.Bytes != f.bytes {
 			t.Errorf("v6 %t %s: %s %d, want %s %d", v6, r.Method, r.State, r.Bytes, f.state, f.bytes)
 		}
-		if most := max(f.packets, 0); r.Packets > most && most > 0 || r.Packets > defaultPackets {
-			t.Errorf("v6 %t %s: %d packets, want at most %d", v6, r.Method, r.Packets, most)
+		if !f.affords(r.Packets) {
+			t.Errorf("v6 %t %s: %d packets, want at most %d", v6, r.Method, r.Packets, f.packets)
 		}
 	}
 	if len(got.Results) != len(collectors.Methods()) {
@@ -219,7 +235,7 @@ func TestFlap(t *testing.T) {
 		}{{"S0", clean}, {"S1", fact{Reduced, pathMTU, 0}}, {"S0", fact{Clean, 1500, 3}}, {"S2", gap}, {"S2", fact{BlackHole, pathMTU, 3}}, {"S0", fact{Clean, 1500, 0}}} {
 			b.Apply(t, step.scenario)
 			for _, r := range measureOnce(t, c, b.target(v6)).Results {
-				if r.State != step.want.state || r.Bytes != step.want.bytes || step.want.packets > 0 && r.Packets > step.want.packets {
+				if r.State != step.want.state || r.Bytes != step.want.bytes || !step.want.affords(r.Packets) {
 					t.Errorf("v6 %t %s %s: %s %d with %d packets, want %+v", v6, step.scenario, r.Method, r.State, r.Bytes, r.Packets, step.want)
 				}
 			}
@@ -306,7 +322,7 @@ func TestUnprivilegedSearch(t *testing.T) {
 		for _, v6 := range []bool{false, true} {
 			c := New(stack, Options{Keys: b.keys, Methods: methods})
 			for _, r := range measureOnce(t, c, b.target(v6)).Results {
-				if !slices.Contains(methods, r.Method) || r.State != step.want.state || r.Bytes != step.want.bytes || r.Packets > step.want.packets {
+				if !slices.Contains(methods, r.Method) || r.State != step.want.state || r.Bytes != step.want.bytes || !step.want.affords(r.Packets) {
 					t.Errorf("v6 %t %s %s: %s %d with %d packets, want %+v", v6, step.scenario, r.Method, r.State, r.Bytes, r.Packets, step.want)
 				}
 			}
