@@ -16,7 +16,7 @@ const (
 	TooBig
 	// TooBigLocally means this host refused to send so large a packet (EMSGSIZE). It says nothing about the path.
 	TooBigLocally
-	// Refused means the peer itself answered with ICMP port unreachable: the probe arrived, nobody listens.
+	// Refused means the peer itself answered with ICMP port or protocol unreachable: the probe arrived, nobody listens.
 	Refused
 	// Unreachable means any other valid ICMP destination unreachable quoted this probe.
 	Unreachable
@@ -71,8 +71,16 @@ type Answer struct {
 	RoundTrip time.Duration
 	// Type and Code are those of the ICMP message that made this answer, if one did.
 	Type, Code uint8
+	// FragmentSize is the size of the largest fragment in which the answer came, 0 if it came whole or that is not known.
+	FragmentSize int
+	// TTL and DontFragment are those of the answer's IPv4 header; 0 and false where there is none to see.
+	TTL          uint8
+	DontFragment bool
 	// Payload is the UDP payload of a reply. Valid only during the call.
 	Payload []byte
+	// Wire is the IP packet of the answer, for probes with OnWire; what the kernel keeps of its headers is filled in. It was put together
+	// again if it came in fragments. Valid only during the call.
+	Wire []byte
 	// LocalDrops is set for Silent where this host threw answers away since the probe was sent, because a socket's buffer was
 	// full: then the silence says nothing about the path.
 	LocalDrops bool

@@ -3,7 +3,6 @@ package netio
 import (
 	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,9 +31,9 @@ func (s *Stack) drainErrors(fd int, data, oob []byte) (some bool) {
 			return some
 		}
 		some = true
-		at := arrival(oob[:nn])
+		rx := arrival(oob[:nn])
 		if e, ok := parseQueued(oob[:nn]); ok {
-			s.onQueued(e, addrPort(to), data[:n], at)
+			s.onQueued(e, addrPort(to), data[:n], rx)
 		}
 	}
 }
@@ -76,7 +75,7 @@ func offender(sa []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, at time.Time) {
+func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, rx reception) {
 	tooBig := isTooBig(e.v6, e.typ, e.code)
 	f, reason := s.queuedFlight(to, payload)
 	if f == nil {
@@ -92,7 +91,7 @@ func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, at ti
 	if a.Outcome == Refused && e.offender != f.dst {
 		a.Outcome = Unreachable
 	}
-	if s.flights.settle(f, a, at) {
+	if s.flights.settle(f, a, rx) {
 		s.errors.add(icmp.ErrorName(e.v6, e.typ, e.code))
 	}
 }
@@ -102,8 +101,8 @@ func (s *Stack) queuedFlight(to netip.AddrPort, payload []byte) (f *flight, reas
 		if len(payload) < offset+TokenSize {
 			break
 		}
-		f = s.flights.findUDP(Token(payload[offset:]), to.Addr())
-		if f != nil && f.offset == offset && f.port == to.Port() {
+		f = s.flights.findToken(Token(payload[offset:]), to.Addr())
+		if f != nil && f.protocol == UDP && f.offset == offset && f.port == to.Port() {
 			return f, ""
 		}
 	}

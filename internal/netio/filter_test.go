@@ -37,7 +37,7 @@ func sorted(t *testing.T, l layout, id, port uint16, packet []byte) (answers, su
 
 func TestFilterSortsWhatTheHostReceives(t *testing.T) {
 	s := matching(t)
-	launch(s, &flight{dst: testPeer, isEcho: true, size: 100})
+	launch(s, &flight{dst: testPeer, size: 100})
 	echo, datagram := echoFlight(100), ikeFlight(300)
 	launch(s, echo)
 	launch(s, datagram)

@@ -22,7 +22,7 @@ type flight struct {
 	set      *sockets // that it was sent on; answers come back to it
 	dst      netip.Addr
 	port     uint16
-	isEcho   bool
+	protocol Protocol
 	seq      uint16 // of an echo
 	token    Token
 	offset   int // of the token in a UDP payload
@@ -36,6 +36,9 @@ type flight struct {
 	forget        time.Time
 	decided       Outcome
 	answer        func(Answer)
+	// observed: whoever waits for the answer wants to see it as it was on the wire, which takes our own address.
+	observed bool
+	src      netip.Addr
 
 	at    time.Time // the next thing that time does to it
 	index int       // in the heap
@@ -54,12 +57,14 @@ type quoteKey struct {
 	ipID uint16
 }
 
-// tokenKey finds the UDP probe that a reply answers. The token alone is not enough: whoever makes tokens may use one for
+// tokenKey finds the probe that a reply answers, or an error quotes. The token alone is not enough: whoever makes tokens may use one for
 // several destinations.
 type tokenKey struct {
 	token Token
 	dst   netip.Addr
 }
+
+func (f *flight) isEcho() bool { return f.protocol == Echo }
 
 func (f *flight) key() tokenKey { return tokenKey{f.token, f.dst} }
 
@@ -68,7 +73,7 @@ type flights struct {
 	mu      sync.Mutex
 	echoID  uint16 // of all echoes: the sockets' filters know it
 	echoes  map[echoKey]*flight
-	udp     map[tokenKey]*flight // the oldest; younger ones follow by next
+	tokens  map[tokenKey]*flight // of all but echoes: the oldest; younger ones follow by next
 	quotes  map[quoteKey]*flight
 	targets map[netip.Addr]int // how many of them go there
 	queue   flightQueue
@@ -85,7 +90,7 @@ func newFlights(drops *dropCounts) *flights {
 	return &flights{
 		echoID:  uint16(random.Uint64()) | 1,
 		echoes:  make(map[echoKey]*flight),
-		udp:     make(map[tokenKey]*flight),
+		tokens:  make(map[tokenKey]*flight),
 		quotes:  make(map[quoteKey]*flight),
 		targets: make(map[netip.Addr]int),
 		random:  random,
@@ -110,7 +115,7 @@ func (t *flights) add(f *flight, timeout, grace time.Duration) {
 	f.forget = f.at.Add(grace)
 	f.ipID = t.freeIPID(f.dst)
 	t.quotes[quoteKey{f.dst, f.ipID}] = f
-	if f.isEcho {
+	if f.isEcho() {
 		if f.token == (Token{}) {
 			binary.BigEndian.PutUint64(f.token[:], t.random.Uint64())
 		}
@@ -153,9 +158,9 @@ func (t *flights) freeIPID(dst netip.Addr) uint16 {
 }
 
 func (t *flights) link(f *flight) {
-	head, ok := t.udp[f.key()]
+	head, ok := t.tokens[f.key()]
 	if !ok {
-		t.udp[f.key()] = f
+		t.tokens[f.key()] = f
 		return
 	}
 	for head.next != nil {
@@ -165,12 +170,12 @@ func (t *flights) link(f *flight) {
 }
 
 func (t *flights) unlink(f *flight) {
-	head := t.udp[f.key()]
+	head := t.tokens[f.key()]
 	if head == f {
 		if f.next == nil {
-			delete(t.udp, f.key())
+			delete(t.tokens, f.key())
 		} else {
-			t.udp[f.key()] = f.next
+			t.tokens[f.key()] = f.next
 		}
 		return
 	}
@@ -184,7 +189,7 @@ func (t *flights) unlink(f *flight) {
 
 // remove forgets a probe.
 func (t *flights) remove(f *flight) {
-	if f.isEcho {
+	if f.isEcho() {
 		if k := (echoKey{f.dst, f.seq}); t.echoes[k] == f {
 			delete(t.echoes, k)
 		}
@@ -239,10 +244,14 @@ func (f *flight) judge(a *Answer) (tell bool) {
 	return true
 }
 
-// settle hands an answer that the kernel received at this time to the probe's owner, unless it says nothing new.
-func (t *flights) settle(f *flight, a Answer, at time.Time) (told bool) {
+// settle hands an answer to the probe's owner, unless it says nothing new.
+func (t *flights) settle(f *flight, a Answer, rx reception) (told bool) {
+	if f.observed {
+		a.Wire = rx.wire(f)
+	}
+	a.FragmentSize = rx.fragment
 	t.mu.Lock()
-	a.Sent, a.Received = f.sent, received(at)
+	a.Sent, a.Received = f.sent, received(rx.at)
 	a.RoundTrip = max(0, a.Received.Sub(a.Sent))
 	tell := f.judge(&a)
 	t.mu.Unlock()
@@ -262,13 +271,13 @@ func (t *flights) findEcho(dst netip.Addr, id, seq uint16) *flight {
 	return t.echoes[echoKey{dst, seq}]
 }
 
-// findUDP returns the probe to an address that a reply with this token answers: of several the youngest that waits for one, since an
+// findToken returns the probe to an address that an answer with this token is for, which is no echo: of several the youngest that waits for one, since an
 // older one may belong to a measurement that has ended.
-func (t *flights) findUDP(token Token, dst netip.Addr) *flight {
+func (t *flights) findToken(token Token, dst netip.Addr) *flight {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var waiting, silent, last *flight
-	for f := t.udp[tokenKey{token, dst}]; f != nil; f = f.next {
+	for f := t.tokens[tokenKey{token, dst}]; f != nil; f = f.next {
 		if f.decided == 0 {
 			waiting = f
 		}
@@ -294,7 +303,7 @@ func (t *flights) findLargest(dst netip.AddrPort) *flight {
 	defer t.mu.Unlock()
 	var best *flight
 	for _, f := range t.queue {
-		if !f.isEcho && f.decided == 0 && f.dst == dst.Addr() && f.port == dst.Port() && (best == nil || f.size > best.size) {
+		if f.protocol == UDP && f.decided == 0 && f.dst == dst.Addr() && f.port == dst.Port() && (best == nil || f.size > best.size) {
 			best = f
 		}
 	}

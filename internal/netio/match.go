@@ -27,53 +27,57 @@ func received(kernel time.Time) time.Time {
 }
 
 // onICMPv4 takes a whole IPv4 packet from a raw ICMP socket. The kernel has not checked its ICMP checksum.
-func (s *Stack) onICMPv4(set *sockets, packet []byte, at time.Time) {
+func (s *Stack) onICMPv4(set *sockets, packet []byte, rx reception) {
 	h, rest, err := ip.ParseIPv4(packet)
+	rx.packet, rx.ttl, rx.df = packet, h.TTL, h.DontFragment
 	if err != nil || h.Protocol != ip.ProtocolICMP || !icmp.ValidIPv4(rest) {
 		return
 	}
 	m, err := icmp.ParseIPv4(rest)
 	if m.Type == icmp.V4EchoReply {
 		if err == nil {
-			s.onEchoReply(set, h.Src, &m, at)
+			s.onEchoReply(set, h.Src, &m, rx)
 		}
 		return
 	}
-	s.onError(set, h.Src, &m, err, false, at)
+	s.onError(set, h.Src, &m, err, false, rx)
 }
 
 // onICMPv6 takes an ICMPv6 message from a raw socket. The kernel has checked its checksum (RFC 3542, section 3.1).
-func (s *Stack) onICMPv6(set *sockets, from netip.Addr, message []byte, at time.Time) {
+func (s *Stack) onICMPv6(set *sockets, from netip.Addr, message []byte, rx reception) {
+	rx.icmp6, rx.from = message, from
 	m, err := icmp.ParseIPv6(message)
 	if m.Type == icmp.V6EchoReply {
 		if err == nil {
-			s.onEchoReply(set, from, &m, at)
+			s.onEchoReply(set, from, &m, rx)
 		}
 		return
 	}
-	s.onError(set, from, &m, err, true, at)
+	s.onError(set, from, &m, err, true, rx)
 }
 
 // onEchoReply takes an echo reply. It comes once to the sockets of every interface; only those that sent the echo count it.
-func (s *Stack) onEchoReply(set *sockets, from netip.Addr, m *icmp.Message, at time.Time) {
+func (s *Stack) onEchoReply(set *sockets, from netip.Addr, m *icmp.Message, rx reception) {
 	f := s.flights.findEcho(from, m.ID, m.Seq)
 	if f == nil || f.set != set || len(m.Data) < TokenSize || Token(m.Data) != f.token {
 		return
 	}
-	s.flights.settle(f, Answer{Outcome: Delivered, From: from, Type: m.Type, Code: m.Code}, at)
+	a := Answer{Outcome: Delivered, From: from, Type: m.Type, Code: m.Code, TTL: rx.ttl, DontFragment: rx.df}
+	s.flights.settle(f, a, rx)
 }
 
 // onUDP takes a datagram that came to the probes' port.
-func (s *Stack) onUDP(from netip.AddrPort, payload []byte, at time.Time) {
+func (s *Stack) onUDP(from netip.AddrPort, payload []byte, rx reception) {
 	for _, offset := range [...]int{0, markerSize} {
 		if len(payload) < offset+TokenSize {
 			break
 		}
-		f := s.flights.findUDP(Token(payload[offset:]), from.Addr())
-		if f == nil || f.offset != offset || f.port != from.Port() {
+		f := s.flights.findToken(Token(payload[offset:]), from.Addr())
+		if f == nil || f.protocol != UDP || f.offset != offset || f.port != from.Port() {
 			continue
 		}
-		s.flights.settle(f, Answer{Outcome: Delivered, From: from.Addr(), Payload: payload}, at)
+		rx.udp, rx.port = payload, f.set.port(f.dst)
+		s.flights.settle(f, Answer{Outcome: Delivered, From: from.Addr(), Payload: payload}, rx)
 		return
 	}
 	s.stray.Add(1)
@@ -90,7 +94,7 @@ func isTooBig(v6 bool, typ, code uint8) bool {
 }
 
 // onError takes an ICMP error. parse is what its parser said.
-func (s *Stack) onError(set *sockets, from netip.Addr, m *icmp.Message, parse error, v6 bool, at time.Time) {
+func (s *Stack) onError(set *sockets, from netip.Addr, m *icmp.Message, parse error, v6 bool, rx reception) {
 	tooBig := isTooBig(v6, m.Type, m.Code)
 	f, reason := s.quoted(m, parse, v6, tooBig)
 	if f == nil {
@@ -102,33 +106,27 @@ func (s *Stack) onError(set *sockets, from netip.Addr, m *icmp.Message, parse er
 	if f.set != set {
 		return // it comes once to the sockets of every interface
 	}
-	a := Answer{Outcome: errorOutcome(v6, m.Type, m.Code), From: from, Type: m.Type, Code: m.Code}
+	a := Answer{Outcome: errorOutcome(v6, m.Type, m.Code), From: from, Type: m.Type, Code: m.Code, TTL: rx.ttl, DontFragment: rx.df}
 	if a.Outcome == TooBig {
 		s.cleanCache(f)
 		a.MTU = m.MTU
 	}
-	if a.Outcome == Refused && (f.isEcho || from != f.dst) {
+	if a.Outcome == Refused && (f.isEcho() || from != f.dst) {
 		a.Outcome = Unreachable
 	}
-	if s.flights.settle(f, a, at) {
+	if s.flights.settle(f, a, rx) {
 		s.errors.add(icmp.ErrorName(v6, m.Type, m.Code))
 	}
 }
 
 // errorOutcome is what an ICMP error means for the probe that it quotes.
 func errorOutcome(v6 bool, typ, code uint8) Outcome {
-	unreachable, port := uint8(icmp.V4DestinationUnreachable), uint8(icmp.V4PortUnreachable)
-	exceeded, ttl := uint8(icmp.V4TimeExceeded), uint8(icmp.V4TimeToLiveExceeded)
-	if v6 {
-		unreachable, port = icmp.V6DestinationUnreachable, icmp.V6PortUnreachable
-		exceeded, ttl = icmp.V6TimeExceeded, icmp.V6HopLimitExceeded
-	}
-	switch {
-	case isTooBig(v6, typ, code):
+	switch icmp.ErrorName(v6, typ, code) {
+	case icmp.NameTooBig:
 		return TooBig
-	case typ == unreachable && code == port:
+	case icmp.NamePort, icmp.NameProtocol:
 		return Refused
-	case typ == exceeded && code == ttl:
+	case icmp.NameTTL:
 		return TimeExceeded
 	}
 	return Unreachable
@@ -147,6 +145,10 @@ func (s *Stack) quoted(m *icmp.Message, parse error, v6, tooBig bool) (f *flight
 		f, token, reason = s.quotedEcho(q, v6)
 	case ip.ProtocolUDP:
 		f, token, reason = s.quotedUDP(q, v6)
+	case ip.ProtocolESP:
+		f, token, reason = s.quotedIPsec(q, v6, ESP)
+	case ip.ProtocolAH:
+		f, token, reason = s.quotedIPsec(q, v6, AH)
 	default:
 		return nil, ""
 	}
@@ -198,8 +200,8 @@ func (s *Stack) quotedUDP(q *icmp.Quote, v6 bool) (f *flight, token []byte, reas
 		if len(payload) < offset+TokenSize {
 			break
 		}
-		f = s.flights.findUDP(Token(payload[offset:]), q.Dst)
-		if f != nil && f.offset == offset && f.port == h.Dst {
+		f = s.flights.findToken(Token(payload[offset:]), q.Dst)
+		if f != nil && f.protocol == UDP && f.offset == offset && f.port == h.Dst {
 			if exact := s.flights.findQuote(q.Dst, q.IPID); !v6 && exact != nil && exact.token == f.token {
 				f = exact
 			}
@@ -213,8 +215,41 @@ func (s *Stack) quotedUDP(q *icmp.Quote, v6 bool) (f *flight, token []byte, reas
 		return nil, nil, RejectToken
 	}
 	f = s.flights.findQuote(q.Dst, q.IPID)
-	if v6 || f == nil || f.isEcho || f.port != h.Dst || h.Checksum != f.checksum {
+	if v6 || f == nil || f.protocol != UDP || f.port != h.Dst || h.Checksum != f.checksum {
 		return nil, nil, RejectUnknownProbe
 	}
 	return f, nil, ""
+}
+
+// spiSize is the size of an SPI, with which the token of an ESP or AH probe begins (RFC 4303, section 2.1; RFC 4302, section 2.4).
+const spiSize = 4
+
+// quotedIPsec finds an ESP or AH probe. RFC 792 promises 8 bytes of it: all of ESP's token, of AH's the SPI.
+func (s *Stack) quotedIPsec(q *icmp.Quote, v6 bool, protocol Protocol) (f *flight, token []byte, reason string) {
+	offset := 0
+	if protocol == AH {
+		offset = spiSize
+	}
+	t := q.Transport
+	switch {
+	case !s.flights.probed(q.Dst):
+		return nil, nil, ""
+	case len(t) >= offset+TokenSize:
+		token = t[offset : offset+TokenSize]
+		f = s.flights.findToken(Token(token), q.Dst)
+		if exact := s.flights.findQuote(q.Dst, q.IPID); !v6 && exact != nil && exact.token == Token(token) {
+			f = exact
+		}
+	case len(t) >= offset+spiSize && !v6:
+		f = s.flights.findQuote(q.Dst, q.IPID)
+		if f != nil && [spiSize]byte(t[offset:]) != [spiSize]byte(f.token[:]) {
+			return nil, nil, RejectToken
+		}
+	default:
+		return nil, nil, RejectMalformed
+	}
+	if f == nil || f.protocol != protocol {
+		return nil, nil, RejectUnknownProbe
+	}
+	return f, token, ""
 }

@@ -39,10 +39,10 @@ func launch(s *Stack, f *flight) *[]Answer {
 	return &got
 }
 
-func echoFlight(size int) *flight { return &flight{dst: testPeer, isEcho: true, size: size} }
+func echoFlight(size int) *flight { return &flight{dst: testPeer, size: size} }
 
 func ikeFlight(size int) *flight {
-	return &flight{dst: testPeer, port: 500, size: size, token: Token{'s', 'e', 'c', 'r', 'e', 't', '!', '!'}}
+	return &flight{dst: testPeer, protocol: UDP, port: 500, size: size, token: Token{'s', 'e', 'c', 'r', 'e', 't', '!', '!'}}
 }
 
 // probeBytes rebuilds the IPv4 packet that a flight was.
@@ -50,7 +50,7 @@ func probeBytes(s *Stack, f *flight) []byte {
 	h := ip.IPv4{
 		HeaderLength: 20, TotalLength: f.size, ID: f.ipID, DontFragment: true, TTL: 64, Protocol: ip.ProtocolICMP, Src: testSelf, Dst: f.dst,
 	}
-	if f.isEcho {
+	if f.isEcho() {
 		data := make([]byte, f.size-HeaderIPv4-HeaderEcho)
 		copy(data, f.token[:])
 		return icmp.AppendEcho4(h.Append(nil), s.flights.echoID, f.seq, data)
@@ -103,7 +103,7 @@ func TestPacketTooBigValidation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := matching(t)
 			got := launch(s, tt.flight)
-			s.onICMPv4(nil, tt.forge(probeBytes(s, tt.flight)), time.Now())
+			s.onICMPv4(nil, tt.forge(probeBytes(s, tt.flight)), reception{at: time.Now()})
 			want := make(map[string]uint64)
 			for _, r := range RejectReasons() {
 				want[r] = 0
@@ -129,11 +129,11 @@ func TestOtherProgramsErrorsAreNotOurs(t *testing.T) {
 	got := launch(s, echoFlight(1500))
 	other := echoFlight(1500)
 	other.dst, other.seq = netip.MustParseAddr("192.0.2.99"), 77
-	s.onICMPv4(nil, tooBig(1400, probeBytes(s, other), 548), time.Now())
+	s.onICMPv4(nil, tooBig(1400, probeBytes(s, other), 548), reception{at: time.Now()})
 	dns := ikeFlight(1500)
 	b := probeBytes(s, dns)
 	binary.BigEndian.PutUint16(b[20:], 53535) // not our port
-	s.onICMPv4(nil, tooBig(1400, b, 28), time.Now())
+	s.onICMPv4(nil, tooBig(1400, b, 28), reception{at: time.Now()})
 	for reason, n := range s.Stats().Rejected {
 		if n != 0 {
 			t.Errorf("rejected %q: %d", reason, n)
@@ -150,7 +150,7 @@ func TestBadChecksumIsIgnored(t *testing.T) {
 	got := launch(s, f)
 	p := tooBig(1400, probeBytes(s, f), 548)
 	p[26]++ // the MTU
-	s.onICMPv4(nil, p, time.Now())
+	s.onICMPv4(nil, p, reception{at: time.Now()})
 	if len(*got) != 0 {
 		t.Errorf("answers: %+v", *got)
 	}
@@ -164,9 +164,9 @@ func TestAnswerOrder(t *testing.T) {
 	from := netip.AddrPortFrom(testPeer, 500)
 	reply := append(f.token[:], 1, 2, 3)
 	s.flights.expire(f.at)
-	s.onUDP(from, reply, time.Now())
-	s.onUDP(from, reply, time.Now())
-	s.onICMPv4(nil, icmpError(testPeer, 3, 3, 0, probeBytes(s, f), 100), time.Now())
+	s.onUDP(from, reply, reception{at: time.Now()})
+	s.onUDP(from, reply, reception{at: time.Now()})
+	s.onICMPv4(nil, icmpError(testPeer, 3, 3, 0, probeBytes(s, f), 100), reception{at: time.Now()})
 	type seen struct {
 		Outcome         Outcome
 		Late, Duplicate bool
@@ -180,11 +180,11 @@ func TestAnswerOrder(t *testing.T) {
 		t.Errorf("answers (-want +got):\n%s", d)
 	}
 	s.flights.expire(f.forget)
-	s.onUDP(from, reply, time.Now())
+	s.onUDP(from, reply, reception{at: time.Now()})
 	if n := s.Stats().Stray; n != 1 {
 		t.Errorf("stray packets after the probe is forgotten: %d, want 1", n)
 	}
-	if n := s.flights.len() + len(s.flights.udp) + len(s.flights.quotes) + len(s.flights.targets); n != 0 {
+	if n := s.flights.len() + len(s.flights.tokens) + len(s.flights.quotes) + len(s.flights.targets); n != 0 {
 		t.Errorf("%d entries left behind", n)
 	}
 }
@@ -194,7 +194,7 @@ func TestRefusedOnlyByThePeerItself(t *testing.T) {
 		s := matching(t)
 		f := ikeFlight(300)
 		got := launch(s, f)
-		s.onICMPv4(nil, icmpError(from, 3, 3, 0, probeBytes(s, f), 100), time.Now())
+		s.onICMPv4(nil, icmpError(from, 3, 3, 0, probeBytes(s, f), 100), reception{at: time.Now()})
 		if len(*got) != 1 || (*got)[0].Outcome != want {
 			t.Errorf("port unreachable from %s: %+v, want %s", from, *got, want)
 		}
@@ -205,9 +205,9 @@ func TestRepliesFromElsewhereAreStray(t *testing.T) {
 	s := matching(t)
 	f := ikeFlight(300)
 	got := launch(s, f)
-	s.onUDP(netip.AddrPortFrom(testRouter, 500), f.token[:], time.Now())
-	s.onUDP(netip.AddrPortFrom(testPeer, 4500), f.token[:], time.Now())
-	s.onUDP(netip.AddrPortFrom(testPeer, 500), append(make([]byte, 4), f.token[:]...), time.Now())
+	s.onUDP(netip.AddrPortFrom(testRouter, 500), f.token[:], reception{at: time.Now()})
+	s.onUDP(netip.AddrPortFrom(testPeer, 4500), f.token[:], reception{at: time.Now()})
+	s.onUDP(netip.AddrPortFrom(testPeer, 500), append(make([]byte, 4), f.token[:]...), reception{at: time.Now()})
 	if len(*got) != 0 || s.Stats().Stray != 3 {
 		t.Errorf("answers %+v, stray %d", *got, s.Stats().Stray)
 	}
@@ -219,11 +219,11 @@ func TestSameTokenTwice(t *testing.T) {
 	first, second := ikeFlight(1400), ikeFlight(1400)
 	a, b := launch(s, first), launch(s, second)
 	from := netip.AddrPortFrom(testPeer, 500)
-	s.onUDP(from, first.token[:], time.Now())
+	s.onUDP(from, first.token[:], reception{at: time.Now()})
 	if len(*a) != 0 || len(*b) != 1 {
 		t.Fatalf("after one reply: %d and %d answers", len(*a), len(*b))
 	}
-	s.onUDP(from, first.token[:], time.Now())
+	s.onUDP(from, first.token[:], reception{at: time.Now()})
 	if len(*a) != 1 || len(*b) != 1 {
 		t.Fatalf("after two replies: %d and %d answers", len(*a), len(*b))
 	}
@@ -234,7 +234,7 @@ func TestSameTokenTwice(t *testing.T) {
 
 func TestIPv6PacketTooBig(t *testing.T) {
 	s := matching(t)
-	f := &flight{dst: testPeer6, port: 4500, size: 1500, offset: 4, token: Token{'s', 'e', 'c', 'r', 'e', 't', '!', '!'}}
+	f := &flight{dst: testPeer6, protocol: UDP, port: 4500, size: 1500, offset: 4, token: Token{'s', 'e', 'c', 'r', 'e', 't', '!', '!'}}
 	got := launch(s, f)
 	self := netip.MustParseAddr("2001:db8::2")
 	h := ip.IPv6{PayloadLength: f.size - HeaderIPv6, HopLimit: 64, NextHeader: ip.ProtocolUDP, Src: self, Dst: f.dst}
@@ -242,7 +242,7 @@ func TestIPv6PacketTooBig(t *testing.T) {
 	copy(payload[4:], f.token[:])
 	probe := ip.AppendUDP(h.Append(nil), netip.AddrPortFrom(self, testPort), netip.AddrPortFrom(f.dst, 4500), payload)
 	message := append([]byte{2, 0, 0, 0, 0, 0, 0x05, 0x78}, probe[:1232]...)
-	s.onICMPv6(nil, netip.MustParseAddr("2001:db8::3"), message, time.Now())
+	s.onICMPv6(nil, netip.MustParseAddr("2001:db8::3"), message, reception{at: time.Now()})
 	if len(*got) != 1 || (*got)[0].Outcome != TooBig || (*got)[0].MTU != 1400 {
 		t.Errorf("answers: %+v", *got)
 	}
@@ -293,9 +293,9 @@ func FuzzICMPv4(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := matching(t)
 		got := launch(s, ikeFlight(1500))
-		s.onICMPv4(nil, b, time.Now())
-		s.onICMPv6(nil, testPeer6, b, time.Now())
-		s.onUDP(netip.AddrPortFrom(testRouter, 500), b, time.Now())
+		s.onICMPv4(nil, b, reception{at: time.Now()})
+		s.onICMPv6(nil, testPeer6, b, reception{at: time.Now()})
+		s.onUDP(netip.AddrPortFrom(testRouter, 500), b, reception{at: time.Now()})
 		for _, a := range *got {
 			if a.Outcome == Delivered {
 				t.Fatalf("believed %x", b)
@@ -310,7 +310,7 @@ func FuzzErrorQueue(f *testing.F) {
 		s := matching(t)
 		launch(s, ikeFlight(1500))
 		if e, ok := parseQueued(oob); ok {
-			s.onQueued(e, netip.AddrPortFrom(testPeer, 500), payload, time.Now())
+			s.onQueued(e, netip.AddrPortFrom(testPeer, 500), payload, reception{at: time.Now()})
 		}
 	})
 }

@@ -42,10 +42,10 @@ func (p *pacer) set(l Limits) {
 	p.bytes.SetBurst(max(maxPacket, int(l.BytesPerSecond/20)))
 }
 
-// wait returns when a packet of size bytes may leave.
-func (p *pacer) wait(ctx context.Context, size int) error {
+// wait returns when so many packets of size bytes together may leave.
+func (p *pacer) wait(ctx context.Context, packets, size int) error {
 	now := time.Now()
-	rp, rb := p.packets.ReserveN(now, 1), p.bytes.ReserveN(now, min(size, maxPacket))
+	rp, rb := p.packets.ReserveN(now, min(packets, p.packets.Burst())), p.bytes.ReserveN(now, min(size, maxPacket))
 	delay := max(rp.DelayFrom(now), rb.DelayFrom(now))
 	if delay <= 0 {
 		return nil

@@ -2,7 +2,6 @@ package netio
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -63,8 +62,8 @@ func (s *Stack) receive(ctx context.Context, r *receiver) {
 		}
 		for i := range ms[:n] {
 			m := &ms[i]
-			at := arrival(m.OOB[:m.NN])
-			s.dispatch(r, m.Addr, m.Buffers[0][:m.N], at)
+			rx := arrival(m.OOB[:m.NN])
+			s.dispatch(r, m.Addr, m.Buffers[0][:m.N], rx)
 		}
 		now := time.Now()
 		if n > 1 || now.Sub(last) < busy {
@@ -75,36 +74,21 @@ func (s *Stack) receive(ctx context.Context, r *receiver) {
 }
 
 // dispatch hands a packet to the parser for its socket.
-func (s *Stack) dispatch(r *receiver, from net.Addr, packet []byte, at time.Time) {
+func (s *Stack) dispatch(r *receiver, from net.Addr, packet []byte, rx reception) {
 	switch a := from.(type) {
 	case *net.IPAddr:
 		addr, ok := netip.AddrFromSlice(a.IP)
 		switch {
 		case !ok:
 		case r.v6:
-			s.onICMPv6(r.set, addr.Unmap(), packet, at)
+			s.onICMPv6(r.set, addr.Unmap(), packet, rx)
 		default:
-			s.onICMPv4(r.set, packet, at)
+			s.onICMPv4(r.set, packet, rx)
 		}
 	case *net.UDPAddr:
 		ap := a.AddrPort()
-		s.onUDP(netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), packet, at)
+		s.onUDP(netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), packet, rx)
 	}
-}
-
-// arrival reads from the control messages that came with a packet when the kernel received it.
-func arrival(oob []byte) time.Time {
-	for len(oob) >= unix.CmsgLen(0) {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
-		if err != nil {
-			break
-		}
-		oob = rest
-		if h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= 16 {
-			return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
-		}
-	}
-	return time.Time{}
 }
 
 // receiveWithErrors reads a UDP socket and its error queue, which are ready together and can only be waited for together.
@@ -147,9 +131,9 @@ func (s *Stack) drainReplies(fd int, data, oob []byte) (some bool, err error) {
 			return some, err
 		}
 		some = true
-		at := arrival(oob[:nn])
+		rx := arrival(oob[:nn])
 		if ap := addrPort(from); ap.IsValid() {
-			s.onUDP(ap, data[:n], at)
+			s.onUDP(ap, data[:n], rx)
 		}
 	}
 }

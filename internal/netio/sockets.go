@@ -21,12 +21,14 @@ type sockets struct {
 	raw6   *icmp.PacketConn
 	// suspects get the ICMP errors that do not quote us at first sight (filter.go).
 	suspects4, suspects6 *icmp.PacketConn
-	udp4                 *net.UDPConn
-	udp6                 *net.UDPConn
-	port4                uint16
-	port6                uint16
-	bypass               bool // every socket is exempt from IPsec policies
-	stamps               bool // every socket stamps what it receives
+	// whole6 sends whole IPv6 packets: fragments, and protocols without a socket of their own. It receives nothing.
+	whole6 *net.IPConn
+	udp4   *net.UDPConn
+	udp6   *net.UDPConn
+	port4  uint16
+	port6  uint16
+	bypass bool // every socket is exempt from IPsec policies
+	stamps bool // every socket stamps what it receives
 }
 
 // A receiver is one socket to read from.
@@ -47,7 +49,7 @@ func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, err
 	s := &sockets{device: device, echoID: echoID, bypass: true, stamps: true}
 	var failed error
 	if !unprivileged {
-		for _, open := range [...]func() error{s.openRaw4, s.openRaw6} {
+		for _, open := range [...]func() error{s.openRaw4, s.openRaw6, s.openWhole6} {
 			if err := open(); err != nil && !isPermission(err) && !isNoFamily(err) {
 				failed = errors.Join(failed, err)
 			}
@@ -75,6 +77,9 @@ func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, err
 func (s *sockets) close() {
 	for _, c := range s.receivers() {
 		closing(c.pc)
+	}
+	if s.whole6 != nil {
+		closing(s.whole6)
 	}
 }
 
@@ -170,6 +175,8 @@ func (s *sockets) listenRaw4() (*icmp.PacketConn, error) {
 			set(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1),
 			set(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE),
 			set(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^wanted),
+			// Connection tracking on this host would otherwise put fragments of ours together again (ip(7)).
+			set(fd, unix.IPPROTO_IP, unix.IP_NODEFRAG, 1),
 			s.common(fd, unix.IPPROTO_IP))
 	})
 	if err != nil {
@@ -177,6 +184,29 @@ func (s *sockets) listenRaw4() (*icmp.PacketConn, error) {
 		return nil, fmt.Errorf("raw ICMP socket: %w", err)
 	}
 	return c, nil
+}
+
+// openWhole6 opens the socket for whole IPv6 packets (raw(7), IPPROTO_RAW: IPV6_HDRINCL is implied).
+func (s *sockets) openWhole6() error {
+	pc, err := net.ListenPacket("ip6:255", "::") //nolint:noctx // opens at once
+	if err != nil {
+		return fmt.Errorf("raw IPv6 socket: %w", err)
+	}
+	c, ok := pc.(*net.IPConn)
+	if !ok {
+		return fmt.Errorf("%w: %T", ErrNoSocket, pc)
+	}
+	err = control(c, func(fd int) error {
+		return errors.Join(
+			set(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_INTERFACE),
+			s.common(fd, unix.IPPROTO_IPV6))
+	})
+	if err != nil {
+		closing(c)
+		return fmt.Errorf("raw IPv6 socket: %w", err)
+	}
+	s.whole6 = c
+	return nil
 }
 
 func (s *sockets) openRaw6() (err error) {
@@ -273,6 +303,12 @@ func (s *sockets) common(fd, level int) error {
 	if set(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		_ = set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // capped at net.core.rmem_max
 	}
+	// Without the size of an answer's fragments less is known about the way back, and nothing is wrong.
+	if level == unix.IPPROTO_IP {
+		_ = set(fd, level, unix.IP_RECVFRAGSIZE, 1)
+	} else {
+		_ = set(fd, level, unix.IPV6_RECVFRAGSIZE, 1)
+	}
 	s.stamps = s.stamps && set(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
 	s.bypass = s.bypass && bypassPolicy(fd, level) == nil
 	return nil
@@ -317,6 +353,17 @@ func control(pc net.PacketConn, f func(fd int) error) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	return inner
+}
+
+// port is the UDP port from which a peer is probed.
+func (s *sockets) port(dst netip.Addr) uint16 {
+	switch {
+	case s == nil:
+		return 0
+	case dst.Is4():
+		return s.port4
+	}
+	return s.port6
 }
 
 func localPort(c *net.UDPConn) uint16 {

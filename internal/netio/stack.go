@@ -180,7 +180,8 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 		answer(Answer{Outcome: NotSent, Err: err})
 		return
 	}
-	if err := s.pacer.wait(ctx, size); err != nil {
+	packets := p.fragments()
+	if err := s.pacer.wait(ctx, packets, p.wireBytes()); err != nil {
 		answer(Answer{Outcome: NotSent, Err: err})
 		return
 	}
@@ -190,10 +191,19 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 		return
 	}
 	f := &flight{
-		set: set, dst: p.Path.Dst, port: p.Port, isEcho: p.Protocol == Echo, token: p.Token, offset: p.TokenOffset, size: size, answer: answer,
+		set: set, dst: p.Path.Dst, port: p.Port, protocol: p.Protocol, token: p.Token, offset: p.TokenOffset, size: size, answer: answer,
+		observed: p.OnWire != nil,
 	}
-	f.cacheWasClean = f.isEcho && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
-	s.flights.add(f, timeout, grace(timeout))
+	f.cacheWasClean = f.isEcho() && p.FragmentSize == 0 && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
+	if f.src = p.Path.Src; !f.src.IsValid() && p.needsSource() {
+		r, err := s.Route(p.Path)
+		if err != nil {
+			answer(Answer{Outcome: NotSent, Err: err})
+			return
+		}
+		f.src = r.Src
+	}
+	s.flights.add(f, timeout, grace(timeout)+p.Linger)
 	at := time.Now()
 	if err := s.transmit(set, p, f); err != nil {
 		s.flights.cancel(f)
@@ -205,8 +215,8 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 	}
 	s.flights.departed(f, at)
 	if p.Account != nil {
-		p.Account.Packets.Add(1)
-		p.Account.Bytes.Add(uint64(size))
+		p.Account.Packets.Add(uint64(packets))
+		p.Account.Bytes.Add(uint64(p.wireBytes()))
 	}
 }
 
@@ -217,9 +227,11 @@ func (s *Stack) check(p *Packet, size int) error {
 		return fmt.Errorf("%w: no destination address", ErrNoSocket)
 	case size > maxPacket || p.Protocol == Echo && size < least:
 		return fmt.Errorf("%w: %d bytes", ErrTooLarge, size)
-	case p.Protocol == UDP && len(p.Payload) < p.TokenOffset+TokenSize:
+	case p.FragmentSize != 0 && (p.DontFragment || p.FragmentSize < p.Path.HeaderIP()+leastFragment):
+		return fmt.Errorf("%w: fragments of %d bytes", ErrTooLarge, p.FragmentSize)
+	case p.Protocol != Echo && len(p.Payload) < p.TokenOffset+TokenSize:
 		return fmt.Errorf("%w: payload without a token", ErrTooLarge)
-	case p.Protocol == UDP && Token(p.Payload[p.TokenOffset:]) != p.Token:
+	case p.Protocol != Echo && Token(p.Payload[p.TokenOffset:]) != p.Token:
 		return fmt.Errorf("%w: the payload does not carry its token", ErrTooLarge)
 	}
 	return nil
@@ -235,7 +247,7 @@ func (s *Stack) refusal(p *Packet, err error) Answer {
 	if routeErr != nil {
 		return Answer{Outcome: TooBigLocally, Err: err}
 	}
-	if p.WireSize() <= r.LinkMTU {
+	if p.largest() <= r.LinkMTU {
 		return Answer{Outcome: NotSent, Err: err} // the link would carry it: something else refuses it
 	}
 	return Answer{Outcome: TooBigLocally, MTU: r.LinkMTU, Err: err}

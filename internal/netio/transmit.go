@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,68 +18,113 @@ import (
 // defaultTTL is the hop limit of probes that ask for none (RFC 1700: 64).
 const defaultTTL = 64
 
-// buffers are for packets under construction.
-type buffer struct{ b []byte }
+// A buffer is for a packet under construction: its payload, and the packet or the fragment of it that is sent.
+type buffer struct{ b, packet []byte }
 
-var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 2048)} }}
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 2048), packet: make([]byte, 0, 2048)} }}
 
-// transmit hands a probe to the kernel.
+// transmit hands a probe to the kernel: whole packets on the raw sockets where their headers matter, and where there is a raw socket.
 func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 	buf, ok := buffers.Get().(*buffer)
 	if !ok {
 		buf = &buffer{}
 	}
 	defer buffers.Put(buf)
+	v6 := p.Path.IPv6()
+	var err error
 	switch {
-	case p.Path.IPv6() && p.Protocol == Echo:
+	case p.Protocol == UDP && p.fragments() == 1 && (v6 || set.raw4 == nil || !p.DontFragment && p.TTL == 0):
+		return set.datagram(p, f)
+	case v6 && p.Protocol == Echo && p.fragments() == 1:
 		return set.echo6(buf, p, f)
-	case p.Path.IPv6():
-		return set.datagram(set.udp6, p)
+	case v6 && set.whole6 == nil, !v6 && set.raw4 == nil:
+		return fmt.Errorf("%s: %w", p.Protocol, ErrNoPrivilege)
+	case p.Protocol == UDP:
+		buf.b = set.appendUDP(buf.b[:0], p, f)
+		f.checksum = binary.BigEndian.Uint16(buf.b[6:])
 	case p.Protocol == Echo:
-		return set.echo4(buf, p, f)
-	case set.raw4 != nil && (p.DontFragment || p.TTL != 0):
-		return s.wholeUDP(set, buf, p, f)
+		buf.b, err = set.appendEcho(buf.b[:0], p, f)
+	default:
+		buf.b = append(buf.b[:0], p.Payload...)
 	}
-	return set.datagram(set.udp4, p)
+	if err != nil {
+		return err
+	}
+	return set.whole(buf, p, f)
 }
 
-// echo4 sends an ICMPv4 echo request as a whole IP packet.
-func (s *sockets) echo4(buf *buffer, p *Packet, f *flight) error {
-	if s.raw4 == nil {
-		return fmt.Errorf("echo: %w", ErrNoPrivilege)
-	}
-	b := header4(buf.b[:0], p, f, p.Path.Src, ip.ProtocolICMP)
-	b = icmp.AppendEcho4(b, s.echoID, f.seq, echoData(p, f))
-	buf.b = b
-	return s.whole(b, p)
+// appendUDP appends the datagram as it leaves from the port that the UDP socket owns.
+func (s *sockets) appendUDP(b []byte, p *Packet, f *flight) []byte {
+	return ip.AppendUDP(b, netip.AddrPortFrom(f.src, s.port(p.Path.Dst)), netip.AddrPortFrom(p.Path.Dst, p.Port), p.Payload)
 }
 
-// wholeUDP sends a UDP datagram as a whole IP packet, from the port that the UDP socket owns.
-func (s *Stack) wholeUDP(set *sockets, buf *buffer, p *Packet, f *flight) error {
-	src := p.Path.Src
-	if !src.IsValid() {
-		r, err := s.Route(p.Path)
-		if err != nil {
+// appendEcho appends the ICMP message.
+func (s *sockets) appendEcho(b []byte, p *Packet, f *flight) ([]byte, error) {
+	if !p.Path.IPv6() {
+		return icmp.AppendEcho4(b, s.echoID, f.seq, echoData(p, f)), nil
+	}
+	if !f.src.IsValid() {
+		return b, fmt.Errorf("%w: no source address", ErrNoSocket)
+	}
+	return icmp.AppendEcho6(b, f.src, p.Path.Dst, s.echoID, f.seq, echoData(p, f)), nil
+}
+
+// whole sends a packet with the payload in the buffer on a raw socket, in fragments if it is to be.
+func (s *sockets) whole(buf *buffer, p *Packet, f *flight) error {
+	n, piece := p.fragments(), p.piece()
+	for i := range n {
+		begin, end := 0, len(buf.b)
+		if n > 1 {
+			begin, end = i*piece, min((i+1)*piece, len(buf.b))
+		}
+		buf.packet = appendFragment(buf.packet[:0], p, f, buf.b[begin:end], begin, i < n-1, n > 1)
+		if err := s.write(buf.packet, p); err != nil {
 			return err
 		}
-		src = r.Src
+		p.observe(buf.packet)
 	}
-	b := header4(buf.b[:0], p, f, src, ip.ProtocolUDP)
-	b = ip.AppendUDP(b, netip.AddrPortFrom(src, set.port4), netip.AddrPortFrom(p.Path.Dst, p.Port), p.Payload)
-	f.checksum = binary.BigEndian.Uint16(b[HeaderIPv4+6:])
-	buf.b = b
-	return set.whole(b, p)
+	return nil
 }
 
-func header4(b []byte, p *Packet, f *flight, src netip.Addr, protocol uint8) []byte {
-	if !src.IsValid() {
-		src = netip.IPv4Unspecified() // the kernel fills it in (raw(7))
+// appendFragment appends one IP packet: the part of a payload that begins at offset.
+func appendFragment(b []byte, p *Packet, f *flight, part []byte, offset int, more, fragmented bool) []byte {
+	if !p.Path.IPv6() {
+		src := f.src
+		if !src.IsValid() {
+			src = netip.IPv4Unspecified() // the kernel fills it in (raw(7))
+		}
+		h := ip.IPv4{
+			TotalLength: HeaderIPv4 + len(part), ID: f.ipID, DontFragment: p.DontFragment, MoreFragments: more, FragmentOffset: offset,
+			TTL: hopLimit(p), Protocol: p.number(), Src: src, Dst: p.Path.Dst,
+		}
+		return append(h.Append(b), part...)
 	}
-	h := ip.IPv4{
-		HeaderLength: HeaderIPv4, TotalLength: p.WireSize(), ID: f.ipID, DontFragment: p.DontFragment,
-		TTL: hopLimit(p), Protocol: protocol, Src: src, Dst: p.Path.Dst,
+	h := ip.IPv6{
+		PayloadLength: len(part), NextHeader: p.number(), Protocol: p.number(), HopLimit: hopLimit(p), Src: f.src, Dst: p.Path.Dst,
+		Fragment: fragmented, MoreFragments: more, FragmentOffset: offset, FragmentID: uint32(f.ipID)<<16 | uint32(f.seq) + 1,
 	}
-	return h.Append(b)
+	if fragmented {
+		h.PayloadLength += headerFragment6
+	}
+	return append(h.Append(b), part...)
+}
+
+// number is the IP protocol number.
+func (p *Packet) number() uint8 {
+	switch p.Protocol {
+	case Echo:
+		if p.Path.IPv6() {
+			return ip.ProtocolICMPv6
+		}
+		return ip.ProtocolICMP
+	case UDP:
+		return ip.ProtocolUDP
+	case ESP:
+		return ip.ProtocolESP
+	case AH:
+		return ip.ProtocolAH
+	}
+	return ip.ProtocolNoNextHeader
 }
 
 func hopLimit(p *Packet) uint8 {
@@ -88,16 +134,29 @@ func hopLimit(p *Packet) uint8 {
 	return defaultTTL
 }
 
-func (s *sockets) whole(b []byte, p *Packet) error {
-	c, ok := s.raw4.IPv4PacketConn().PacketConn.(*net.IPConn)
-	if !ok {
-		return ErrNoSocket
+// write hands the kernel one whole IP packet.
+func (s *sockets) write(packet []byte, p *Packet) (err error) {
+	to := &net.IPAddr{IP: p.Path.Dst.AsSlice()}
+	if p.Path.IPv6() {
+		_, _, err = s.whole6.WriteMsgIP(packet, nil, to)
+	} else {
+		c, ok := s.raw4.IPv4PacketConn().PacketConn.(*net.IPConn)
+		if !ok {
+			return ErrNoSocket
+		}
+		_, _, err = c.WriteMsgIP(packet, source(p, false), to)
 	}
-	_, _, err := c.WriteMsgIP(b, source(p, false), &net.IPAddr{IP: p.Path.Dst.AsSlice()})
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
+}
+
+// observe shows a packet to whoever keeps the evidence.
+func (p *Packet) observe(packet []byte) {
+	if p.OnWire != nil {
+		p.OnWire(time.Now(), packet)
+	}
 }
 
 // echo6 sends an ICMPv6 echo request; the kernel makes the IP header and the checksum.
@@ -115,6 +174,10 @@ func (s *sockets) echo6(buf *buffer, p *Packet, f *flight) error {
 	if _, _, err := c.WriteMsgIP(b, source(p, true), &net.IPAddr{IP: p.Path.Dst.AsSlice()}); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
+	if p.OnWire != nil {
+		message := icmp.AppendEcho6(nil, f.src, p.Path.Dst, s.echoID, f.seq, echoData(p, f))
+		p.observe(appendFragment(nil, p, f, message, 0, false, false))
+	}
 	return nil
 }
 
@@ -126,7 +189,11 @@ func echoData(p *Packet, f *flight) []byte {
 }
 
 // datagram sends by a UDP socket.
-func (s *sockets) datagram(c *net.UDPConn, p *Packet) error {
+func (s *sockets) datagram(p *Packet, f *flight) error {
+	c := s.udp4
+	if p.Path.IPv6() {
+		c = s.udp6
+	}
 	if c == nil {
 		return ErrNoSocket
 	}
@@ -140,6 +207,9 @@ func (s *sockets) datagram(c *net.UDPConn, p *Packet) error {
 	}
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
+	}
+	if p.OnWire != nil {
+		p.observe(appendFragment(nil, p, f, s.appendUDP(nil, p, f), 0, false, false))
 	}
 	return nil
 }

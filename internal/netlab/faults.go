@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // A Fault is the name of a fault in force. Faults made of MTUs have none: they are set, not counted.
@@ -176,10 +177,25 @@ func FaultUDPPort(port uint16) Fault { return Fault("udp-" + strconv.Itoa(int(po
 // DropProtocol drops at r2 all packets of an IP protocol: 50 is ESP, 51 is AH.
 func (p *Provider) DropProtocol(t T, number uint8) Fault {
 	t.Helper()
-	return p.install(t, FaultProtocol(number), atForward(protocol(number)), p.R2)
+	return p.install(t, FaultProtocol(number), atForward(ipProtocol(number)...), p.R2)
 }
 
-// FaultProtocol is the name of the fault that DropProtocol makes.
+// RejectProtocol refuses at r2 all packets of an IP protocol towards the server, and says so: communication administratively prohibited
+// (RFC 1812, section 5.2.7.1; RFC 4443, section 3.1).
+func (p *Provider) RejectProtocol(t T, number uint8) Fault {
+	t.Helper()
+	var matches [][]expr.Any
+	for _, m := range ipProtocol(number) {
+		matches = append(matches, slices.Concat(leavingBy(p.segments[middleSegment].near.Name), m))
+	}
+	rules := atForward(matches...)
+	for i := range rules {
+		rules[i].act = []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}}
+	}
+	return p.install(t, FaultProtocol(number), rules, p.R2)
+}
+
+// FaultProtocol is the name of the fault that DropProtocol and RejectProtocol make.
 func FaultProtocol(number uint8) Fault { return Fault("protocol-" + strconv.Itoa(int(number))) }
 
 // Loss drops a share of all packets that r2 forwards, in percent each way: 20 means 36 % of the round trips.

@@ -274,9 +274,14 @@ func passes(t *testing.T, lab *netlab.Provider, v6 bool, number int, want bool) 
 			t.Fatal(err)
 		}
 	})
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, wait)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}, wait)
+		if err == unix.EINTR { // the Go runtime interrupts system calls now and then
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n == 1
 	}
-	return n == 1
 }

@@ -109,6 +109,17 @@ func meta(key expr.MetaKey, value []byte) []expr.Any {
 // protocol matches an IP protocol number, behind whatever IPv6 extension headers.
 func protocol(number byte) []expr.Any { return meta(expr.MetaKeyL4PROTO, []byte{number}) }
 
+// ipProtocol matches what the IP header itself names: for nftables AH is no protocol on IPv6, but an extension header to look behind.
+func ipProtocol(number byte) [][]expr.Any {
+	return [][]expr.Any{
+		slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV4}), protocol(number)),
+		slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}), []expr.Any{
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{number}},
+		}),
+	}
+}
+
 // leavingBy matches packets that leave by the device.
 func leavingBy(device string) []expr.Any {
 	name := make([]byte, unix.IFNAMSIZ)

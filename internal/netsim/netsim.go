@@ -71,10 +71,19 @@ type Config struct {
 	Echoes, Replies Limit
 	// All limits every packet on the way there.
 	All Limit
-	// Block, if set, tells which probes are dropped on the way there.
-	Block func(p *netio.Packet) bool
-	// Hops are the routers. The last one sends the PTBs; all of them answer when the TTL runs out, unless DropICMP.
+	// Block, if set, tells which probes are dropped on the way there, by the hop behind BlockBehind others (0: at once).
+	Block       func(p *netio.Packet) bool
+	BlockBehind int
+	// Hops are the routers. The one in front of the small link sends the PTBs; all of them answer when the TTL runs out, unless DropICMP.
 	Hops []netip.Addr
+	// Narrow is the number of the hop in front of the small link, counted from 1; 0 is the last one.
+	Narrow int
+	// Exceeded limits the "time exceeded" of each router.
+	Exceeded Limit
+	// Quiet, if set, tells which routers send no "time exceeded" about a probe.
+	Quiet func(hop int, p *netio.Packet) bool
+	// RefuseIPsec: the peer answers ESP and AH with protocol unreachable, as a host without IPsec does; else it is silent.
+	RefuseIPsec bool
 	// Closed, if set, tells on which UDP ports nobody listens: those are refused.
 	Closed func(port uint16) bool
 	// Respond answers a UDP payload, with nil for silence; nil means Responder().
@@ -95,6 +104,8 @@ type Sent struct {
 	Port     uint16
 	TTL      uint8
 	Size     int
+	// Fragment is the size of the fragments that it was sent in, 0 if it was sent whole.
+	Fragment int
 }
 
 // A Path is a simulated path. It implements collectors.Network, for any destination. It may be used concurrently.
@@ -109,12 +120,13 @@ type Path struct {
 	waiting map[netio.Token][]*flight
 
 	ptbs, echoes, replies, all bucket
+	exceeded                   map[int]*bucket // by hop
 }
 
 // New makes a path. The same seed draws the same chance.
 func New(cfg Config, seed uint64) *Path {
 	return &Path{
-		began: time.Now(), cfg: cfg, waiting: make(map[netio.Token][]*flight),
+		began: time.Now(), cfg: cfg, exceeded: make(map[int]*bucket), waiting: make(map[netio.Token][]*flight),
 		random: rand.New(rand.NewPCG(seed, 0x6e657473696d)), //nolint:gosec // a simulation
 	}
 }
@@ -204,15 +216,18 @@ func (s *Path) Send(ctx context.Context, p *netio.Packet, timeout time.Duration,
 		return
 	}
 	now := time.Now()
-	s.sent = append(s.sent, Sent{At: now.Sub(s.began), Protocol: p.Protocol, Port: p.Port, TTL: p.TTL, Size: size})
+	s.sent = append(s.sent, Sent{At: now.Sub(s.began), Protocol: p.Protocol, Port: p.Port, TTL: p.TTL, Size: size, Fragment: p.FragmentSize})
 	answers := s.cross(&c, p, size, now)
 	f := &flight{sent: now, answer: answer}
-	forget := timeout + max(timeout, grace)
+	forget := timeout + max(timeout, grace) + p.Linger
 	if p.Protocol == netio.UDP {
 		s.waiting[p.Token] = append(s.waiting[p.Token], f)
 		time.AfterFunc(forget, func() { s.forget(p.Token, f) })
 	}
 	s.mu.Unlock()
+	if p.OnWire != nil {
+		p.OnWire(now, blank(p, size))
+	}
 	if p.Account != nil {
 		p.Account.Packets.Add(1)
 		p.Account.Bytes.Add(uint64(size)) //nolint:gosec // a size is not negative

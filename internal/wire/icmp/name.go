@@ -1,25 +1,25 @@
 package icmp
 
-// The kinds of errors, as they stand in metric labels.
+// The kinds of errors, as they stand in metric labels: see ErrorName.
 const (
-	nameTooBig            = "packet_too_big"
-	nameNetwork           = "network_unreachable"
-	nameHost              = "host_unreachable"
-	nameProtocol          = "protocol_unreachable"
-	namePort              = "port_unreachable"
-	nameSourceRoute       = "source_route_failed"
-	nameProhibited        = "admin_prohibited"
-	nameTTL               = "ttl_exceeded"
-	nameReassemblyTimeout = "reassembly_timeout"
-	nameParameter         = "parameter_problem"
-	nameOther             = "other"
+	NameTooBig            = "packet_too_big"
+	NameNetwork           = "network_unreachable"
+	NameHost              = "host_unreachable"
+	NameProtocol          = "protocol_unreachable"
+	NamePort              = "port_unreachable"
+	NameSourceRoute       = "source_route_failed"
+	NameProhibited        = "admin_prohibited"
+	NameTTL               = "ttl_exceeded"
+	NameReassemblyTimeout = "reassembly_timeout"
+	NameParameter         = "parameter_problem"
+	NameOther             = "other"
 )
 
 // ErrorNames lists all that ErrorName can return.
 func ErrorNames() []string {
 	return []string{
-		nameTooBig, nameNetwork, nameHost, nameProtocol, namePort, nameSourceRoute, nameProhibited, nameTTL,
-		nameReassemblyTimeout, nameParameter, nameOther,
+		NameTooBig, NameNetwork, NameHost, NameProtocol, NamePort, NameSourceRoute, NameProhibited, NameTTL,
+		NameReassemblyTimeout, NameParameter, NameOther,
 	}
 }
 
@@ -35,29 +35,29 @@ func ErrorName(v6 bool, typ, code uint8) string {
 	case V4TimeExceeded:
 		return exceededName(code)
 	case V4ParameterProblem:
-		return nameParameter
+		return NameParameter
 	}
-	return nameOther
+	return NameOther
 }
 
 func unreachableName4(code uint8) string {
 	switch code {
 	case V4NetworkUnreachable, V4NetworkUnknown, V4NetworkUnreachableForTOS:
-		return nameNetwork
+		return NameNetwork
 	case V4HostUnreachable, V4HostUnknown, V4SourceIsolated, V4HostUnreachableForTOS:
-		return nameHost
+		return NameHost
 	case V4ProtocolUnreachable:
-		return nameProtocol
+		return NameProtocol
 	case V4PortUnreachable:
-		return namePort
+		return NamePort
 	case V4FragmentationNeeded:
-		return nameTooBig
+		return NameTooBig
 	case V4SourceRouteFailed:
-		return nameSourceRoute
+		return NameSourceRoute
 	case V4NetworkProhibited, V4HostProhibited, V4CommunicationProhibited:
-		return nameProhibited
+		return NameProhibited
 	}
-	return nameOther
+	return NameOther
 }
 
 func errorName6(typ, code uint8) string {
@@ -65,41 +65,41 @@ func errorName6(typ, code uint8) string {
 	case V6DestinationUnreachable:
 		return unreachableName6(code)
 	case V6PacketTooBig:
-		return nameTooBig
+		return NameTooBig
 	case V6TimeExceeded:
 		return exceededName(code)
 	case V6ParameterProblem:
 		if code == V6UnrecognizedNextHeader {
-			return nameProtocol // what a host answers to a protocol that it does not know (RFC 8200, section 4)
+			return NameProtocol // what a host answers to a protocol that it does not know (RFC 8200, section 4)
 		}
-		return nameParameter
+		return NameParameter
 	}
-	return nameOther
+	return NameOther
 }
 
 func unreachableName6(code uint8) string {
 	switch code {
 	case V6NoRoute:
-		return nameNetwork
+		return NameNetwork
 	case V6BeyondScopeOfSource, V6AddressUnreachable:
-		return nameHost
+		return NameHost
 	case V6PortUnreachable:
-		return namePort
+		return NamePort
 	case V6SourceRoutingHeaderError:
-		return nameSourceRoute
+		return NameSourceRoute
 	case V6AdministrativelyProhibited, V6SourceAddressFailedPolicy, V6RejectRoute:
-		return nameProhibited
+		return NameProhibited
 	}
-	return nameOther
+	return NameOther
 }
 
 // exceededName names the codes of a time exceeded message, which both families share.
 func exceededName(code uint8) string {
 	switch code {
 	case V4TimeToLiveExceeded:
-		return nameTTL
+		return NameTTL
 	case V4ReassemblyTimeoutExceeded:
-		return nameReassemblyTimeout
+		return NameReassemblyTimeout
 	}
-	return nameOther
+	return NameOther
 }
