@@ -12,6 +12,7 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/volley"
 )
 
 const (
@@ -325,7 +326,7 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 	cfg := Config{
 		Control: p.control(), Link: link, Minimum: minimumIPv4,
 		Known: st.known, KnownBytes: st.bytes, Spoken: st.spoken, Hints: c.hints(m), RoundTrip: st.roundTrip,
-		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: mix(c.opts.Seed + c.searches),
+		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: volley.Mix(c.opts.Seed + c.searches),
 	}
 	c.searches++
 	if c.target.Path.IPv6() {

@@ -1,5 +1,7 @@
 package pmtu
 
+import "ipsec_path_exporter/internal/volley"
+
 // A pairRun is one run of matched pairs: lower is known to fit, lower+1 is what is tested.
 //
 // Two explanations other than an MTU must be ruled out. Independent loss takes n misses in a row (evidence.pairs). A limiter
@@ -39,21 +41,13 @@ func (r *pairRun) next(e *evidence) []int {
 
 // half returns the next half of a pair.
 func (r *pairRun) half() int {
-	upperFirst := mix(r.seed+r.step/2)&1 == 0
+	upperFirst := volley.Mix(r.seed+r.step/2)&1 == 0
 	first := r.step%2 == 0
 	r.step++
 	if first == upperFirst {
 		return r.lower + 1
 	}
 	return r.lower
-}
-
-// mix is the output function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every input bit changes half of the output's.
-func mix(x uint64) uint64 {
-	x *= 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
 
 // add counts what became of the halves.

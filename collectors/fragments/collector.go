@@ -1,0 +1,358 @@
+package fragments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/volley"
+	"ipsec_path_exporter/internal/wire/icmp"
+)
+
+// Sizes of the messages, in bytes of the whole IP packet.
+const (
+	// above is how much more than the link carries a large message has.
+	above = 100
+	// fitting is the size of the message that is sent whole and in pieces: every responder takes 1280 octets of IKE (RFC 7296, section 2).
+	fitting = 1200
+	// piece is the size of its fragments.
+	piece = 1000
+	// leastRest is the least that the second fragment is to carry.
+	leastRest = 64
+	// minimum6 is what every IPv6 link carries (RFC 8200, section 5): no router refuses fragments of that size.
+	minimum6 = 1280
+	// markerSize is the size of the non-ESP marker (RFC 3948, section 2.2); nonceSize the entropy that an IKE probe wants.
+	markerSize, nonceSize = 4, 32
+)
+
+// The pace.
+const (
+	// spacing is that of messages, politeSpacing where more than one was lost: longer than most limiters want.
+	spacing, politeSpacing = 50 * time.Millisecond, 1100 * time.Millisecond
+	// firstTimeout is how long answers are waited for while no round trip is known; minTimeout and maxTimeout bound four of them.
+	firstTimeout           = time.Second
+	minTimeout, maxTimeout = 300 * time.Millisecond, 2 * time.Second
+	// linger is how much longer a report is waited for that the rest of a message never came: Linux gives up after 30 s on IPv4 and 60 s
+	// on IPv6 (RFC 8200, section 4.5; RFC 1122, section 3.3.2 wants 60 to 120 s).
+	linger = 125 * time.Second
+)
+
+// ErrAccepted means that the peer accepted what an IKE probe offered.
+var ErrAccepted = errors.New("the peer accepts what this form of IKE probe offers")
+
+// Options shape a Collector. Keys and Dialects are needed.
+type Options struct {
+	// Keys make the initiator SPIs.
+	Keys *ikeprobe.Keyring
+	// Dialects are shared with whoever finds out which form the peer answers.
+	Dialects map[collectors.Method]*ikeprobe.Dialect
+	// Fits, if set, is the largest size that is known to pass by a method, 0 if that is not known: fragments are not to be larger.
+	Fits func(m collectors.Method) int
+	// Account, if set, is charged with what is sent.
+	Account *netio.Account
+	// Seed makes the orders of pairs; 0 draws one.
+	Seed uint64
+}
+
+// A Collector finds out whether fragments reach one peer.
+type Collector struct {
+	network collectors.Network
+	opts    Options
+
+	measuring sync.Mutex
+	target    collectors.Target
+	coin      volley.Coin
+
+	mu         sync.Mutex
+	snapshot   Results
+	incomplete map[collectors.Method]netip.Addr
+}
+
+// New makes a Collector.
+func New(network collectors.Network, opts Options) *Collector {
+	if opts.Seed == 0 {
+		opts.Seed = rand.Uint64() //nolint:gosec // an order, not a secret
+	}
+	return &Collector{network: network, opts: opts, coin: volley.Coin{Seed: opts.Seed}, incomplete: make(map[collectors.Method]netip.Addr)}
+}
+
+// Name implements collectors.Measurer.
+func (*Collector) Name() string { return "fragments" }
+
+// Snapshot returns what is known now.
+func (c *Collector) Snapshot() Results {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Results{At: c.snapshot.At, Results: append([]Result(nil), c.snapshot.Results...)}
+	return s
+}
+
+// Measure implements collectors.Measurer: one round of both methods.
+func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, error) {
+	c.measuring.Lock()
+	defer c.measuring.Unlock()
+	c.retarget(t)
+	route, err := c.network.Route(t.Path)
+	if err != nil {
+		return Results{}, fmt.Errorf("fragments: %w", err)
+	}
+	var out Results
+	var failures []error
+	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
+		r, err := c.measure(ctx, m, route)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("fragments by %s: %w", m, err))
+			continue
+		}
+		out.Results = append(out.Results, r)
+	}
+	out.At = time.Now()
+	c.mu.Lock()
+	if len(out.Results) > 0 {
+		c.snapshot = out
+	}
+	c.mu.Unlock()
+	return out, errors.Join(failures...)
+}
+
+// retarget forgets what is known about another path.
+func (c *Collector) retarget(t collectors.Target) {
+	if c.target.Path != t.Path {
+		c.mu.Lock()
+		c.snapshot = Results{}
+		clear(c.incomplete)
+		c.mu.Unlock()
+	}
+	c.target = t
+}
+
+// measure is one round of one method.
+func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route) (Result, error) {
+	d := c.opts.Dialects[m]
+	r := Result{Method: m, At: time.Now()}
+	switch {
+	case route.Tunnel != "":
+		r.Reason = "inside the tunnel: " + route.Tunnel
+		return r, nil
+	case d == nil || !d.Answered():
+		r.Reason = "no IKE message is known to be answered"
+		return r, nil
+	}
+	b := &batch{c: c, method: m, dialect: d, form: d.Form()}
+	sizes, ok := c.sizes(m, b.natural(), route.LinkMTU)
+	if !ok {
+		r.Reason = "the path carries too little to tell a fragment from a whole message"
+		return r, nil
+	}
+	state, err := c.judge(ctx, b, sizes, &r)
+	if errors.Is(err, netio.ErrNoPrivilege) {
+		return Result{Method: m, Reason: "fragments need CAP_NET_RAW", At: time.Now()}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	if r.State = state; state == Unknown {
+		r.Reason = "the same messages were not answered whole either"
+		if r.ControlsAnswered > 0 {
+			r.Reason = "too many messages were lost to tell"
+		}
+	}
+	r.At = time.Now()
+	c.mu.Lock()
+	r.Incomplete = c.incomplete[m]
+	c.mu.Unlock()
+	if state == Pass {
+		r.Incomplete = netip.Addr{}
+	}
+	return r, nil
+}
+
+// sizes are those of one round.
+type sizes struct{ large, largePiece, size, piece int }
+
+// sizes chooses them so that nothing is larger than what is known to pass.
+func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok bool) {
+	fits := link
+	if c.opts.Fits != nil {
+		if known := c.opts.Fits(m); known > 0 {
+			fits = min(fits, known)
+		}
+	}
+	s.size = min(fitting, fits)
+	s.piece = min(piece, s.size-leastRest)
+	// Responders need not take more than 3000 octets of IKE, nor more than 1280 (RFC 7296, section 2).
+	s.large, s.largePiece = link+above, fits
+	if c.target.Path.IPv6() {
+		s.largePiece = min(fits, minimum6)
+	}
+	return s, s.size >= natural && s.piece >= c.target.Path.HeaderIP()+leastRest
+}
+
+// judge sends the large message, and the pairs if that was not answered.
+func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (State, error) {
+	r.Large = s.large
+	answered, err := b.send(ctx, message{"large", s.large, s.largePiece})
+	if err != nil {
+		return Unknown, err
+	}
+	if r.LargeAnswered = answered[0]; r.LargeAnswered {
+		return Pass, nil
+	}
+	r.Size, r.Piece = s.size, s.piece
+	runs := 2
+	if last := c.Snapshot(); last.Of(b.method).State == Dropped {
+		runs = 1 // no news
+	}
+	t := trial{pieces: 2}
+	for run := 1; ; run++ {
+		if err := c.pairs(ctx, b, s, &t); err != nil {
+			return Unknown, err
+		}
+		r.Sent, r.Answered = r.Sent+t.sent, r.Answered+t.answered
+		r.Controls, r.ControlsAnswered = r.Controls+t.controls, r.ControlsAnswered+t.controlsAnswered
+		if state := t.judge(); state != Dropped || run == runs {
+			return state, nil
+		}
+		t = t.again()
+	}
+}
+
+// pairs sends one run of them.
+func (c *Collector) pairs(ctx context.Context, b *batch, s sizes, t *trial) error {
+	for !t.over() {
+		pair := []message{{"fragments", s.size, s.piece}, {"whole", s.size, 0}}
+		fragmented := 0
+		if c.coin.Heads() {
+			pair[0], pair[1], fragmented = pair[1], pair[0], 1
+		}
+		if b.pace = spacing; t.lost() > 1 {
+			b.pace = politeSpacing
+			if err := volley.Pause(ctx, b.pace); err != nil {
+				return err
+			}
+		}
+		answered, err := b.send(ctx, pair...)
+		if err != nil {
+			return err
+		}
+		t.sent, t.controls = t.sent+1, t.controls+1
+		if answered[fragmented] {
+			t.answered++
+		}
+		if answered[1-fragmented] {
+			t.controlsAnswered++
+		}
+	}
+	return nil
+}
+
+// A batch sends the messages of one round of one method.
+type batch struct {
+	c       *Collector
+	method  collectors.Method
+	dialect *ikeprobe.Dialect
+	form    ikeprobe.Form
+	rtt     time.Duration
+	pace    time.Duration
+}
+
+// A message is one to send: of so many bytes, in fragments of so many unless that is 0. kind tells its token apart from others'.
+type message struct {
+	kind        string
+	size, piece int
+}
+
+// natural is the least size of a message of the form, of the whole IP packet. A padded one is a little larger.
+func (b *batch) natural() int {
+	const padding = 32
+	t := &b.c.target
+	return t.Path.HeaderIP() + netio.HeaderUDP + ikeprobe.Size(b.form, t.IKE.Auth, b.method == collectors.NATT) + padding
+}
+
+// send sends messages and tells which were answered.
+func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
+	shots := make([]*volley.Shot, 0, len(messages))
+	for _, m := range messages {
+		if !b.dialect.Allows(b.form) {
+			return nil, fmt.Errorf("%w: %s", ErrAccepted, b.form)
+		}
+		packet, err := b.packet(m)
+		if err != nil {
+			return nil, err
+		}
+		shots = append(shots, &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool { return b.accept(packet, a) }})
+	}
+	timeout := firstTimeout
+	if b.rtt > 0 {
+		timeout = min(max(4*b.rtt, minTimeout), maxTimeout)
+	}
+	if err := volley.Fire(ctx, listener{b.c.network, b.c, b.method}, shots, b.pace, timeout); err != nil {
+		return nil, err
+	}
+	answered := make([]bool, len(shots))
+	for i, s := range shots {
+		a := s.Answer()
+		answered[i] = a.Arrived()
+		b.rtt = max(b.rtt, a.RoundTrip)
+	}
+	return answered, nil
+}
+
+// packet makes the packet of a message.
+func (b *batch) packet(m message) (*netio.Packet, error) {
+	t := &b.c.target
+	marker := b.method == collectors.NATT
+	p := &netio.Packet{
+		Path: t.Path, Protocol: netio.UDP, Port: t.IKE.Port, FragmentSize: m.piece, Account: b.c.opts.Account,
+		Purpose: "IKE message sent whole, without DF: the counterpart of one in fragments",
+	}
+	if m.piece > 0 {
+		p.Linger, p.Purpose = linger, "IKE message in IP fragments: do they arrive?"
+	}
+	if marker {
+		p.Port, p.TokenOffset = t.IKE.NATTPort, markerSize
+	}
+	p.Token = b.c.opts.Keys.SPI(t.Identity(), b.method.String()+"-"+m.kind, b.form, m.size)
+	var nonce [nonceSize]byte
+	b.c.opts.Keys.Nonce(nonce[:])
+	payload := m.size - t.Path.HeaderIP() - netio.HeaderUDP
+	var err error
+	p.Payload, err = ikeprobe.Build(b.form, t.IKE.Auth, p.Token, marker, payload, nonce[:])
+	return p, err
+}
+
+// accept tells whether a reply is an IKE message, and notes what it means for the form.
+func (b *batch) accept(p *netio.Packet, a *netio.Answer) bool {
+	reply, err := ikeprobe.Classify(a.Payload, p.Token, b.method == collectors.NATT)
+	if err == nil && reply.Name == ikeprobe.NameSA {
+		b.dialect.Drop(b.form)
+	}
+	return err == nil
+}
+
+// A listener is the network, with an ear for reports that the rest of a message never came: they come long after the round has ended.
+type listener struct {
+	collectors.Network
+	c      *Collector
+	method collectors.Method
+}
+
+// Send implements volley.Sender.
+func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Duration, answer func(netio.Answer)) {
+	l.Network.Send(ctx, p, timeout, func(a netio.Answer) {
+		if p.FragmentSize > 0 && a.Outcome == netio.Unreachable &&
+			icmp.ErrorName(p.Path.IPv6(), a.Type, a.Code) == icmp.NameReassemblyTimeout {
+			l.c.mu.Lock()
+			l.c.incomplete[l.method] = a.From
+			l.c.mu.Unlock()
+		}
+		answer(a)
+	})
+}
