@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,10 @@ type Options struct {
 	Keys *ikeprobe.Keyring
 	// Dialects are shared with whoever else speaks IKE to the peer; a method without one gets its own.
 	Dialects map[collectors.Method]*ikeprobe.Dialect
+	// Locate finds out between which routers a black hole is, and about the way back.
+	Locate bool
+	// Hops is how often the routers on the way are looked up; 0 means never, but for black holes.
+	Hops time.Duration
 	// Seed makes the orders of matched pairs; 0 draws one.
 	Seed uint64
 	// Walk tries the next form after a round that was not answered, where nobody else looks for the one that is.
@@ -58,6 +63,8 @@ type Collector struct {
 	target    collectors.Target
 	searches  uint64
 	states    map[collectors.Method]*methodState
+	// reverse is what is known about the way back to the current address.
+	reverse methodState
 	// first is the method to begin the next round with: the one that the last round had no time for, if any.
 	first *collectors.Method
 
@@ -82,6 +89,8 @@ type methodState struct {
 	// raised is when more than the known size was last tried.
 	raised    time.Time
 	roundTrip time.Duration
+	// place is where the last black hole was.
+	place place
 	// search is one that ran out of time and can be resumed, by prober.
 	search *Search
 	prober *prober
@@ -101,6 +110,13 @@ type Snapshot struct {
 	Changes, PTBs uint64
 	// At is when the last round ended; zero before the first.
 	At time.Time
+	// Reverse is what is known about the way back.
+	Reverse Reverse
+	// Hops are the routers on the way by their TTL, the first of them 1, the last the peer if it was reached; the zero Addr for one that did not answer. Distance
+	// is the TTL with which the peer was reached, 0 if that is not known. HopsAt is when they were looked up.
+	Hops     []netip.Addr
+	Distance int
+	HopsAt   time.Time
 }
 
 // Results is what one round found out.
@@ -170,7 +186,24 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 			break
 		}
 	}
+	if c.opts.Locate && ctx.Err() == nil {
+		failures = append(failures, c.lookCloser(ctx, &out, route))
+	}
 	return out, errors.Join(failures...)
+}
+
+// lookCloser finds out about the way back, and where black holes are.
+func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Route) error {
+	if i := slices.IndexFunc(out.Results, func(r Result) bool { return r.Method == collectors.ICMP }); i >= 0 {
+		if err := c.lookBack(ctx, &out.Results[i], route); err != nil {
+			return fmt.Errorf("way back: %w", err)
+		}
+	}
+	if err := c.locate(ctx, out); err != nil {
+		return fmt.Errorf("routers on the way: %w", err)
+	}
+	c.publish(out)
+	return nil
 }
 
 // order is that in which the methods have their turn: IKE as far as the peer is known to speak it, then echo, then IKE as far as
@@ -210,6 +243,7 @@ func (c *Collector) retarget(t collectors.Target) {
 		c.snapshot = Snapshot{Changes: c.snapshot.Changes, PTBs: c.snapshot.PTBs}
 		c.mu.Unlock()
 		clear(c.states)
+		c.reverse = methodState{}
 	}
 	for _, st := range c.states {
 		st.search = nil

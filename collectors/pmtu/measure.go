@@ -49,6 +49,10 @@ type prober struct {
 	keys    *ikeprobe.Keyring
 	dialect *ikeprobe.Dialect
 	form    ikeprobe.Form
+	// fragment, if set, sends echo requests in fragments of so many bytes, to look at the way back.
+	fragment int
+	// reply is the largest size that was answered, and the largest fragment in which that reply came, 0 if whole.
+	reply struct{ size, fragment int }
 
 	began time.Time
 	// open are probes that were not reported yet, or were reported as silent.
@@ -103,6 +107,9 @@ func (n *news) take() []item {
 // control is the smallest size that the method can probe, in bytes of the whole packet.
 func (p *prober) control() int {
 	header := p.target.Path.HeaderIP()
+	if p.fragment > 0 {
+		return p.fragment + moreThanOne
+	}
 	if p.method == collectors.ICMP {
 		return header + netio.HeaderEcho + netio.TokenSize
 	}
@@ -110,24 +117,40 @@ func (p *prober) control() int {
 }
 
 // packet makes a probe of exactly this size.
-func (p *prober) packet(size int) (*netio.Packet, error) {
-	packet := &netio.Packet{Path: p.target.Path, DontFragment: true, Account: p.account}
+func (p *prober) packet(size int) (*netio.Packet, error) { return p.build(size, p.method.String()) }
+
+// build makes a probe of exactly this size. role tells its initiator SPI apart from those of the same size.
+func (p *prober) build(size int, role string) (*netio.Packet, error) {
+	packet := &netio.Packet{
+		Path: p.target.Path, DontFragment: true, Account: p.account, Purpose: "path MTU by " + p.method.String() + ": does this size pass?",
+	}
 	if p.method == collectors.ICMP {
 		packet.Protocol, packet.Size = netio.Echo, size
+		if p.fragment > 0 {
+			packet.DontFragment, packet.FragmentSize, packet.Purpose = false, p.fragment, "way back: does a reply of this size come?"
+		}
 		return packet, nil
 	}
-	packet.Protocol, packet.Port = netio.UDP, p.target.IKE.Port
+	packet.Protocol, packet.Port, packet.TokenOffset = netio.UDP, p.target.IKE.Port, p.tokenOffset()
 	marker := p.method == collectors.NATT
 	if marker {
-		packet.Port, packet.TokenOffset = p.target.IKE.NATTPort, markerSize
+		packet.Port = p.target.IKE.NATTPort
 	}
 	payload := size - p.target.Path.HeaderIP() - netio.HeaderUDP
-	packet.Token = p.keys.SPI(p.target.Identity(), p.method.String(), p.form, size)
+	packet.Token = p.keys.SPI(p.target.Identity(), role, p.form, size)
 	var nonce [nonceSize]byte
 	p.keys.Nonce(nonce[:])
 	var err error
 	packet.Payload, err = ikeprobe.Build(p.form, p.target.IKE.Auth, packet.Token, marker, payload, nonce[:])
 	return packet, err
+}
+
+// tokenOffset is where the token stands in a payload.
+func (p *prober) tokenOffset() int {
+	if p.method == collectors.NATT {
+		return markerSize
+	}
+	return 0
 }
 
 // run drives a search to its end.
@@ -244,7 +267,12 @@ func (p *prober) counts(packet *netio.Packet, a *netio.Answer) bool {
 	if p.method == collectors.ICMP || a.Outcome != netio.Delivered {
 		return true
 	}
-	reply, err := ikeprobe.Classify(a.Payload, packet.Token, p.method == collectors.NATT)
+	return p.understood(a, packet.Token)
+}
+
+// understood tells whether a reply is an IKE message, and notes what it means for the form.
+func (p *prober) understood(a *netio.Answer, token netio.Token) bool {
+	reply, err := ikeprobe.Classify(a.Payload, token, p.method == collectors.NATT)
 	switch {
 	case err != nil:
 		return false
@@ -290,6 +318,7 @@ func (p *prober) hear(pl *play, it item) {
 	switch a.Outcome {
 	case netio.Delivered, netio.Refused:
 		o.Outcome, o.RoundTrip = Acked, max(a.RoundTrip, time.Nanosecond)
+		p.replied(f.size, a.FragmentSize)
 	case netio.TooBig:
 		o.Outcome, o.MTU, o.From = TooBig, a.MTU, a.From
 	case netio.TooBigLocally:
@@ -315,6 +344,13 @@ func (p *prober) hear(pl *play, it item) {
 	}
 	if pl.round.Until > 0 && f.size >= pl.round.Until && o.Outcome != Silent {
 		pl.hit = true
+	}
+}
+
+// replied notes in what fragments the reply to a probe came.
+func (p *prober) replied(size, fragment int) {
+	if size > p.reply.size || size == p.reply.size && fragment > p.reply.fragment {
+		p.reply.size, p.reply.fragment = size, fragment
 	}
 }
 
@@ -350,6 +386,10 @@ type Result struct {
 	LossSamples int
 	// RoundTrip is the longest one seen.
 	RoundTrip time.Duration
+	// ReplyFragment is the size of the largest fragment in which the reply to the largest echo came, 0 if it came whole.
+	ReplyFragment int
+	// LastHopPassed and FirstHopFailed are the routers between which larger packets vanish; the zero Addr where that is not known.
+	LastHopPassed, FirstHopFailed netip.Addr
 	// Form is the IKE form that was used, empty for ICMP.
 	Form string
 	// Reason says why there is no better state; empty for conclusive ones.
@@ -368,6 +408,8 @@ func (p *prober) result(s *Search, took time.Duration) Result {
 	}
 	if p.method != collectors.ICMP {
 		r.Form = p.form.String()
+	} else if p.reply.size == v.Bytes {
+		r.ReplyFragment = p.reply.fragment
 	}
 	if v.State == Unreachable && p.fault != "" {
 		r.Reason += ": " + p.fault

@@ -41,6 +41,21 @@ var (
 		Help: "Path MTU in bytes that this host's kernel believes, where it differs from the link's: not a measurement of the path.",
 		Kind: collectors.Gauge,
 	}
+	familyReverseLower = &collectors.Family{
+		Name: "ipsec_path_mtu_reverse_lower_bytes",
+		Help: "Largest echo reply in bytes that is proven to come back in one piece, whole IP packet: the path MTU of the way back is at least this.",
+		Kind: collectors.Gauge,
+	}
+	familyReverseUpper = &collectors.Family{
+		Name: "ipsec_path_mtu_reverse_upper_bytes",
+		Help: "Path MTU of the way back in bytes is at most this: larger echo replies come in fragments or vanish. Absent where no limit was found.",
+		Kind: collectors.Gauge,
+	}
+	familyHops = &collectors.Family{
+		Name: "ipsec_path_hops",
+		Help: "TTL with which the peer was reached: the number of routers on the way, plus one.",
+		Kind: collectors.Gauge,
+	}
 	familyChanges = &collectors.Family{
 		Name: "ipsec_path_mtu_changes_total",
 		Help: "Confirmed changes of the path MTU or of its state.",
@@ -56,7 +71,8 @@ var (
 // Families are all families of this collector that are about a peer.
 func Families() []*collectors.Family {
 	return []*collectors.Family{
-		familyBytes, familyState, familyBlackHole, familyLink, familyCached, familyChanges, familyPTBs,
+		familyBytes, familyState, familyBlackHole, familyLink, familyCached, familyReverseLower, familyReverseUpper, familyHops,
+		familyChanges, familyPTBs,
 	}
 }
 
@@ -68,6 +84,7 @@ type exposer struct {
 
 	methods                                        map[collectors.Method]methodSeries
 	blackHole, link, cached, changes, ptbsReceived *collectors.Series
+	reverseLower, reverseUpper, hops               *collectors.Series
 }
 
 // methodSeries are the series of one method. Only the current state is exposed, so one series with a changing label does for all.
@@ -78,6 +95,7 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration, now fu
 	e := &exposer{
 		c: c, interval: interval, now: now, methods: make(map[collectors.Method]methodSeries),
 		blackHole: s.Series(familyBlackHole), link: s.Series(familyLink), cached: s.Series(familyCached),
+		reverseLower: s.Series(familyReverseLower), reverseUpper: s.Series(familyReverseUpper), hops: s.Series(familyHops),
 		changes: s.Series(familyChanges), ptbsReceived: s.Series(familyPTBs),
 	}
 	for _, m := range c.opts.Methods {
@@ -96,6 +114,10 @@ func (e *exposer) Expose() {
 	setIf(e.blackHole, fresh && s.Known, s.BlackHole)
 	setBytes(e.link, fresh, s.LinkBytes)
 	setBytes(e.cached, fresh && s.CachedBytes != s.LinkBytes, s.CachedBytes)
+	back := s.Reverse.At.After(oldest)
+	setBytes(e.reverseLower, back, s.Reverse.LowerBytes)
+	setBytes(e.reverseUpper, back, s.Reverse.UpperBytes)
+	setBytes(e.hops, s.HopsAt.After(e.now().Add(-staleAfter*e.c.opts.Hops)), s.Distance)
 	for _, series := range e.methods {
 		series.bytes.Clear()
 		series.state.Clear()

@@ -1,0 +1,119 @@
+package pmtu
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/internal/ladder"
+	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/volley"
+)
+
+// Where a black hole is, a ladder tells: probes of the size that passes and of one byte more, with rising TTL. The larger one is answered by
+// the routers in front of the black hole, the smaller one also by those behind it.
+
+// locatePackets is the most that one ladder may send.
+const locatePackets = 100
+
+// A place is where packets of more than so many bytes vanish.
+type place struct {
+	bytes int
+	// last is the last router that answered the larger probe, first the next that answered the smaller one only; the zero Addr for none.
+	last, first netip.Addr
+	// at is when it was looked for.
+	at time.Time
+}
+
+// locate finds out where the black holes of a round are that were not looked for before, and now and then who is on the way.
+func (c *Collector) locate(ctx context.Context, out *Results) error {
+	for i := range out.Results {
+		r := &out.Results[i]
+		st := c.states[r.Method]
+		if r.State != BlackHole || r.Method == collectors.ICMP && c.maybeReverse(out, r.Bytes) {
+			continue
+		}
+		if st.place.bytes != r.Bytes || !st.place.last.IsValid() && !st.place.first.IsValid() && time.Since(st.place.at) >= c.opts.Raise {
+			if err := c.climb(ctx, r, st, r.Bytes, r.Bytes+1); err != nil {
+				return err
+			}
+		}
+		r.LastHopPassed, r.FirstHopFailed = st.place.last, st.place.first
+	}
+	c.mu.Lock()
+	due := c.opts.Hops > 0 && time.Since(c.snapshot.HopsAt) >= c.opts.Hops
+	c.mu.Unlock()
+	// Echoes are least trouble for the peer.
+	at := slices.IndexFunc(out.Results, func(r Result) bool { return r.Method == collectors.ICMP && r.State.conclusive() })
+	if at < 0 {
+		at = slices.IndexFunc(out.Results, func(r Result) bool { return r.State.conclusive() })
+	}
+	if !due || at < 0 {
+		return nil
+	}
+	r := &out.Results[at]
+	return c.climb(ctx, r, c.states[r.Method], r.Bytes)
+}
+
+// maybeReverse tells whether the replies to echoes of more than so many bytes may be what vanishes.
+func (c *Collector) maybeReverse(out *Results, bytes int) bool {
+	for i := range out.Results {
+		if r := &out.Results[i]; r.Method != collectors.ICMP && r.State.conclusive() && r.Bytes > bytes {
+			return true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	back := &c.snapshot.Reverse
+	return back.State == BlackHole && back.LowerBytes <= bytes
+}
+
+// climb sends a ladder of probes of these sizes by the method of a result, and keeps what it shows: of two sizes, where the second is lost.
+func (c *Collector) climb(ctx context.Context, r *Result, st *methodState, sizes ...int) error {
+	p := c.prober(r.Method, st, time.Now())
+	runners := make([]ladder.Runner, 0, len(sizes))
+	for _, size := range sizes {
+		runners = append(runners, p.runner(size))
+	}
+	c.searches++
+	found, err := ladder.Run(ctx, c.network, runners, ladder.Options{
+		Arrivals: true, Packets: locatePackets, Seed: volley.Mix(c.opts.Seed + c.searches),
+	})
+	if err != nil {
+		return err
+	}
+	if len(sizes) > 1 {
+		st.place = place{bytes: sizes[0], at: time.Now()}
+		if fails := &found.Climbs[1]; fails.Lost {
+			st.place.last, st.place.first = fails.At(fails.Last()), found.FirstMissed(fails)
+		}
+	}
+	c.mu.Lock()
+	c.snapshot.Hops, c.snapshot.Distance, c.snapshot.HopsAt = found.Hops(), found.Distance(), time.Now()
+	c.mu.Unlock()
+	return nil
+}
+
+// runner is one of a ladder: probes of so many bytes.
+func (p *prober) runner(size int) ladder.Runner {
+	return ladder.Runner{
+		Name: strconv.Itoa(size),
+		Packet: func(ttl uint8) (*netio.Packet, error) {
+			if err := p.allowed(); err != nil {
+				return nil, err
+			}
+			// The TTL is in the token, so that an error says which probe it is about.
+			packet, err := p.build(size, p.method.String()+"-ttl-"+strconv.Itoa(int(ttl)))
+			if err == nil {
+				packet.Purpose = "where do larger packets vanish? (rising TTL)"
+			}
+			return packet, err
+		},
+		Accept: func(a *netio.Answer) bool {
+			return p.method == collectors.ICMP || p.understood(a, netio.Token(a.Payload[p.tokenOffset():]))
+		},
+	}
+}
