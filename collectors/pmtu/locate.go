@@ -16,8 +16,12 @@ import (
 // Where a black hole is, a ladder tells: probes of the size that passes and of one byte more, with rising TTL. The larger one is answered by
 // the routers in front of the black hole, the smaller one also by those behind it.
 
-// locatePackets is the most that one ladder may send.
-const locatePackets = 100
+const (
+	// locatePackets is the most that one ladder may send.
+	locatePackets = 100
+	// locateTries is how often the larger probe must stay unanswered. That it does not arrive is known: the question is only how far it gets.
+	locateTries = 9
+)
 
 // A place is where packets of more than so many bytes vanish.
 type place struct {
@@ -80,7 +84,7 @@ func (c *Collector) climb(ctx context.Context, r *Result, st *methodState, sizes
 	}
 	c.searches++
 	found, err := ladder.Run(ctx, c.network, runners, ladder.Options{
-		Arrivals: true, Packets: locatePackets, Seed: volley.Mix(c.opts.Seed + c.searches),
+		Arrivals: true, Tries: locateTries, Packets: locatePackets, Seed: volley.Mix(c.opts.Seed + c.searches),
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ type Options struct {
 	// Arrivals counts an answer of the peer itself as one behind the last router: whoever does not get it is lost. It is for probes that the
 	// peer would answer alike. Else only what routers answer is compared.
 	Arrivals bool
+	// Tries is how often in a row a probe must at least stay unanswered where another is answered, to count as lost; 0 means DefaultTries.
+	Tries int
 	// Packets is the most that may be sent; 0 means 150.
 	Packets int
 	// Seed makes the order of confirmations.
@@ -50,6 +52,9 @@ type climber struct {
 func Run(ctx context.Context, to volley.Sender, runners []Runner, opts Options) (*Result, error) {
 	if opts.Packets == 0 {
 		opts.Packets = defaultPackets
+	}
+	if opts.Tries == 0 {
+		opts.Tries = DefaultTries
 	}
 	c := &climber{to: to, runners: runners, opts: opts, coin: volley.Coin{Seed: opts.Seed}}
 	for _, r := range runners {
@@ -174,7 +179,8 @@ func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (do
 	pace, controls, lost := spacing, 0, 0
 	climb := &c.result.Climbs[runner]
 	before := climb.Last()
-	for missed := 0; missed < tries(lost, controls) && missed < 2*maxTries; {
+	wanted := func() int { return max(tries(lost, controls), c.opts.Tries) }
+	for missed := 0; missed < wanted() && missed < maxTries; {
 		ttl := ttls[missed%len(ttls)]
 		answered := c.result.Climbs[witness].hop(ttl).Answered
 		pair := []target{{runner, ttl}, {witness, ttl}}
@@ -203,7 +209,7 @@ func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (do
 		}
 		climb.Tries, climb.Answered = missed, controls-lost
 	}
-	climb.Lost = climb.Answered >= 2 && climb.Tries >= tries(lost, controls)
+	climb.Lost = climb.Answered >= 2 && climb.Tries >= wanted()
 	if climb.Lost {
 		climb.Witness = c.result.Climbs[witness].Name
 	}

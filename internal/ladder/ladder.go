@@ -26,8 +26,9 @@ import (
 const (
 	// alpha is the accepted probability that chance alone made one kind of probe look lost.
 	alpha = 1e-4
-	// minTries and maxTries bound how often a probe must stay unanswered in a row.
-	minTries, maxTries = 3, 14
+	// DefaultTries is how often at least. A router that answers once a second takes the first of each pair: chance puts the same one there
+	// n times in a row once in 2^n. maxTries is where it is no use to go on.
+	DefaultTries, maxTries = 17, 34
 )
 
 // A Runner is one kind of probe.
@@ -60,6 +61,8 @@ type Climb struct {
 	Hops []Hop
 	// Refused is the answer of a router that refuses this kind of probe (an ICMP destination unreachable); its Outcome is 0 if none did.
 	Refused netio.Answer
+	// Refusals counts such answers of the same router.
+	Refusals int
 	// Lost means that another kind of probe, Witness, demonstrably gets further.
 	Lost    bool
 	Witness string
@@ -112,7 +115,11 @@ func (c *Climb) record(ttl int, a *netio.Answer) {
 	case netio.Delivered, netio.Refused:
 		h.Arrived = true
 	case netio.Unreachable:
+		if c.Refused.From != a.From || c.Refused.Type != a.Type || c.Refused.Code != a.Code {
+			c.Refusals = 0
+		}
 		c.Refused = *a
+		c.Refusals++
 		return
 	case netio.TooBig, netio.TooBigLocally, netio.Silent, netio.NotSent:
 		return
@@ -213,5 +220,5 @@ func tries(lost, controls int) int {
 	if loss >= 1 {
 		return math.MaxInt32
 	}
-	return max(int(math.Ceil(math.Log(alpha)/math.Log(loss))), minTries)
+	return int(math.Ceil(math.Log(alpha) / math.Log(loss)))
 }

@@ -12,11 +12,12 @@ import (
 const (
 	v4EchoReply, v4Unreachable, v4TimeExceeded = 0, 3, 11
 	v4PortUnreachable, v4FragmentationNeeded   = 3, 4
-	v4ProtocolUnreachable                      = 2
+	v4ProtocolUnreachable, v4Prohibited        = 2, 13
 
 	v6Unreachable, v6TooBig, v6TimeExceeded, v6EchoReply = 1, 2, 3, 129
 	v6PortUnreachable                                    = 4
 	v6ParameterProblem, v6UnrecognizedNextHeader         = 4, 1
+	v6Prohibited                                         = 1
 )
 
 // cross sends a packet along the path and returns the answers that come of it.
@@ -24,10 +25,17 @@ const (
 //	host --Block, All, Loss, Echoes--> hops --MTU--> peer
 //	host <--ReverseLoss, DropICMP-- PTB, time exceeded, port unreachable, reply (Replies, ReverseMTU)
 func (s *Path) cross(c *Config, p *netio.Packet, size int, now time.Time) []reaction {
+	v6 := p.Path.IPv6()
 	if s.lostOnTheWay(c, p, now) {
+		if c.Prohibit && c.blocks(p) && c.BlockBehind < len(c.Hops) {
+			a := netio.Answer{Outcome: netio.Unreachable, From: c.Hops[c.BlockBehind], Type: v4Unreachable, Code: v4Prohibited}
+			if v6 {
+				a.Type, a.Code = v6Unreachable, v6Prohibited
+			}
+			return s.back(c, true, a)
+		}
 		return nil
 	}
-	v6 := p.Path.IPv6()
 	narrow := c.Narrow
 	if narrow == 0 {
 		narrow = len(c.Hops)
@@ -65,7 +73,7 @@ func (s *Path) timeExceeded(c *Config, p *netio.Packet, hop int, now time.Time) 
 	if s.exceeded[hop] == nil {
 		s.exceeded[hop] = &bucket{}
 	}
-	if c.Block != nil && hop > c.BlockBehind && c.Block(p) || c.Quiet != nil && c.Quiet(hop, p) || !s.exceeded[hop].take(c.Exceeded, now) {
+	if c.blocks(p) || c.Quiet != nil && c.Quiet(hop, p) || !s.exceeded[hop].take(c.Exceeded, now) {
 		return nil
 	}
 	a := netio.Answer{Outcome: netio.TimeExceeded, From: c.Hops[hop-1], Type: v4TimeExceeded}
@@ -75,11 +83,16 @@ func (s *Path) timeExceeded(c *Config, p *netio.Packet, hop int, now time.Time) 
 	return s.back(c, true, a)
 }
 
+// blocks tells whether a probe comes to the hop that drops its kind.
+func (c *Config) blocks(p *netio.Packet) bool {
+	return c.Block != nil && c.Block(p) && (p.TTL == 0 || int(p.TTL) > c.BlockBehind)
+}
+
 // lostOnTheWay tells whether a packet is dropped for another reason than its size.
 func (s *Path) lostOnTheWay(c *Config, p *netio.Packet, now time.Time) bool {
 	echo := p.Protocol == netio.Echo
 	switch {
-	case c.Block != nil && c.Block(p) && (p.TTL == 0 || int(p.TTL) > c.BlockBehind), echo && c.DropICMP, !s.all.take(c.All, now):
+	case c.blocks(p), echo && c.DropICMP, !s.all.take(c.All, now):
 		return true
 	case c.Bursts != nil:
 		if c.Bursts(now) {

@@ -74,6 +74,8 @@ type Config struct {
 	// Block, if set, tells which probes are dropped on the way there, by the hop behind BlockBehind others (0: at once).
 	Block       func(p *netio.Packet) bool
 	BlockBehind int
+	// Prohibit makes that hop say so: administratively prohibited.
+	Prohibit bool
 	// Hops are the routers. The one in front of the small link sends the PTBs; all of them answer when the TTL runs out, unless DropICMP.
 	Hops []netip.Addr
 	// Narrow is the number of the hop in front of the small link, counted from 1; 0 is the last one.
