@@ -270,7 +270,7 @@ func TestExposer(t *testing.T) {
 				}
 				line := s.names[i]
 				for _, l := range m.GetLabel() {
-					line += " " + l.GetValue()
+					line = fmt.Sprint(line, " ", l.GetValue())
 				}
 				lines = append(lines, fmt.Sprintf("%s %g", line, m.GetGauge().GetValue()))
 			}

@@ -48,9 +48,15 @@ func badFiles() map[string][]string {
 		},
 		"collectors": {
 			`config.yml:3: modules.default: collectors[1]: "icmp" is listed twice`,
-			`config.yml:3: modules.default: collectors[2]: "ping" is none of icmp, ike, pmtu`,
+			`config.yml:3: modules.default: collectors[2]: "ping" is none of icmp, ike, pmtu, fragments, protocols`,
 			`config.yml:5: modules.a: collectors: is empty: a peer needs at least one collector`,
 			`config.yml:7: modules.b: collectors: must be a list, not the single value "icmp"`,
+		},
+		"controls": {
+			`config.yml:2: controls[1]: "one.example.net" is a name: controls are IP addresses, so that they do not depend on name servers`,
+			`config.yml:2: controls[2]: 192.0.2.53 is there twice`,
+			`config.yml:2: controls[3]: "fe80::1%eth0" has a zone, which means something on this host only: write fe80::1, and interface: eth0`,
+			`config.yml:2: controls[4]: must be a single value, not a mapping`,
 		},
 		"comment_only": {
 			`config.yml: no peers: write for example ` + "`" + `peers: [{address: 203.0.113.10}]` + "`" + `, or give --peer=203.0.113.10`,
@@ -150,9 +156,8 @@ func badFiles() map[string][]string {
 			`config.yml:2: not valid YAML: did not find expected key`,
 		},
 		"not_yet": {
-			`config.yml:3: modules.default: collectors[0]: "fragments" is none of icmp, ike, pmtu`,
-			`config.yml:4: modules.default: unknown key "on_demand": there is family, source_address, interface, ike, esp, collectors, intervals`,
-			`config.yml:5: unknown key "gateways": there is modules, peers, limits`,
+			`config.yml:3: modules.default: unknown key "on_demand": there is family, source_address, interface, ike, esp, collectors, intervals`,
+			`config.yml:4: unknown key "gateways": there is modules, peers, controls, limits`,
 		},
 		"peer_scalar": {
 			`config.yml:2: peers[0]: must be a mapping of keys to values, not the single value "203.0.113.10"`,

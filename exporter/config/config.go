@@ -23,6 +23,8 @@ type Config struct {
 	Modules map[string]Settings
 	// Limits bound the whole process.
 	Limits Limits
+	// Controls are addresses beyond the own edge that are known to behave: where they fail too, this host's own connection is the fault.
+	Controls []netip.Addr
 }
 
 // DefaultModule is the module of a peer that names none. Its settings are also the base of all other modules.

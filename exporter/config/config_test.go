@@ -50,8 +50,11 @@ func TestDefaults(t *testing.T) {
 	var want config.Settings
 	want.IKE.Port, want.IKE.NATTPort = 500, 4500
 	want.ESP.Cipher = ipsec.Cipher{Name: "aes-cbc-sha1", IV: 16, Block: 16, ICV: 12}
-	want.Collectors = config.NewCollectorSet(config.ICMP, config.IKE, config.PMTU)
-	want.Intervals = config.Intervals{ICMP: 5 * time.Second, IKE: 30 * time.Second, PMTU: time.Minute, PMTURaise: 10 * time.Minute}
+	want.Collectors = config.NewCollectorSet(config.ICMP, config.IKE, config.PMTU, config.Fragments)
+	want.Intervals = config.Intervals{
+		ICMP: 5 * time.Second, IKE: 30 * time.Second, PMTU: time.Minute, PMTURaise: 10 * time.Minute,
+		Fragments: 5 * time.Minute, Protocols: 15 * time.Minute,
+	}
 	if diff := cmp.Diff(want, got, address); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
@@ -83,6 +86,9 @@ func TestReference(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got.Peers, address); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("192.0.2.53")}; !slices.Equal(got.Controls, want) {
+		t.Errorf("controls %v", got.Controls)
 	}
 	if w := got.Warnings(); len(w) != 0 {
 		t.Errorf("warnings: %q", w)
@@ -128,8 +134,8 @@ peers:
   - {name: b, address: b.example, module: empty, interface: vrf-blue}
 `)
 	want := map[string]config.Intervals{
-		"a": {ICMP: time.Minute, IKE: 12500 * time.Millisecond, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute},
-		"b": {ICMP: 2 * time.Second, IKE: 30 * time.Second, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute},
+		"a": {ICMP: time.Minute, IKE: 12500 * time.Millisecond, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute, Fragments: 5 * time.Minute, Protocols: 15 * time.Minute},
+		"b": {ICMP: 2 * time.Second, IKE: 30 * time.Second, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute, Fragments: 5 * time.Minute, Protocols: 15 * time.Minute},
 	}
 	for _, p := range c.Peers {
 		if diff := cmp.Diff(want[p.Name], p.Intervals); diff != "" || p.Family != config.FamilyIP4 {

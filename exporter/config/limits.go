@@ -88,9 +88,10 @@ const (
 )
 
 // PacketRate is what the configuration sends when all is well: each round one echo, one IKE message by each of two methods,
-// and one packet of 1500 bytes by each of three methods to confirm the path MTU. What a search takes is not in it.
+// one packet of 1500 bytes by each of three methods to confirm the path MTU, one large IKE message in two fragments by each of two methods,
+// and a ladder of six protocols over ten hops. What a search takes is not in it.
 func (c *Config) PacketRate() (packetsPerSecond, bytesPerSecond float64) {
-	const ikeMethods, mtuMethods = 2, 3
+	const ikeMethods, mtuMethods, ladderProtocols, ladderHops = 2, 3, 6, 10
 	add := func(packets float64, size int, every time.Duration) {
 		packetsPerSecond += packets / every.Seconds()
 		bytesPerSecond += packets * float64(size) / every.Seconds()
@@ -107,7 +108,17 @@ func (c *Config) PacketRate() (packetsPerSecond, bytesPerSecond float64) {
 			add(mtuMethods, linkMTU, p.Intervals.PMTU)
 			add(mtuMethods, linkMTU, p.Intervals.PMTURaise)
 		}
+		if p.Collectors.Has(Fragments) {
+			add(ikeMethods*2, linkMTU/2, p.Intervals.Fragments)
+		}
+		if p.Collectors.Has(Protocols) {
+			add(ladderProtocols*ladderHops, headers+ikeBytes(p.IKE.Auth, p.IKE.Version)/2, p.Intervals.Protocols)
+		}
 	}
+	// A control is measured as a peer is that has no collectors but icmp and pmtu.
+	every := Defaults().Intervals
+	add(float64(len(c.Controls)), echoBytes, every.ICMP)
+	add(float64(len(c.Controls)), linkMTU, every.PMTU)
 	return packetsPerSecond, bytesPerSecond
 }
 

@@ -35,7 +35,7 @@ func TestPacketRate(t *testing.T) {
 		name, peers    string
 		packets, bytes float64
 	}{
-		{"default", `{address: a.example}`, 1.0/5 + 2.0/30 + 3.0/60 + 3.0/600, 104.0/5 + 2*ike(ikeprobe.V2BadKE)/30 + 4500.0/60 + 4500.0/600},
+		{"default", `{address: a.example}`, 1.0/5 + 2.0/30 + 3.0/60 + 3.0/600 + 4.0/300, 104.0/5 + 2*ike(ikeprobe.V2BadKE)/30 + 4500.0/60 + 4500.0/600 + 3000.0/300},
 		{"icmp only", `{address: a.example, collectors: [icmp], intervals: {icmp: 1s}}`, 1, 104},
 		{"IKEv1 only", `{address: a.example, collectors: [ike], ike: {version: 1}}`, 2.0 / 30, 2 * ike(ikeprobe.V1Main) / 30},
 		{"two", `{address: a.example, collectors: [pmtu]}, {address: b.example, collectors: [icmp]}`, 0.055 + 0.2, 82.5 + 20.8},

@@ -126,6 +126,8 @@ func (d *decoder) settings(to *[]override) []field {
 			field{"icmp", set(to, interval(minICMP, ""), func(s *Settings, v time.Duration) { s.Intervals.ICMP = v })},
 			field{"ike", set(to, interval(minIKE, lockout), func(s *Settings, v time.Duration) { s.Intervals.IKE = v })},
 			field{"pmtu", set(to, interval(minPMTU, lockout), func(s *Settings, v time.Duration) { s.Intervals.PMTU = v })},
+			field{"fragments", set(to, interval(minFragments, ""), func(s *Settings, v time.Duration) { s.Intervals.Fragments = v })},
+			field{"protocols", set(to, interval(minProtocols, ""), func(s *Settings, v time.Duration) { s.Intervals.Protocols = v })},
 			field{"pmtu_raise", set(to, interval(minPMTU, ""), func(s *Settings, v time.Duration) { s.Intervals.PMTURaise = v })},
 		),
 	}
@@ -199,7 +201,7 @@ func (d *decoder) cipher(n *yaml.Node, at place) (ipsec.Cipher, bool) {
 // collectors reads a list of collectors, each at most once.
 func (d *decoder) collectors(n *yaml.Node, at place) (set CollectorSet, ok bool) {
 	before := len(d.problems)
-	read := oneOf(d, ICMP, IKE, PMTU)
+	read := oneOf(d, ICMP, IKE, PMTU, Fragments, Protocols)
 	d.list(n, at, func(n *yaml.Node, at place) {
 		c, ok := read(n, at)
 		if ok && set.Has(c) {

@@ -79,6 +79,26 @@ func (d *decoder) argument(at place, arg string) {
 	}
 }
 
+// control reads one control address.
+func (d *decoder) control(n *yaml.Node, at place) {
+	s, ok := d.text(n, at)
+	if !ok {
+		return
+	}
+	a, why := parseAddress(s)
+	switch {
+	case why == "" && !a.IsValid():
+		why = fmt.Sprintf("%q is a name: controls are IP addresses, so that they do not depend on name servers", s)
+	case why == "" && slices.Contains(d.config.Controls, a):
+		why = fmt.Sprintf("%s is there twice", a)
+	}
+	if why != "" {
+		d.problem(n, at, why)
+		return
+	}
+	d.config.Controls = append(d.config.Controls, a)
+}
+
 // identify checks name and address of a peer whose settings are known. where is what a later peer of the same name is told.
 func (d *decoder) identify(p *Peer, name, address *yaml.Node, at place, where string) {
 	var why string

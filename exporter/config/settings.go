@@ -36,7 +36,7 @@ type ESP struct {
 
 // Intervals are how often a peer is measured.
 type Intervals struct {
-	ICMP, IKE, PMTU time.Duration
+	ICMP, IKE, PMTU, Fragments, Protocols time.Duration
 	// PMTURaise is how often a reduced path MTU is tested for having grown (RFC 8899, section 5.1.1).
 	PMTURaise time.Duration
 }
@@ -46,6 +46,9 @@ const (
 	minICMP = 100 * time.Millisecond
 	minIKE  = 10 * time.Second
 	minPMTU = 10 * time.Second
+	// A round of these takes a while where something is wrong.
+	minFragments = time.Minute
+	minProtocols = time.Minute
 	// maxInterval keeps results, which are shown for three intervals, from outliving their meaning.
 	maxInterval = 7 * 24 * time.Hour
 )
@@ -59,8 +62,11 @@ func Defaults() Settings {
 		Family:     FamilyAny,
 		IKE:        collectors.IKESettings{Version: ikeprobe.Auto, Port: port, NATTPort: nattPort, Auth: ikeprobe.PSK},
 		ESP:        ESP{Cipher: cipher, NATT: NATTAuto},
-		Collectors: NewCollectorSet(ICMP, IKE, PMTU),
-		Intervals:  Intervals{ICMP: 5 * time.Second, IKE: 30 * time.Second, PMTU: time.Minute, PMTURaise: 10 * time.Minute},
+		Collectors: NewCollectorSet(ICMP, IKE, PMTU, Fragments),
+		Intervals: Intervals{
+			ICMP: 5 * time.Second, IKE: 30 * time.Second, PMTU: time.Minute, PMTURaise: 10 * time.Minute,
+			Fragments: 5 * time.Minute, Protocols: 15 * time.Minute,
+		},
 	}
 }
 
@@ -123,6 +129,8 @@ const (
 	ICMP Collector = iota
 	IKE
 	PMTU
+	Fragments
+	Protocols
 	collectorCount
 )
 
@@ -135,6 +143,10 @@ func (c Collector) String() string {
 		return "ike"
 	case PMTU:
 		return "pmtu"
+	case Fragments:
+		return "fragments"
+	case Protocols:
+		return "protocols"
 	case collectorCount:
 	}
 	return "unknown"
@@ -154,6 +166,11 @@ func NewCollectorSet(collectors ...Collector) CollectorSet {
 
 // Has tells whether a collector is in the set.
 func (s CollectorSet) Has(c Collector) bool { return s&(1<<c) != 0 }
+
+// With is the set with these collectors as well.
+func (s CollectorSet) With(collectors ...Collector) CollectorSet {
+	return s | NewCollectorSet(collectors...)
+}
 
 // All are the collectors of the set in their usual order.
 func (s CollectorSet) All() iter.Seq[Collector] {

@@ -37,6 +37,7 @@ func (d *decoder) document(data []byte) {
 		d.fields(root, place{}, []field{
 			{"modules", func(n *yaml.Node, _ place) { modules = n }},
 			{"peers", func(n *yaml.Node, _ place) { peers = n }},
+			{"controls", func(n *yaml.Node, at place) { d.list(n, at, d.control) }},
 			{"limits", d.limits},
 		})
 	}
