@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
@@ -28,7 +30,7 @@ type app struct {
 	buckets  icmp.Buckets
 	stack    *netio.Stack
 	keys     *ikeprobe.Keyring
-	echoes   icmp.Engine
+	pings    icmp.Engine               // where there is no raw socket
 	accounts map[string]*netio.Account // by collector
 	costs    *pmtu.Costs
 	metrics  *processMetrics
@@ -43,10 +45,12 @@ type app struct {
 
 // collector names, as they stand in labels and schedule keys.
 const (
-	collectorICMP    = "icmp"
-	collectorIKE     = "ike"
-	collectorPMTU    = "pmtu"
-	collectorResolve = "resolve"
+	collectorICMP      = "icmp"
+	collectorIKE       = "ike"
+	collectorPMTU      = "pmtu"
+	collectorFragments = "fragments"
+	collectorProtocols = "protocols"
+	collectorResolve   = "resolve"
 )
 
 // openApp opens the sockets and makes the app. cfg gives the limits of the whole process.
@@ -71,13 +75,15 @@ func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, log *s
 	}
 	a := &app{
 		log: log, buckets: buckets, stack: stack, keys: keys,
-		accounts: map[string]*netio.Account{collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}},
+		accounts: map[string]*netio.Account{
+			collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}, collectorFragments: {}, collectorProtocols: {},
+		},
 		metrics:  newProcessMetrics(),
 		store:    store.New(time.Now),
 		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
 		peers:    make(map[string]*peer),
 	}
-	a.echoes = a.engine()
+	a.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, a.accounts[collectorICMP])
 	rejected := newRejected()
 	if a.costs, err = pmtu.NewCosts(a.metrics.registry, rejected); err != nil {
 		return nil, err
@@ -94,12 +100,12 @@ func firstRounds(peers int) time.Duration {
 	return min(max(time.Second, time.Duration(peers)*perPeer), schedule.DefaultMaxFirst)
 }
 
-// engine is how echoes are sent: on the shared raw socket, or where that is not allowed each on a ping socket.
-func (a *app) engine() icmp.Engine {
+// engine is how a peer's echoes are sent: on the shared raw socket, or where that is not allowed each on a ping socket.
+func (a *app) engine(network collectors.Network) icmp.Engine {
 	if a.rawSockets() {
-		return icmp.NewShared(a.stack, a.accounts[collectorICMP])
+		return icmp.NewShared(network, a.accounts[collectorICMP])
 	}
-	return icmp.NewPingSockets(icmp.DefaultPingSockets, a.accounts[collectorICMP])
+	return a.pings
 }
 
 func (a *app) rawSockets() bool { return a.stack.Capabilities()[netio.RawICMP] }
@@ -188,12 +194,12 @@ func (a *app) count(collector, reason string) {
 	}
 }
 
-// errorReason is the label value for an error of a path MTU measurement.
+// errorReason is the label value for an error of a measurement that blocks.
 func errorReason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return reasonTimeout
-	case errors.Is(err, pmtu.ErrAccepted):
+	case errors.Is(err, pmtu.ErrAccepted), errors.Is(err, fragments.ErrAccepted):
 		return reasonAccepted
 	case errors.Is(err, netio.ErrNoPrivilege):
 		return reasonNoPrivilege

@@ -54,7 +54,7 @@ func newProcessMetrics() *processMetrics {
 	return m
 }
 
-// Why a path MTU could not be measured, and a name not be resolved.
+// Why a collector that blocks could not measure, and a name not be resolved.
 const (
 	reasonTimeout     = "timeout"
 	reasonAccepted    = "offer_accepted"
@@ -67,11 +67,14 @@ const (
 // errorReasons are the reasons for which each collector may fail. Their counters start at 0: one that appeared with its first error
 // would hide that error from rate().
 func errorReasons() map[string][]string {
+	blocking := []string{reasonTimeout, reasonAccepted, reasonNoPrivilege, reasonNoSocket, reasonLocal}
 	return map[string][]string{
-		collectorICMP:    {icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonBusy, icmp.ReasonLocalDrops},
-		collectorIKE:     {ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute},
-		collectorPMTU:    {reasonTimeout, reasonAccepted, reasonNoPrivilege, reasonNoSocket, reasonLocal},
-		collectorResolve: {reasonName},
+		collectorICMP:      {icmp.ReasonNotSent, icmp.ReasonTooBig, icmp.ReasonTunnel, icmp.ReasonRoute, icmp.ReasonBusy, icmp.ReasonLocalDrops},
+		collectorIKE:       {ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute},
+		collectorPMTU:      blocking,
+		collectorFragments: blocking,
+		collectorProtocols: blocking,
+		collectorResolve:   {reasonName},
 	}
 }
 

@@ -14,9 +14,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -50,7 +52,7 @@ func peerFamilies() []documented {
 	of := &noted{}
 	diagnosis.NewMetrics(of, &diagnosis.Tracker{})
 	var rows []documented
-	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), of.families) {
+	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), protocols.Families(), of.families) {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
 		}[f.Kind]

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
@@ -24,9 +26,15 @@ type peer struct {
 	ctx    context.Context //nolint:containedctx // the life of the peer: its collectors wait for the packet budget with it
 	series *store.Peer
 
-	icmp *icmp.Collector
-	ike  *ike.Collector
-	pmtu *pmtu.Collector
+	// network is how its packets are sent.
+	network collectors.Network
+
+	icmp      *icmp.Collector
+	ike       *ike.Collector
+	pmtu      *pmtu.Collector
+	fragments *fragments.Collector
+	protocols *protocols.Collector
+	tasks     []task
 
 	mu      sync.Mutex
 	target  collectors.Target // without an address until the name was resolved
@@ -36,7 +44,7 @@ type peer struct {
 
 func newPeer(ctx context.Context, a *app, cfg config.Peer) *peer {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel}
+	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel, network: a.stack}
 	p.target = collectors.Target{
 		Peer: cfg.Name,
 		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface},
@@ -132,7 +140,9 @@ func (p *peer) measure(addr netip.Addr) {
 	p.ike.SetTarget(t)
 	if !first {
 		p.app.log.Info("the peer has another address now", "peer", p.cfg.Name, "address", addr)
-		p.app.schedule.Now(p.key(collectorPMTU))
+		for _, t := range p.tasks {
+			p.app.schedule.Now(p.key(t.collector.String()))
+		}
 		return
 	}
 	s := p.app.schedule
@@ -143,23 +153,25 @@ func (p *peer) measure(addr netip.Addr) {
 	if p.cfg.Collectors.Has(config.IKE) {
 		s.AddEvent(p.key(collectorIKE), every.IKE, p.ike.Tick)
 	}
-	if p.cfg.Collectors.Has(config.PMTU) {
-		s.AddTask(p.key(collectorPMTU), every.PMTU, every.PMTU, p.search)
+	for _, t := range p.tasks {
+		if p.cfg.Collectors.Has(t.collector) {
+			s.AddTask(p.key(t.collector.String()), t.every, t.every, func(ctx context.Context) bool { return p.run(ctx, t) })
+		}
 	}
 }
 
-// search is one round of path MTU measurement.
-func (p *peer) search(ctx context.Context) (again bool) {
-	_, err := p.pmtu.Measure(ctx, p.current())
+// run is one round of a collector that blocks.
+func (p *peer) run(ctx context.Context, t task) (again bool) {
+	err := t.measure(ctx, p.current())
 	if p.ctx.Err() != nil {
 		return false // the peer was removed meanwhile
 	}
 	reason := ""
 	if err != nil {
 		reason = errorReason(err)
-		p.app.log.Debug("the path MTU could not be measured", "peer", p.cfg.Name, "err", err)
+		p.app.log.Debug("the peer could not be measured", "peer", p.cfg.Name, "collector", t.collector.String(), "err", err)
 	}
-	p.measured(config.PMTU, reason)
+	p.measured(t.collector, reason)
 	p.judge(time.Now())
 	return false
 }

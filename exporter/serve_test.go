@@ -18,10 +18,12 @@ import (
 func healthySeries(peer, address, family string) []string {
 	p := `peer="` + peer + `"`
 	out := []string{
+		`collector_last_run_timestamp_seconds{collector="fragments",` + p + `}`,
 		`collector_last_run_timestamp_seconds{collector="icmp",` + p + `}`,
 		`collector_last_run_timestamp_seconds{collector="ike",` + p + `}`,
 		`collector_last_run_timestamp_seconds{collector="pmtu",` + p + `}`,
 		`icmp_duplicates_total{` + p + `}`,
+		`hops{` + p + `}`,
 		`icmp_reachable{` + p + `}`,
 		`icmp_replies_total{` + p + `}`,
 		`icmp_requests_total{` + p + `}`,
@@ -29,6 +31,7 @@ func healthySeries(peer, address, family string) []string {
 		`mtu_black_hole{` + p + `}`,
 		`mtu_changes_total{` + p + `}`,
 		`mtu_link_bytes{` + p + `}`,
+		`mtu_reverse_lower_bytes{` + p + `}`,
 		`peer_healthy{` + p + `}`,
 		`peer_info{address="` + address + `",family="` + family + `",` + p + `,source=""}`,
 		`peer_overdue_collectors{` + p + `}`,
@@ -39,6 +42,7 @@ func healthySeries(peer, address, family string) []string {
 	for method, port := range map[string]string{"ike": "500", "natt": "4500"} {
 		m := `method="` + method + `",` + p
 		out = append(out,
+			`ike_fragments_pass{`+m+`}`,
 			`ike_requests_total{`+m+`}`,
 			`ike_responding{`+m+`}`,
 			`ike_response_info{`+m+`,port="`+port+`",probe="v2-badke",reply="INVALID_KE_PAYLOAD",version="2"}`,

@@ -1,10 +1,12 @@
 package exporter
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
@@ -42,8 +44,8 @@ func (v *verdict) turned(s icmp.State) bool {
 	return s != v.echoes
 }
 
-// ended notes that a collector has ended a measurement, for the path MTU one that told it, and tells whether the reason why it cannot measure, if any, is news. Once all have
-// ended one, a peer without a diagnosis is healthy.
+// ended notes that a collector has ended a measurement, and whether that told what it is for. It tells whether the reason why it cannot
+// measure, if any, is news. Once all have told, a peer without a diagnosis is healthy.
 func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorSet, reason string) (news bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -64,9 +66,7 @@ func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorS
 // measured notes how a measurement of a collector went. That it cannot be made is logged when it begins, and when it ends.
 func (p *peer) measured(c config.Collector, reason string) {
 	p.app.count(c.String(), reason)
-	// A path MTU that is not known yet could still be a black hole.
-	told := c != config.PMTU || p.pmtu.Snapshot().Known
-	if !p.verdict.ended(c, told, p.cfg.Collectors, reason) {
+	if !p.verdict.ended(c, p.told(c), p.cfg.Collectors, reason) {
 		return
 	}
 	log := p.app.log.With("peer", p.cfg.Name, "collector", c.String())
@@ -75,6 +75,23 @@ func (p *peer) measured(c config.Collector, reason string) {
 	} else {
 		log.Warn("the peer cannot be measured", "reason", reason)
 	}
+}
+
+// told tells whether a measurement that has ended told what it is for. A path MTU that is not known yet could still be a black hole, and
+// fragments that were not sent because nobody had answered yet could still be dropped.
+func (p *peer) told(c config.Collector) bool {
+	switch c {
+	case config.PMTU:
+		return p.pmtu.Snapshot().Known
+	case config.Fragments:
+		answers := p.ike.Results(time.Now())
+		return !slices.ContainsFunc(p.fragments.Snapshot().Results, func(r fragments.Result) bool {
+			state := answers.Of(r.Method).State
+			return r.Unasked && (state == ike.Responding || state == ike.Unknown && p.cfg.Collectors.Has(config.IKE))
+		})
+	case config.ICMP, config.IKE, config.Protocols:
+	}
+	return true
 }
 
 // judge draws the diagnoses from what is known now. A verdict that differs from what holds is looked at a second

@@ -142,7 +142,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		r.Reason = "inside the tunnel: " + route.Tunnel
 		return r, nil
 	case d == nil || !d.Answered():
-		r.Reason = "no IKE message is known to be answered"
+		r.Reason, r.Unasked = "no IKE message is known to be answered", true
 		return r, nil
 	}
 	b := &batch{c: c, method: m, dialect: d, form: d.Form()}

@@ -55,6 +55,8 @@ type Result struct {
 	State  State
 	// Reason says why the state is Unknown.
 	Reason string
+	// Unasked means that nothing was sent, because no IKE message was known to be answered.
+	Unasked bool
 	// Large is the size of the message that is larger than the link, 0 if none was sent; LargeAnswered whether it was answered.
 	Large         int
 	LargeAnswered bool
