@@ -53,7 +53,8 @@ func (p *peer) expose() {
 		p.series.Attach(pmtu.NewExposer(p.pmtu, p.series, p.cfg.Intervals.PMTU, time.Now))
 		p.series.Attach(newTunnelExposer(p))
 	}
-	p.series.Attach(diagnosis.NewMetrics(p.series, &p.verdict.tracker))
+	p.diagnoses = diagnosis.NewMetrics(p.series, &p.verdict.tracker)
+	p.series.Attach(p.diagnoses)
 }
 
 // icmpDone is called after every echo.

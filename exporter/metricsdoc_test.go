@@ -35,26 +35,14 @@ type documented struct {
 	labels           []string
 }
 
-// noted is a collectors.Scope that notes the families of which it makes series.
-type noted struct{ families []*collectors.Family }
-
-func (n *noted) Series(f *collectors.Family, _ ...string) *collectors.Series {
-	if !slices.Contains(n.families, f) {
-		n.families = append(n.families, f)
-	}
-	return collectors.NewSeries(f.Kind, nil)
-}
-
 // peerFamilies are all families about a peer.
 func peerFamilies() []documented {
-	of := &noted{}
-	diagnosis.NewMetrics(of, &diagnosis.Tracker{})
 	var rows []documented
-	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), of.families) {
+	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), diagnosis.Families()) {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
 		}[f.Kind]
-		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels)})
+		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels, f.Optional)})
 	}
 	return rows
 }

@@ -11,6 +11,7 @@ import (
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/internal/netio"
@@ -32,6 +33,8 @@ type peer struct {
 	target  collectors.Target // without an address until the name was resolved
 	failure string            // why it is not resolved
 	verdict verdict
+
+	diagnoses *diagnosis.Metrics // nil until the peer starts
 }
 
 func newPeer(ctx context.Context, a *app, cfg config.Peer) *peer {

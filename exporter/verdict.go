@@ -83,6 +83,9 @@ func (p *peer) judge(now time.Time) {
 	echoes, answers, sizes := p.icmp.Result(now), p.ike.Results(now), p.pmtu.Snapshot()
 	f := &findings{icmp: &echoes, ike: &answers, pmtu: &sizes, interval: p.cfg.Intervals.PMTU}
 	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(f, now)))
+	if p.diagnoses != nil { // a one-shot check has no series
+		p.diagnoses.Turned(changed)
+	}
 	for _, c := range changed {
 		log := p.app.log.With("peer", p.cfg.Name, "diagnosis", c.Name, "summary", c.Summary)
 		if c.On {
