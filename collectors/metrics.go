@@ -26,11 +26,14 @@ type Family struct {
 	Kind Kind
 	// Labels are the names of the labels beyond those of the peer.
 	Labels []string
+	// Optional are the names of labels behind those that a series may have or not.
+	Optional []string
 }
 
 // A Scope makes the series of one peer. Series are made once, when the peer appears, and live as long as it does.
 type Scope interface {
-	// Series makes one possible series of f; values belong to f.Labels. It is not exposed until it is set.
+	// Series makes one possible series of f; values belong to f.Labels, and to the first of f.Optional if there are more.
+	// It is not exposed until it is set.
 	Series(f *Family, values ...string) *Series
 }
 

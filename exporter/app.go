@@ -18,6 +18,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -39,8 +40,12 @@ type app struct {
 	resolver resolver
 	ready    atomic.Bool
 
-	mu    sync.Mutex
-	peers map[string]*peer
+	// vantage tells the faults of this host's surroundings from those of the peers' providers.
+	vantage diagnosis.Vantage
+
+	mu       sync.Mutex
+	peers    map[string]*peer
+	controls []*peer
 }
 
 // collector names, as they stand in labels and schedule keys.
@@ -149,7 +154,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var ended []<-chan struct{}
+	ended := a.applyControls(ctx, cfg.Controls)
 	for name, p := range a.peers {
 		if w, ok := wanted[name]; ok && w.Equal(p.cfg) {
 			continue
@@ -168,7 +173,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) {
 		if _, running := a.peers[p.Name]; running {
 			continue
 		}
-		started := newPeer(ctx, a, p)
+		started := newPeer(ctx, a, p, false)
 		a.peers[p.Name] = started
 		started.start()
 	}

@@ -34,9 +34,9 @@ func (p *peer) build() {
 		collectors.NATT: p.ike.Dialect(collectors.NATT),
 	}
 	p.pmtu = pmtu.New(p.network, pmtu.Options{
-		Methods: a.methods(), Raise: every.PMTURaise, Keys: a.keys, Dialects: dialects,
+		Methods: p.methods(), Raise: every.PMTURaise, Keys: a.keys, Dialects: dialects,
 		Walk: !p.cfg.Collectors.Has(config.IKE), Account: a.accounts[collectorPMTU], Done: a.costs.Add,
-		Locate: true, Hops: routersEvery,
+		Locate: !p.isControl, Hops: routersEvery,
 	})
 	p.fragments = fragments.New(p.network, fragments.Options{
 		Keys: a.keys, Dialects: dialects, Account: a.accounts[collectorFragments], Fits: p.fits,
@@ -77,9 +77,12 @@ func (p *peer) fits(m collectors.Method) int {
 	return 0
 }
 
-// methods are those by which this process can measure a path MTU.
-func (a *app) methods() []collectors.Method {
-	if a.rawSockets() {
+// methods are those by which this process can measure the path MTU to the peer.
+func (p *peer) methods() []collectors.Method {
+	switch {
+	case p.isControl:
+		return []collectors.Method{collectors.ICMP}
+	case p.app.rawSockets():
 		return collectors.Methods()
 	}
 	return []collectors.Method{collectors.IKE, collectors.NATT}
@@ -104,7 +107,8 @@ func (p *peer) expose() {
 	if p.cfg.Collectors.Has(config.Protocols) {
 		p.series.Attach(protocols.NewExposer(p.protocols, p.series, p.cfg.Intervals.Protocols, time.Now))
 	}
-	p.series.Attach(diagnosis.NewMetrics(p.series, &p.verdict.tracker))
+	p.diagnoses = diagnosis.NewMetrics(p.series, &p.verdict.tracker)
+	p.series.Attach(p.diagnoses)
 }
 
 // icmpDone is called after every echo.

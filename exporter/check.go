@@ -149,6 +149,8 @@ func (a *app) checkAll(ctx context.Context, cfg *config.Config, progress *progre
 // check measures one peer, and a second time what a verdict wants to have confirmed.
 func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *report {
 	started := time.Now()
+	// ESP and AH are worth a line in the peer's log here: somebody wants to know.
+	cfg.Collectors = cfg.Collectors.With(config.Protocols)
 	r := &report{Peer: cfg.Name, Started: started.UTC().Truncate(time.Second), Diagnoses: []reportDiagnosis{}}
 	defer func() { r.Seconds = time.Since(started).Seconds() }()
 	progress.step(cfg.Name, "resolving")
@@ -158,7 +160,7 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 		progress.done()
 		return r
 	}
-	p := newPeer(ctx, a, cfg)
+	p := newPeer(ctx, a, cfg, false)
 	defer p.cancel()
 	p.target.Path.Dst = addr
 	r.Address, r.Family, r.Via = addr.String(), family(p.target), source(&cfg)
@@ -188,10 +190,10 @@ type examination struct {
 }
 
 // checkCollectors is how many collectors a check has.
-const checkCollectors = int(config.PMTU) + 1
+const checkCollectors = int(config.Protocols) + 1
 
-// round measures by those configured collectors that are wanted. Echoes and IKE go side by side; the path MTU comes last: it wants to know how the
-// peer is spoken to, and to be alone.
+// round measures by those configured collectors that are wanted. Echoes and IKE go side by side; the others come behind: they want to know how
+// the peer is spoken to and what passes, and to be alone.
 func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
 	has := func(c config.Collector) bool { return m.peer.cfg.Collectors.Has(c) && wanted.Has(c) }
 	var g errgroup.Group
@@ -219,6 +221,16 @@ func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
 			addCosts(&s, m.found.pmtu)
 			m.found.pmtu = &s
 		})
+	}
+	if has(config.Fragments) {
+		m.progress.step(m.peer.cfg.Name, "fragments")
+		r, err := m.peer.fragments.Measure(ctx, m.target)
+		m.note(config.Fragments, err, m.found.fragments != nil, func() { m.found.fragments = &r })
+	}
+	if has(config.Protocols) {
+		m.progress.step(m.peer.cfg.Name, "protocols and routers")
+		r, err := m.peer.protocols.Measure(ctx, m.target)
+		m.note(config.Protocols, err, m.found.protocols != nil, func() { m.found.protocols = &r })
 	}
 }
 
@@ -263,19 +275,12 @@ func (m *examination) unmeasured() (lines []string) {
 	return lines
 }
 
-// judge draws the diagnoses and tells whether one of them wants to be confirmed, and by which collectors. A black hole rests on
-// path MTU searches alone, and then nobody has to wait until IKE may be asked again.
+// judge draws the diagnoses and tells which collectors are to confirm those that are in doubt, if any is. Nobody has to wait until IKE may
+// be asked again for what rests on path MTU searches alone.
 func (m *examination) judge() (doubted config.CollectorSet, again bool) {
 	now := time.Now()
-	verdicts := diagnosis.Evaluate(m.verdict.facts(&m.found, now))
-	_, again = m.verdict.tracker.Update(now, verdicts)
-	doubted = config.NewCollectorSet(config.PMTU)
-	for _, v := range verdicts {
-		if v.State == diagnosis.Holds && v.Name != diagnosis.PMTUBlackHole {
-			doubted = m.peer.cfg.Collectors
-		}
-	}
-	return doubted, again
+	_, again = m.verdict.tracker.Update(now, diagnosis.Evaluate(m.verdict.facts(&m.found, now)))
+	return secondLook(m.verdict.tracker.Doubts()), again
 }
 
 // fill writes down what was found.

@@ -37,26 +37,16 @@ type documented struct {
 	labels           []string
 }
 
-// noted is a collectors.Scope that notes the families of which it makes series.
-type noted struct{ families []*collectors.Family }
-
-func (n *noted) Series(f *collectors.Family, _ ...string) *collectors.Series {
-	if !slices.Contains(n.families, f) {
-		n.families = append(n.families, f)
-	}
-	return collectors.NewSeries(f.Kind, nil)
-}
-
 // peerFamilies are all families about a peer.
 func peerFamilies() []documented {
-	of := &noted{}
-	diagnosis.NewMetrics(of, &diagnosis.Tracker{})
 	var rows []documented
-	for _, f := range slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), protocols.Families(), of.families) {
+	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), protocols.Families(),
+		diagnosis.Families())
+	for _, f := range families {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
 		}[f.Kind]
-		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels)})
+		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels, f.Optional)})
 	}
 	return rows
 }

@@ -13,6 +13,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/internal/netio"
@@ -40,11 +41,15 @@ type peer struct {
 	target  collectors.Target // without an address until the name was resolved
 	failure string            // why it is not resolved
 	verdict verdict
+
+	diagnoses *diagnosis.Metrics // nil until the peer starts
+	// isControl: it is measured to tell about this host's surroundings, and not judged itself.
+	isControl bool
 }
 
-func newPeer(ctx context.Context, a *app, cfg config.Peer) *peer {
+func newPeer(ctx context.Context, a *app, cfg config.Peer, isControl bool) *peer {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel, network: a.stack}
+	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel, network: a.stack, isControl: isControl}
 	p.target = collectors.Target{
 		Peer: cfg.Name,
 		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface},

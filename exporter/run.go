@@ -133,6 +133,7 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	})
 	g.Go(func() error { return a.schedule.Run(ctx) })
 	g.Go(func() error { return r.hangups(ctx) })
+	g.Go(func() error { return a.watchVantage(ctx) })
 	err := g.Wait()
 	a.log.Info("ipsec_path_exporter ends")
 	return err

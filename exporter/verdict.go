@@ -9,19 +9,9 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
-	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 )
-
-// findings are the newest results of all collectors of one peer; nil where one has none.
-type findings struct {
-	icmp *icmp.Result
-	ike  *ike.Results
-	pmtu *pmtu.Snapshot
-	// interval is that of path MTU rounds, for their age.
-	interval time.Duration
-}
 
 // A verdict is what follows from a peer's findings, and what must be remembered for it.
 type verdict struct {
@@ -29,6 +19,7 @@ type verdict struct {
 
 	mu         sync.Mutex
 	lastAnswer [len(reachable)]time.Time // by method
+	lastOffer  [len(reachable)]time.Time // by method: when an IKE_SA_INIT was last answered
 	echoes     icmp.State                // at the last judgement
 	ran        config.CollectorSet       // collectors that have ended a measurement
 	trouble    map[string]string         // by collector, why it cannot measure
@@ -97,9 +88,13 @@ func (p *peer) told(c config.Collector) bool {
 // judge draws the diagnoses from what is known now. A verdict that differs from what holds is looked at a second
 // time at once: everything about the peer is measured again, as soon as each collector allows it.
 func (p *peer) judge(now time.Time) {
-	echoes, answers, sizes := p.icmp.Result(now), p.ike.Results(now), p.pmtu.Snapshot()
-	f := &findings{icmp: &echoes, ike: &answers, pmtu: &sizes, interval: p.cfg.Intervals.PMTU}
-	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(f, now)))
+	if p.isControl {
+		return
+	}
+	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(p.findings(now), now)))
+	if p.diagnoses != nil { // a one-shot check has no series
+		p.diagnoses.Turned(changed)
+	}
 	for _, c := range changed {
 		log := p.app.log.With("peer", p.cfg.Name, "diagnosis", c.Name, "summary", c.Summary)
 		if c.On {
@@ -111,89 +106,24 @@ func (p *peer) judge(now time.Time) {
 	if !again {
 		return
 	}
-	for _, collector := range []string{collectorICMP, collectorIKE, collectorPMTU} {
-		p.app.schedule.Now(p.key(collector))
+	for c := range secondLook(p.verdict.tracker.Doubts()).All() {
+		p.app.schedule.Now(p.key(c.String()))
 	}
 }
 
-// facts says in the words of the diagnoses what was found.
-func (v *verdict) facts(f *findings, now time.Time) diagnosis.Facts {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var out diagnosis.Facts
-	if f.icmp != nil {
-		v.echoes = f.icmp.State
-		out.Reach[collectors.ICMP] = reachByEcho(f.icmp)
-	}
-	if f.ike != nil {
-		for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
-			r := f.ike.Of(m)
-			out.Reach[m] = reachByIKE(&r)
+// secondLook are the collectors that show whether these diagnoses hold.
+func secondLook(doubts []string) (wanted config.CollectorSet) {
+	for _, name := range doubts {
+		switch name {
+		case diagnosis.PMTUBlackHole, diagnosis.PMTUBlackHoleReverse:
+			wanted = wanted.With(config.PMTU)
+		case diagnosis.FragmentsDropped:
+			wanted = wanted.With(config.Fragments)
+		case diagnosis.ESPBlocked, diagnosis.AHBlocked:
+			wanted = wanted.With(config.Protocols)
+		default:
+			wanted = wanted.With(config.ICMP, config.IKE, config.PMTU)
 		}
 	}
-	for _, m := range reachable {
-		r := &out.Reach[m]
-		if r.State == diagnosis.Answers {
-			v.lastAnswer[m] = r.Measured
-		}
-		r.LastAnswer = v.lastAnswer[m]
-	}
-	if f.pmtu != nil {
-		for i := range f.pmtu.Results {
-			if r := &f.pmtu.Results[i]; f.interval == 0 || now.Sub(r.At) <= mtuStale*f.interval {
-				out.MTU[r.Method] = mtuFacts(r)
-			}
-		}
-	}
-	return out
-}
-
-func reachByEcho(r *icmp.Result) diagnosis.Reach {
-	out := diagnosis.Reach{Measured: r.At, Sent: r.Sent, Received: r.Received, RoundTrip: r.Last}
-	switch r.State {
-	case icmp.Reachable:
-		out.State = diagnosis.Answers
-	case icmp.Silent:
-		// As old as the oldest of them: a second verdict must not rest on echoes of the first.
-		out.State, out.Sent, out.Received, out.Measured = diagnosis.Silent, r.Unanswered, 0, r.Since
-	case icmp.Unknown:
-	}
-	return out
-}
-
-func reachByIKE(r *ike.Result) diagnosis.Reach {
-	out := diagnosis.Reach{Measured: r.At, Sent: r.Sent, Port: r.Port}
-	switch r.State {
-	case ike.Responding:
-		out.State, out.Received, out.Reply, out.RoundTrip = diagnosis.Answers, 1, r.Reply, r.RoundTrip
-	case ike.Silent:
-		out.State = diagnosis.Silent
-	case ike.Refused:
-		out.State = diagnosis.Refused
-	case ike.Unknown:
-	}
-	return out
-}
-
-func mtuFacts(r *pmtu.Result) diagnosis.MTU {
-	return diagnosis.MTU{
-		State: mtuState(r.State), Measured: r.At, Bytes: r.Bytes, LinkBytes: r.LinkBytes, Packets: r.Packets, PTBReceived: r.PTBReceived,
-	}
-}
-
-func mtuState(s pmtu.State) diagnosis.MTUState {
-	switch s {
-	case pmtu.Clean:
-		return diagnosis.Clean
-	case pmtu.Reduced:
-		return diagnosis.Reduced
-	case pmtu.BlackHole:
-		return diagnosis.BlackHole
-	case pmtu.Unreachable:
-		return diagnosis.Unreachable
-	case pmtu.Inconclusive:
-		return diagnosis.Inconclusive
-	case pmtu.Unknown:
-	}
-	return diagnosis.MTUUnknown
+	return wanted
 }

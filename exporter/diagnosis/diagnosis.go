@@ -14,22 +14,38 @@ package diagnosis
 
 // The names of the diagnoses.
 const (
-	PeerSilent     = "peer_silent"
-	ICMPBlocked    = "icmp_blocked"
-	PMTUBlackHole  = "pmtu_black_hole"
-	UDP500Blocked  = "udp500_blocked"
-	UDP4500Blocked = "udp4500_blocked"
+	PeerSilent           = "peer_silent"
+	ICMPBlocked          = "icmp_blocked"
+	PMTUBlackHole        = "pmtu_black_hole"
+	PMTUBlackHoleReverse = "pmtu_black_hole_reverse"
+	TunnelOversized      = "tunnel_oversized"
+	FragmentsDropped     = "fragments_dropped"
+	UDP500Blocked        = "udp500_blocked"
+	UDP4500Blocked       = "udp4500_blocked"
+	ESPBlocked           = "esp_blocked"
+	ESPOneWay            = "esp_one_way"
+	AHBlocked            = "ah_blocked"
+	NegotiationStuck     = "negotiation_stuck"
+	ChildMissing         = "child_missing"
+	NoSA                 = "no_sa"
+	IKELockout           = "ike_lockout"
+	VantageSuspect       = "vantage_suspect"
 )
 
 // Names returns the names of all diagnoses in the order in which they are shown.
 func Names() []string {
-	return []string{PeerSilent, ICMPBlocked, PMTUBlackHole, UDP500Blocked, UDP4500Blocked}
+	return []string{
+		PeerSilent, ICMPBlocked, PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, UDP500Blocked, UDP4500Blocked,
+		ESPBlocked, ESPOneWay, AHBlocked, NegotiationStuck, ChildMissing, NoSA, IKELockout, VantageSuspect,
+	}
 }
 
 // A Diagnosis is a named conclusion about the path to one peer.
 type Diagnosis struct {
 	// Name is one of Names.
 	Name string `json:"name"`
+	// Gateway is the name of the gateway whose SA table shows it, empty for what is wrong with the path.
+	Gateway string `json:"gateway,omitempty"`
 	// Summary is one sentence.
 	Summary string `json:"summary"`
 	// Evidence are the measurements that show it, a line each.

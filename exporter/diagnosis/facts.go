@@ -11,11 +11,19 @@ import (
 
 const methods = int(collectors.NATT) + 1
 
-// Facts are the newest results of one peer, indexed by method. The zero value of each says that it is unknown; whoever
-// fills them in leaves out what is too old.
+// Facts are the newest results about one peer, indexed by method or protocol. The zero value of each says that it is
+// unknown; whoever fills them in leaves out what is too old.
 type Facts struct {
-	Reach [methods]Reach
-	MTU   [methods]MTU
+	Reach     [methods]Reach
+	MTU       [methods]MTU
+	Reverse   Reverse
+	Fragments [methods]Fragments
+	Offers    [methods]Offer
+	Passages  [protocols]Passage
+	// Gateways are the configured gateways that should hold an SA of the peer, or hold one. What held of one that is left
+	// out ends at once.
+	Gateways []Gateway
+	Vantage  Suspicion
 }
 
 // ReachState is whether a peer answers by one method.

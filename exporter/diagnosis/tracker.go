@@ -22,8 +22,16 @@ type Tracker struct {
 	mu       sync.Mutex
 	latches  []*latch // in the order of the verdicts
 	silent   State    // the newest verdict on peer_silent
+	caveat   string   // of the newest verdicts
 	awaiting bool     // not everything was measured yet
+	newest   time.Time
+	turns    map[key]*turns
 }
+
+// A key names a diagnosis of a peer, or of one of its gateways.
+type key struct{ name, gateway string }
+
+func (d *Diagnosis) key() key { return key{d.Name, d.Gateway} }
 
 // A latch is what is remembered of one part of one diagnosis.
 type latch struct {
@@ -32,13 +40,21 @@ type latch struct {
 	since     time.Time // of being on
 	settled   bool      // it was seen to be as it is: it is not off just because nothing is known
 	doubted   time.Time // when the first verdict against the state was given, zero if none
-	diagnosis Diagnosis // of the newest verdict that it holds
+	appeared  bool      // it was seen to be off before it turned on
+	confirmed time.Time // the basis of the newest verdict that it holds
+	diagnosis Diagnosis // of that verdict
 }
 
 // A Held is a diagnosis that holds, since the first of the two verdicts that turned it on.
 type Held struct {
 	Diagnosis
 	Since time.Time
+	// Appeared means that it was known not to hold before: it is new, not just newly seen.
+	Appeared bool
+	// Confirmed is when the oldest of the facts was measured that show it.
+	Confirmed time.Time
+	// Flapping means that it has turned on and off so often lately that it is not to be relied on either way.
+	Flapping bool
 }
 
 // A Change is a diagnosis that turned on or off. At is when the first of the two verdicts was given.
@@ -50,41 +66,62 @@ type Change struct {
 
 // Update takes the verdicts of an evaluation at a time, which must be of the same clock as the times in the facts. It
 // returns which diagnoses turned on or off, and whether a verdict against the state was given for the first time, so
-// that everything about the peer should be measured again at once rather than an interval later.
+// that everything about the peer should be measured again at once rather than an interval later. What there is no verdict
+// on any more, such as the diagnoses of a gateway that is gone, ends at once.
 func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, wantSecondOpinion bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.held()
-	turned := make(map[string]time.Time)
-	for _, v := range verdicts {
-		l := t.latch(v.Name, v.Part)
+	t.newest, t.caveat = now, ""
+	turned := make(map[key]time.Time)
+	latches := make([]*latch, 0, len(verdicts))
+	for i := range verdicts {
+		v := &verdicts[i]
+		l := t.latch(v)
+		latches = append(latches, l)
 		at, first := l.update(now, v)
 		wantSecondOpinion = wantSecondOpinion || first
 		if !at.IsZero() {
-			turned[v.Name] = at
+			turned[v.key()] = at
 		}
 		if v.Name == PeerSilent {
 			t.silent = v.State
 		}
+		if v.State == Absent && v.Caveat != "" {
+			t.caveat = v.Caveat
+		}
 	}
+	t.latches = latches
+	return t.changes(now, before, turned), wantSecondOpinion
+}
+
+// changes compares what held before with what holds now, and counts what turned.
+func (t *Tracker) changes(now time.Time, before []Held, turned map[key]time.Time) (changed []Change) {
 	after := t.held()
 	for _, h := range after {
-		if !contains(before, h.Name) {
+		if !contains(before, h.key()) {
 			changed = append(changed, Change{Diagnosis: h.Diagnosis, On: true, At: h.Since})
 		}
 	}
 	for _, h := range before {
-		if !contains(after, h.Name) {
-			changed = append(changed, Change{Diagnosis: h.Diagnosis, At: turned[h.Name]})
+		if !contains(after, h.key()) {
+			at, ok := turned[h.key()]
+			if !ok {
+				at = now
+			}
+			changed = append(changed, Change{Diagnosis: h.Diagnosis, At: at})
 		}
 	}
-	return changed, wantSecondOpinion
+	for i := range changed {
+		t.count(changed[i].key(), changed[i].At)
+	}
+	return changed
 }
 
 // update returns when the first of the two verdicts was given if this one turns the latch, and whether this is a first.
-func (l *latch) update(now time.Time, v Verdict) (turned time.Time, first bool) {
+func (l *latch) update(now time.Time, v *Verdict) (turned time.Time, first bool) {
 	if v.State == Holds {
-		l.diagnosis = v.Diagnosis
+		l.diagnosis, l.confirmed = v.Diagnosis, v.Basis
 	}
 	switch {
 	case v.State == Undecided:
@@ -99,20 +136,19 @@ func (l *latch) update(now time.Time, v Verdict) (turned time.Time, first bool) 
 		return time.Time{}, false
 	}
 	turned = l.doubted
+	l.appeared = !l.on && l.settled
 	l.on, l.settled, l.since, l.doubted = !l.on, true, turned, time.Time{}
 	return turned, false
 }
 
 // latch finds or makes the latch of a part of a diagnosis.
-func (t *Tracker) latch(name, part string) *latch {
+func (t *Tracker) latch(v *Verdict) *latch {
 	for _, l := range t.latches {
-		if l.diagnosis.Name == name && l.part == part {
+		if l.diagnosis.key() == v.key() && l.part == v.Part {
 			return l
 		}
 	}
-	l := &latch{part: part, diagnosis: Diagnosis{Name: name}}
-	t.latches = append(t.latches, l)
-	return l
+	return &latch{part: v.Part, diagnosis: Diagnosis{Name: v.Name, Gateway: v.Gateway}}
 }
 
 // Held returns the diagnoses that hold, in the order of the verdicts, with the newest numbers that show them.
@@ -129,21 +165,28 @@ func (t *Tracker) held() []Held {
 		if !l.on {
 			continue
 		}
-		at := slices.IndexFunc(out, func(h Held) bool { return h.Name == l.diagnosis.Name })
+		k := l.diagnosis.key()
+		at := slices.IndexFunc(out, func(h Held) bool { return h.key() == k })
 		if at < 0 {
-			out = append(out, Held{Diagnosis: l.diagnosis, Since: l.since})
+			out = append(out, Held{
+				Diagnosis: l.diagnosis, Since: l.since, Appeared: l.appeared, Confirmed: l.confirmed, Flapping: t.turns[k].flapping(t.newest),
+			})
 			continue
 		}
-		out[at].Evidence = slices.Concat(out[at].Evidence, l.diagnosis.Evidence)
-		if l.since.Before(out[at].Since) {
-			out[at].Since = l.since
+		h := &out[at]
+		h.Evidence = slices.Concat(h.Evidence, l.diagnosis.Evidence)
+		if l.since.Before(h.Since) {
+			h.Since, h.Appeared = l.since, l.appeared
+		}
+		if l.confirmed.After(h.Confirmed) {
+			h.Confirmed = l.confirmed
 		}
 	}
 	return out
 }
 
-func contains(held []Held, name string) bool {
-	return slices.ContainsFunc(held, func(h Held) bool { return h.Name == name })
+func contains(held []Held, k key) bool {
+	return slices.ContainsFunc(held, func(h Held) bool { return h.key() == k })
 }
 
 // Doubting tells whether a verdict against what holds waits for a second one.
@@ -168,7 +211,7 @@ func (t *Tracker) expect(more bool) {
 
 // Healthy tells whether no diagnosis holds, and whether that is known. It is known only while the peer is known to
 // answer something, and while no diagnosis is doubted of which nothing was known before: a peer of which nothing, or
-// only silence by some methods, was measured is neither healthy nor not.
+// only silence by some methods, was measured is neither healthy nor not. Nor is one with a Caveat.
 func (t *Tracker) Healthy() (healthy, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,19 +226,38 @@ func (t *Tracker) health() (healthy, known bool) {
 		}
 		unsettled = unsettled || !l.settled && !l.doubted.IsZero()
 	}
-	if unsettled || t.awaiting || t.silent == Undecided {
+	if unsettled || t.awaiting || t.silent == Undecided || t.caveat != "" {
 		return false, false
 	}
 	return true, true
 }
 
+// Caveat is why a peer without a diagnosis is not known to be healthy though it was measured, empty if there is no such reason.
+func (t *Tracker) Caveat() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.caveat
+}
+
 // since is the earliest time since which a part of the diagnosis holds, zero if none does.
-func (t *Tracker) since(name string) time.Time {
+func (t *Tracker) since(k key) time.Time {
 	var earliest time.Time
 	for _, l := range t.latches {
-		if l.on && l.diagnosis.Name == name && (earliest.IsZero() || l.since.Before(earliest)) {
+		if l.on && l.diagnosis.key() == k && (earliest.IsZero() || l.since.Before(earliest)) {
 			earliest = l.since
 		}
 	}
 	return earliest
+}
+
+// Doubts are the names of the diagnoses on which a first verdict against what holds waits for a second one.
+func (t *Tracker) Doubts() (names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.latches {
+		if !l.doubted.IsZero() && !slices.Contains(names, l.diagnosis.Name) {
+			names = append(names, l.diagnosis.Name)
+		}
+	}
+	return names
 }

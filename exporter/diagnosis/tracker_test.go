@@ -188,36 +188,63 @@ func TestHeldJoinsParts(t *testing.T) {
 				`natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`,
 			},
 		},
-		Since: at(10),
+		Since:     at(10),
+		Confirmed: at(29),
 	}}
 	if diff := cmp.Diff(want, tr.Held()); diff != "" {
 		t.Errorf("held (-want +got):\n%s", diff)
 	}
 }
 
-// scope is a Scope that remembers its series.
-type scope map[string]*collectors.Series
+// scope is a Scope that remembers its series and exposers. Like the store's, it has a lock that is held while a page is made.
+type scope struct {
+	mu       sync.Mutex
+	series   map[string]*collectors.Series
+	exposers []collectors.Exposer
+}
 
-func (s scope) Series(f *collectors.Family, values ...string) *collectors.Series {
+func newScope() *scope { return &scope{series: map[string]*collectors.Series{}} }
+
+func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	series := collectors.NewSeries(f.Kind, []*dto.LabelPair{})
-	s[strings.Join(append([]string{f.Name}, values...), " ")] = series
+	s.series[strings.Join(append([]string{f.Name}, values...), " ")] = series
 	return series
 }
 
-// exposed are the series that are set.
-func (s scope) exposed() map[string]float64 {
+func (s *scope) Attach(e collectors.Exposer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exposers = append(s.exposers, e)
+}
+
+// expose makes a page and returns the series that are set.
+func (s *scope) expose() map[string]float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.exposers {
+		e.Expose()
+	}
 	out := map[string]float64{}
-	for name, series := range s {
+	for name, series := range s.series {
 		if m := series.Metric(); m != nil {
-			out[strings.TrimPrefix(name, "ipsec_path_")] = m.GetGauge().GetValue()
+			out[strings.TrimPrefix(name, "ipsec_path_")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
 	return out
 }
 
 func TestMetrics(t *testing.T) {
-	tr, s := &Tracker{}, scope{}
+	tr, s := &Tracker{}, newScope()
 	m := NewMetrics(s, tr)
+	s.Attach(m)
+	on := func(turned float64) map[string]float64 {
+		return map[string]float64{
+			"peer_healthy": 0, "diagnosis udp500_blocked": 1, "diagnosis_changes_total udp500_blocked": turned,
+			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
+		}
+	}
 	for i, st := range []struct {
 		facts Facts
 		want  map[string]float64
@@ -225,32 +252,61 @@ func TestMetrics(t *testing.T) {
 		{noNews, nil},
 		{fine, map[string]float64{"peer_healthy": 1}},
 		{no500, map[string]float64{"peer_healthy": 1}},
-		{no500, map[string]float64{
-			"peer_healthy": 0, "diagnosis udp500_blocked": 1,
-			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
-		}},
-		{fine, map[string]float64{
-			"peer_healthy": 0, "diagnosis udp500_blocked": 1,
-			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
-		}},
-		{fine, map[string]float64{"peer_healthy": 1}},
-		{noNews, nil},
+		{no500, on(1)},
+		{fine, on(1)},
+		{fine, map[string]float64{"peer_healthy": 1, "diagnosis_changes_total udp500_blocked": 2}},
+		{noNews, map[string]float64{"diagnosis_changes_total udp500_blocked": 2}},
 	} {
-		tr.Update(at(10*i), Evaluate(measured(st.facts, 10*i)))
-		m.Expose()
-		if diff := cmp.Diff(st.want, s.exposed(), cmpopts.EquateEmpty()); diff != "" {
+		changed, _ := tr.Update(at(10*i), Evaluate(measured(st.facts, 10*i)))
+		m.Turned(changed)
+		if diff := cmp.Diff(st.want, s.expose(), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("step %d: series (-want +got):\n%s", i, diff)
 		}
 	}
-	if got, want := len(s), 1+2*len(Names()); got != want {
-		t.Errorf("%d series are made, want %d", got, want)
+	if got, want := len(s.series), 1+3; got != want {
+		t.Errorf("%d series are made, want %d: those of a diagnosis that never held are not needed", got, want)
+	}
+}
+
+// The diagnoses of a gateway carry its name, those of the path have no such label.
+func TestMetricsOfGateways(t *testing.T) {
+	tr, s := &Tracker{}, newScope()
+	m := NewMetrics(s, tr)
+	s.Attach(m)
+	facts := func(seconds int) Facts {
+		f := measured(fine, seconds)
+		for _, name := range []string{"hub", "spare"} {
+			f.Gateways = append(f.Gateways, Gateway{Name: name, Measured: at(seconds), Expected: true, NoSASince: at(-600)})
+		}
+		f.Gateways[1].NoSASince = time.Time{}
+		return f
+	}
+	for _, seconds := range []int{10, 20} {
+		changed, _ := tr.Update(at(seconds), Evaluate(facts(seconds)))
+		m.Turned(changed)
+	}
+	want := map[string]float64{
+		"peer_healthy": 0, "diagnosis no_sa hub": 1, "diagnosis_changes_total no_sa hub": 1,
+		"diagnosis_since_timestamp_seconds no_sa hub": float64(at(10).Unix()),
+	}
+	if diff := cmp.Diff(want, s.expose()); diff != "" {
+		t.Errorf("series (-want +got):\n%s", diff)
+	}
+	// The gateway is no longer configured.
+	changed, _ := tr.Update(at(30), Evaluate(measured(fine, 30)))
+	if len(changed) != 1 || changed[0].On || changed[0].Gateway != "hub" || !changed[0].At.Equal(at(30)) {
+		t.Errorf("changes %+v, want the end of what held of the gateway", changed)
+	}
+	if diff := cmp.Diff(map[string]float64{"peer_healthy": 1, "diagnosis_changes_total no_sa hub": 2}, s.expose()); diff != "" {
+		t.Errorf("series (-want +got):\n%s", diff)
 	}
 }
 
 // Verdicts come from the measurements, pages and scrapes ask at the same time: for the race detector.
 func TestTrackerAtOnce(t *testing.T) {
-	tr := &Tracker{}
-	m := NewMetrics(scope{}, tr)
+	tr, s := &Tracker{}, newScope()
+	m := NewMetrics(s, tr)
+	s.Attach(m)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range 300 {
@@ -258,12 +314,13 @@ func TestTrackerAtOnce(t *testing.T) {
 			if i/3%2 == 0 {
 				f = no500
 			}
-			tr.Update(at(i), Evaluate(measured(f, i)))
+			changed, _ := tr.Update(at(i), Evaluate(measured(f, i)))
+			m.Turned(changed)
 		}
 	})
 	wg.Go(func() {
 		for range 300 {
-			m.Expose()
+			s.expose()
 		}
 	})
 	for range 300 {

@@ -51,19 +51,20 @@ func newPeer(s *Store, name string, labels map[string]string) *Peer {
 // Name is the name of the peer.
 func (p *Peer) Name() string { return p.name }
 
-// Series makes one possible series of f; values belong to f.Labels. It is exposed once an Exposer is attached after it
-// was made, and while it is set.
+// Series makes one possible series of f; values belong to f.Labels, and to the first of f.Optional if there are more. It is
+// exposed once an Exposer is attached after it was made, and while it is set.
 // What could never be a legal page is a programming error and panics: a wrong number of values, a label that the peer
 // has already, a series that the peer has already, a second family of the same name, a counter not ending in _total.
 func (p *Peer) Series(f *collectors.Family, values ...string) *collectors.Series {
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
-	if len(values) != len(f.Labels) {
-		panic(fmt.Sprintf("store: %s has the labels %q, but was given the values %q", f.Name, f.Labels, values))
+	names := slices.Concat(f.Labels, f.Optional)
+	if len(values) < len(f.Labels) || len(values) > len(names) {
+		panic(fmt.Sprintf("store: %s has the labels %q, but was given the values %q", f.Name, names, values))
 	}
 	labels := append(make([]*dto.LabelPair, 0, len(p.own)+len(values)), p.own...)
 	for i, v := range values {
-		labels = append(labels, newPair(f.Labels[i], v))
+		labels = append(labels, newPair(names[i], v))
 	}
 	slices.SortFunc(labels, byName)
 	if at := repeated(labels); at >= 0 {
