@@ -1,8 +1,8 @@
 package diagnosis
 
 import (
-	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -205,13 +205,13 @@ func TestVantageToDiagnosis(t *testing.T) {
 	isps := []string{"acme", "beta", "beta"}
 	judge := func(seconds int, f Facts) {
 		for i, tr := range trackers {
-			f.Vantage = v.Of(fmt.Sprint(i))
+			f.Vantage = v.Of(strconv.Itoa(i))
 			tr.Update(at(seconds), Evaluate(measured(f, seconds-1)))
 		}
 		var peers []Standing
 		for i, tr := range trackers {
 			_, known := tr.Healthy()
-			peers = append(peers, Standing{Peer: fmt.Sprint(i), ISP: isps[i], Interval: time.Minute, Measured: known, Held: tr.Held()})
+			peers = append(peers, Standing{Peer: strconv.Itoa(i), ISP: isps[i], Interval: time.Minute, Measured: known, Held: tr.Held()})
 		}
 		v.Update(at(seconds+1), peers, nil)
 	}
