@@ -1,8 +1,12 @@
-// Package diagnosis draws named conclusions from the newest results of one peer: what is wrong with the path to it, in
-// one sentence, with the numbers that show it.
+// Package diagnosis draws named conclusions from the newest results of one peer: what is wrong with the path to it, or with
+// its SAs at a gateway, in one sentence, with the numbers that show it.
 //
-//	Facts --Evaluate--> Verdicts --Tracker--> what holds, since when; is the peer healthy
+//	Facts --Evaluate--> Verdicts --Tracker--> what holds, since when; is the peer healthy; what flaps
 //	(pure data)         (pure, by rules)      (two verdicts on, two off)
+//	  ^                                                 |
+//	  '---- Suspicion <-- Vantage <-- all peers' -------'
+//
+// The rules stand in files by subject, each with how sure it is: reach, mtu, fragments, protocols, lockout, gateways, vantage.
 //
 // Rules are statements joined by "and" and "or" in three-valued logic: a statement is true, false or unknown. What is
 // unknown (not measured, a disabled collector, could not be measured, too old) decides nothing: it neither turns a

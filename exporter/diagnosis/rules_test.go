@@ -391,8 +391,36 @@ func TestNamesAreThoseOfTheVerdicts(t *testing.T) {
 }
 
 func TestStateNames(t *testing.T) {
-	got := fmt.Sprint(Undecided, Holds, Absent, ReachUnknown, Answers, Silent, Refused)
-	if want := "undecided holds absent unknown answers silent refused"; got != want {
+	got := fmt.Sprint(
+		Undecided, Holds, Absent, ReachUnknown, Answers, Silent, Refused, ReverseUnknown, ReverseClean, ReverseReduced, ReverseBlackHole,
+		FragmentUnknown, FragmentPass, FragmentDropped, ESP, AH, Echo, UDP500, UDP4500, PassageUnknown, Passes, Blocked,
+		OfferUnknown, OfferAnswered, OfferIgnored,
+	)
+	want := "undecided holds absent unknown answers silent refused unknown clean reduced black hole unknown pass dropped " +
+		"esp ah icmp udp500 udp4500 unknown passes blocked unknown answered ignored"
+	if got != want {
 		t.Errorf("states are named %q, want %q", got, want)
+	}
+}
+
+// Whatever was found before, of a silent peer nothing else is said but what gateways show and whence it may come.
+func TestSilentPeer(t *testing.T) {
+	f := Facts{
+		Reach:    [methods]Reach{silent(), silent(), silent()},
+		MTU:      [methods]MTU{search(BlackHole), search(BlackHole), search(BlackHole)},
+		Reverse:  back(ReverseBlackHole),
+		Offers:   [methods]Offer{ike: {State: OfferIgnored, Measured: start, LastAnswer: start}},
+		Passages: [protocols]Passage{ESP: {State: Blocked, Measured: start, BlockedBy: netip.MustParseAddr("198.51.100.3")}},
+		Gateways: []Gateway{{Name: "hub", Measured: start, Expected: true, NoSASince: ago(90), PathMTU: 1500}},
+		Vantage:  Suspicion{State: Holds, Measured: start, Evidence: []string{"control 192.0.2.53: echo silent"}},
+	}
+	f.Fragments[ike] = Fragments{State: FragmentDropped, Measured: start}
+	if diff := cmp.Diff([]string{PeerSilent, NoSA, VantageSuspect}, held(Evaluate(f))); diff != "" {
+		t.Errorf("diagnoses (-want +got):\n%s", diff)
+	}
+	f.Reach = [methods]Reach{}
+	want := []string{PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, ESPBlocked, NoSA, IKELockout, VantageSuspect}
+	if diff := cmp.Diff(want, held(Evaluate(f))); diff != "" {
+		t.Errorf("diagnoses of one that is not (-want +got):\n%s", diff)
 	}
 }

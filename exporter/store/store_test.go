@@ -136,6 +136,19 @@ func TestOrderAndLabels(t *testing.T) {
 	)
 }
 
+// A series may have an optional label or not, and may come after the peer's first page.
+func TestOptionalLabels(t *testing.T) {
+	s, _ := newStore()
+	held := &collectors.Family{Name: "ipsec_path_diagnosis", Labels: []string{"diagnosis"}, Optional: []string{"gateway"}}
+	p := s.AddPeer("a", nil)
+	first := p.Series(held, "peer_silent")
+	p.Attach(exposer(func() { first.Set(1) }))
+	want(t, page(t, s), "diagnosis{diagnosis=peer_silent,peer=a} 1")
+	second := p.Series(held, "no_sa", "hub")
+	p.Attach(exposer(func() { second.Set(1) }))
+	want(t, page(t, s), "diagnosis{diagnosis=peer_silent,peer=a} 1", "diagnosis{diagnosis=no_sa,gateway=hub,peer=a} 1")
+}
+
 func TestRemovedPeerVanishesAndKeptPeerKeepsCounting(t *testing.T) {
 	s, _ := newStore()
 	one, two := 1.0, 2.0
@@ -335,6 +348,9 @@ func TestProgrammingErrorsPanic(t *testing.T) {
 		},
 		{"values", `store: ipsec_path_mtu_bytes has the labels ["method"], but was given the values []`, func(s *store.Store) {
 			s.AddPeer("b", nil).Series(mtu)
+		}},
+		{"too many values", `store: ipsec_path_mtu_bytes has the labels ["method"], but was given the values ["icmp" "hub"]`, func(s *store.Store) {
+			s.AddPeer("b", nil).Series(mtu, "icmp", "hub")
 		}},
 		{"family twice", "store: two families are named ipsec_path_mtu_bytes", func(s *store.Store) {
 			p := s.AddPeer("b", nil)

@@ -1,0 +1,124 @@
+package diagnosis
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// turn gives two verdicts, a second apart, that turn a diagnosis.
+func turn(tr *Tracker, seconds int, f Facts) {
+	tr.Update(at(seconds), Evaluate(measured(f, seconds)))
+	tr.Update(at(seconds+2), Evaluate(measured(f, seconds+1)))
+}
+
+func TestFlapping(t *testing.T) {
+	tr := &Tracker{}
+	turn(tr, 0, fine)
+	for i, f := range []Facts{no500, fine, no500} {
+		turn(tr, 1000*(i+1), f)
+	}
+	if got := tr.Flapping(at(3010)); got != nil || tr.Held()[0].Flapping {
+		t.Errorf("three turns: %+v", got)
+	}
+	// Single verdicts are no turns.
+	for i := range 10 {
+		tr.Update(at(3100+20*i), Evaluate(measured(fine, 3100+20*i)))
+		tr.Update(at(3110+20*i), Evaluate(measured(no500, 3110+20*i)))
+	}
+	if got := tr.Flapping(at(3400)); got != nil {
+		t.Errorf("lost rounds: %+v", got)
+	}
+	turn(tr, 4000, fine)
+	want := []Flapper{{Name: UDP500Blocked, Turns: 4, Since: at(1000)}}
+	if diff := cmp.Diff(want, tr.Flapping(at(4600))); diff != "" {
+		t.Errorf("four turns (-want +got):\n%s", diff)
+	}
+	if got := tr.Flapping(at(4601)); got != nil {
+		t.Errorf("an hour later: %+v", got)
+	}
+	turn(tr, 5000, no500)
+	if diff := cmp.Diff([]Flapper{{Name: UDP500Blocked, Turns: 5, Since: at(2000)}}, tr.Flapping(at(5002))); diff != "" {
+		t.Errorf("the fifth (-want +got):\n%s", diff)
+	}
+	if h := tr.Held(); len(h) != 1 || !h[0].Flapping {
+		t.Errorf("held %+v", h)
+	}
+	tr.Update(at(9000), Evaluate(noNews))
+	if h := tr.Held(); len(h) != 1 || h[0].Flapping {
+		t.Errorf("much later, held %+v", h)
+	}
+}
+
+// What holds from the first measurement on is not new, what was absent before is.
+func TestAppeared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first Facts
+		want  bool
+	}{
+		"absent before": {fine, true}, "there from the first": {no500, false}, "nothing known before": {noNews, false},
+	} {
+		tr := &Tracker{}
+		tr.Update(at(5), Evaluate(measured(tt.first, 4)))
+		turn(tr, 10, no500)
+		if h := tr.Held(); len(h) != 1 || h[0].Appeared != tt.want || !h[0].Confirmed.Equal(at(11)) {
+			t.Errorf("%s: held %+v", name, h)
+		}
+	}
+}
+
+// A peer that refuses both IKE ports answers, but nobody knows whether it is healthy.
+func TestNobodySpeaksIKE(t *testing.T) {
+	closed := func(port uint16) Reach {
+		r := refused()
+		r.Port = port
+		return r
+	}
+	both := Facts{Reach: [methods]Reach{answers(), closed(500), closed(4500)}}
+	one := Facts{Reach: [methods]Reach{answers(), answers(), closed(4500)}}
+	half := Facts{Reach: [methods]Reach{echo: answers(), ike: closed(500)}}
+	tr := &Tracker{}
+	play(t, tr, []step{
+		{10, measured(one, 9), "", false, "healthy"},
+		{20, measured(both, 19), "", false, "unknown"},
+	})
+	if got, want := tr.Caveat(), "the peer itself refuses UDP 500 and UDP 4500: nobody there speaks IKE"; got != want {
+		t.Errorf("caveat %q, want %q", got, want)
+	}
+	play(t, tr, []step{
+		{30, measured(half, 29), "", false, "healthy"},
+		{40, measured(fine, 39), "", false, "healthy"},
+	})
+	if got := tr.Caveat(); got != "" {
+		t.Errorf("caveat %q of a healthy peer", got)
+	}
+	// A fault is a fault all the same.
+	both.MTU[echo] = search(BlackHole)
+	play(t, &Tracker{}, []step{
+		{10, measured(both, 9), "", true, "unknown"},
+		{12, measured(both, 11), "+pmtu_black_hole@10s", false, "ill"},
+	})
+}
+
+// An idle on-demand tunnel, or a renewal, never makes a verdict that wants a second opinion.
+func TestQuietTunnels(t *testing.T) {
+	pair := func(seconds int, change func(*Gateway)) Facts {
+		f := measured(fine, seconds)
+		g := Gateway{Name: "hub", Measured: at(seconds), Expected: true, Up: true, Readings: 5, UpReadings: 5}
+		change(&g)
+		f.Gateways = []Gateway{g}
+		return f
+	}
+	idle := func(g *Gateway) {
+		g.OnDemand, g.Up, g.UpReadings, g.NoSASince = true, false, 0, at(-9000)
+	}
+	renewing := func(seconds int) func(*Gateway) {
+		return func(g *Gateway) { g.Up, g.UpReadings, g.NoSASince = false, 4, at(seconds-30) }
+	}
+	play(t, &Tracker{}, []step{
+		{10, pair(9, func(*Gateway) {}), "", false, "healthy"},
+		{40, pair(39, renewing(39)), "", false, "healthy"},
+		{70, pair(69, func(*Gateway) {}), "", false, "healthy"},
+	})
+	play(t, &Tracker{}, []step{{10, pair(9, idle), "", false, "healthy"}, {40, pair(39, idle), "", false, "healthy"}})
+}
