@@ -50,6 +50,7 @@ type walk struct {
 	result  Result
 	fault   error  // why the result is unknown
 	misses  int    // rounds in a row in which the known form was silent
+	offered bool   // v2-badke was answered once
 	number  uint64 // of the round
 	began   time.Time
 
@@ -83,7 +84,7 @@ func (w *walk) setup(s collectors.IKESettings) {
 // forget drops what is known about the path.
 func (w *walk) forget() {
 	w.dialect.Reset()
-	w.misses, w.result, w.fault = 0, Result{}, errNoRound
+	w.misses, w.offered, w.result, w.fault = 0, false, Result{}, errNoRound
 	w.end()
 }
 
@@ -93,6 +94,9 @@ func (w *walk) begin(now, due time.Time) {
 	w.began = now
 	w.active, w.due = true, due
 	w.known, w.first, w.ladder = w.dialect.Answered(), w.dialect.Form(), w.dialect.Ladder()
+	if w.offered && w.result.BadKESilent && w.dialect.Allows(ikeprobe.V2BadKE) {
+		w.first = ikeprobe.V2BadKE // has the peer let this address in again?
+	}
 	w.step, w.unsent, w.sent = 0, 0, [forms]int{}
 }
 
@@ -159,7 +163,7 @@ func (w *walk) replied(f ikeprobe.Form, r ikeprobe.Reply, roundTrip time.Duratio
 	}
 	switch f {
 	case ikeprobe.V2BadKE:
-		w.result.BadKESilent = false
+		w.result.BadKESilent, w.offered = false, true
 	case ikeprobe.V2Major3:
 		if w.sent[ikeprobe.V2BadKE] > 0 {
 			w.result.BadKESilent = true

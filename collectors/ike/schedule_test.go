@@ -320,3 +320,37 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	})
 }
+
+// A peer that has answered v2-badke and then answers only what costs it no state may have locked this address out. It is asked
+// for both every round, so that it is seen when that is over.
+func TestLockoutIsSeenToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		locked := false
+		var mu sync.Mutex
+		set := func(v bool) { mu.Lock(); locked = v; mu.Unlock() }
+		n := newNetwork(t, func(s sent, _ int) []reply {
+			mu.Lock()
+			defer mu.Unlock()
+			if locked && s.Form != ikeprobe.V2Major3 {
+				return nil
+			}
+			return []reply{{after: time.Millisecond, notify: notifyFor(s.Form)}}
+		})
+		c := newCollector(t, n)
+		check := func(when string, form ikeprobe.Form, badKESilent bool) {
+			t.Helper()
+			round(c)
+			r := c.Results(time.Now()).IKE
+			if r.State != ike.Responding || r.Form != form || r.BadKESilent != badKESilent {
+				t.Errorf("%s: %v to %v, v2-badke silent: %t", when, r.State, r.Form, r.BadKESilent)
+			}
+		}
+		check("at first", ikeprobe.V2BadKE, false)
+		set(true)
+		for range 10 {
+			check("locked out", ikeprobe.V2Major3, true)
+		}
+		set(false)
+		check("let in again", ikeprobe.V2BadKE, false)
+	})
+}

@@ -20,6 +20,7 @@ package diagnosis
 const (
 	PeerSilent           = "peer_silent"
 	ICMPBlocked          = "icmp_blocked"
+	IKERefused           = "ike_refused"
 	PMTUBlackHole        = "pmtu_black_hole"
 	PMTUBlackHoleReverse = "pmtu_black_hole_reverse"
 	TunnelOversized      = "tunnel_oversized"
@@ -39,7 +40,7 @@ const (
 // Names returns the names of all diagnoses in the order in which they are shown.
 func Names() []string {
 	return []string{
-		PeerSilent, ICMPBlocked, PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, UDP500Blocked, UDP4500Blocked,
+		PeerSilent, ICMPBlocked, IKERefused, PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, UDP500Blocked, UDP4500Blocked,
 		ESPBlocked, ESPOneWay, AHBlocked, NegotiationStuck, ChildMissing, NoSA, IKELockout, VantageSuspect,
 	}
 }

@@ -11,8 +11,6 @@ import (
 // True only when all methods are known to be silent: a peer whose echo alone is watched may just not answer echoes. A
 // port that is refused by the peer itself is a sign of life. Where a method has no results of its own, its path MTU
 // search tells whether anything arrived; otherwise it is not asked, as it is older.
-//
-// A peer that refuses both ports is alive, but not known to be healthy: nobody there speaks IKE.
 func (f *Facts) peerSilent() Verdict {
 	var silent [methods]claim
 	for m := range f.Reach {
@@ -22,7 +20,7 @@ func (f *Facts) peerSilent() Verdict {
 			silent[m] = not(f.MTU[m].arrives())
 		}
 	}
-	v := verdict(PeerSilent, "", and(silent[:]...), func() (string, []string) {
+	return verdict(PeerSilent, "", and(silent[:]...), func() (string, []string) {
 		evidence := make([]string, 0, methods)
 		for _, m := range collectors.Methods() {
 			if r := &f.Reach[m]; r.State != ReachUnknown {
@@ -33,11 +31,18 @@ func (f *Facts) peerSilent() Verdict {
 		}
 		return "The peer answers nothing: neither echo requests nor IKE on any port.", evidence
 	})
+}
+
+// ikeRefused: the peer is there, and nobody on it speaks IKE.
+//
+// True only when the peer itself refuses both ports (ICMP port unreachable from its own address): its daemon has stopped, or this is not the
+// address of a gateway. One refused port alone is a matter of configuration: without NAT traversal nobody listens on 4500. Any answer refutes it.
+func (f *Facts) ikeRefused() Verdict {
 	ike, natt := &f.Reach[collectors.IKE], &f.Reach[collectors.NATT]
-	if and(ike.is(Refused), natt.is(Refused)).state == Holds {
-		v.Caveat = fmt.Sprintf("the peer itself refuses UDP %d and UDP %d: nobody there speaks IKE", ike.Port, natt.Port)
-	}
-	return v
+	return verdict(IKERefused, "", and(ike.is(Refused), natt.is(Refused)), func() (string, []string) {
+		return fmt.Sprintf("The peer itself refuses UDP %d and UDP %d: nobody there speaks IKE.", ike.Port, natt.Port),
+			[]string{ike.evidence(collectors.IKE), natt.evidence(collectors.NATT)}
+	})
 }
 
 // icmpBlocked: IKE answers on one of the ports, echo requests do not.

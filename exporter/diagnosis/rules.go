@@ -14,8 +14,6 @@ type Verdict struct {
 	State State
 	// Basis is when the oldest of the facts was measured that the state rests on.
 	Basis time.Time
-	// Caveat, where the state is Absent, is why the peer is not known to be healthy all the same.
-	Caveat string
 	// Diagnosis has its summary and evidence only where it holds.
 	Diagnosis
 }
@@ -44,7 +42,7 @@ func Evaluate(f Facts) Verdicts {
 		}
 	}
 	out = append(out, silent)
-	path(f.icmpBlocked())
+	path(f.icmpBlocked(), f.ikeRefused())
 	for _, m := range collectors.Methods() {
 		path(f.blackHole(m))
 	}
@@ -66,7 +64,7 @@ func Evaluate(f Facts) Verdicts {
 
 // restsOnReach tells whether a diagnosis rests on the same facts as peer_silent, and so is refuted where that holds.
 func restsOnReach(name string) bool {
-	return name == ICMPBlocked || name == UDP500Blocked || name == UDP4500Blocked
+	return name == ICMPBlocked || name == IKERefused || name == UDP500Blocked || name == UDP4500Blocked
 }
 
 // verdict turns a claim into a verdict; text gives summary and evidence where it holds.

@@ -188,6 +188,11 @@ func TestRules(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := states(Evaluate(Facts{Reach: tt.reach, MTU: tt.mtu}))
+			refused := and(tt.reach[ike].is(Refused), tt.reach[natt].is(Refused)).state
+			if got[IKERefused] != refused {
+				t.Errorf("ike_refused is %s, want %s", got[IKERefused], refused)
+			}
+			delete(got, IKERefused)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("verdicts (-want +got):\n%s", diff)
 			}

@@ -22,7 +22,6 @@ type Tracker struct {
 	mu       sync.Mutex
 	latches  []*latch // in the order of the verdicts
 	silent   State    // the newest verdict on peer_silent
-	caveat   string   // of the newest verdicts
 	awaiting bool     // not everything was measured yet
 	newest   time.Time
 	turns    map[key]*turns
@@ -72,7 +71,7 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, wa
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.held()
-	t.newest, t.caveat = now, ""
+	t.newest = now
 	turned := make(map[key]time.Time)
 	latches := make([]*latch, 0, len(verdicts))
 	for i := range verdicts {
@@ -86,9 +85,6 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, wa
 		}
 		if v.Name == PeerSilent {
 			t.silent = v.State
-		}
-		if v.State == Absent && v.Caveat != "" {
-			t.caveat = v.Caveat
 		}
 	}
 	t.latches = latches
@@ -211,7 +207,7 @@ func (t *Tracker) expect(more bool) {
 
 // Healthy tells whether no diagnosis holds, and whether that is known. It is known only while the peer is known to
 // answer something, and while no diagnosis is doubted of which nothing was known before: a peer of which nothing, or
-// only silence by some methods, was measured is neither healthy nor not. Nor is one with a Caveat.
+// only silence by some methods, was measured is neither healthy nor not.
 func (t *Tracker) Healthy() (healthy, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -226,17 +222,10 @@ func (t *Tracker) health() (healthy, known bool) {
 		}
 		unsettled = unsettled || !l.settled && !l.doubted.IsZero()
 	}
-	if unsettled || t.awaiting || t.silent == Undecided || t.caveat != "" {
+	if unsettled || t.awaiting || t.silent == Undecided {
 		return false, false
 	}
 	return true, true
-}
-
-// Caveat is why a peer without a diagnosis is not known to be healthy though it was measured, empty if there is no such reason.
-func (t *Tracker) Caveat() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.caveat
 }
 
 // since is the earliest time since which a part of the diagnosis holds, zero if none does.

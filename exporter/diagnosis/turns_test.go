@@ -67,7 +67,7 @@ func TestAppeared(t *testing.T) {
 	}
 }
 
-// A peer that refuses both IKE ports answers, but nobody knows whether it is healthy.
+// A peer that refuses both IKE ports is there, and nobody on it speaks IKE. One refused port is a matter of configuration.
 func TestNobodySpeaksIKE(t *testing.T) {
 	closed := func(port uint16) Reach {
 		r := refused()
@@ -80,23 +80,17 @@ func TestNobodySpeaksIKE(t *testing.T) {
 	tr := &Tracker{}
 	play(t, tr, []step{
 		{10, measured(one, 9), "", false, "healthy"},
-		{20, measured(both, 19), "", false, "unknown"},
+		{20, measured(both, 19), "", true, "healthy"},
+		{22, measured(both, 21), "+ike_refused@20s", false, "ill"},
 	})
-	if got, want := tr.Caveat(), "the peer itself refuses UDP 500 and UDP 4500: nobody there speaks IKE"; got != want {
-		t.Errorf("caveat %q, want %q", got, want)
+	if h := tr.Held(); len(h) != 1 || len(h[0].Evidence) != 2 ||
+		h[0].Summary != "The peer itself refuses UDP 500 and UDP 4500: nobody there speaks IKE." {
+		t.Errorf("held %+v", h)
 	}
 	play(t, tr, []step{
-		{30, measured(half, 29), "", false, "healthy"},
-		{40, measured(fine, 39), "", false, "healthy"},
-	})
-	if got := tr.Caveat(); got != "" {
-		t.Errorf("caveat %q of a healthy peer", got)
-	}
-	// A fault is a fault all the same.
-	both.MTU[echo] = search(BlackHole)
-	play(t, &Tracker{}, []step{
-		{10, measured(both, 9), "", true, "unknown"},
-		{12, measured(both, 11), "+pmtu_black_hole@10s", false, "ill"},
+		{30, measured(half, 29), "", false, "ill"}, // nothing is known of the other port any more
+		{40, measured(fine, 39), "", true, "ill"},
+		{42, measured(fine, 41), "-ike_refused@40s", false, "healthy"},
 	})
 }
 
