@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -78,29 +77,6 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 	c.Flag("histogram.classic", "Expose round trips as classic histograms.").Default("true").BoolVar(&o.ClassicHistograms)
 	o.Web = kingpinflag.AddFlags(c, ":10500")
 	return c, o
-}
-
-func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.CheckOptions) {
-	o := &exporter.CheckOptions{Stdout: os.Stdout, Stderr: os.Stderr}
-	c := app.Command("check", "Measure once and print a report. Exits 0 if no fault was found, 1 if one was, 2 if it could not measure.")
-	c.Arg("target", "Addresses, or with --config.file names of peers (none: all of them).").StringsVar(&o.Targets)
-	c.Flag("config.file", "Configuration file (YAML) whose peers to check.").StringVar(&o.ConfigFile)
-	c.Flag("output", "Form of the report: text or json.").Default("text").StringVar(&o.Output)
-	c.Flag("timeout", "Give up on a peer after this long.").Default("2m").DurationVar(&o.Timeout)
-	return c, o
-}
-
-// runCheck prints problems to standard error, and the report to standard output.
-func runCheck(ctx context.Context, o *exporter.CheckOptions) int {
-	err := exporter.Check(ctx, *o)
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, exporter.ErrFault):
-		return exitFault
-	}
-	fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
-	return exitUnable
 }
 
 func checkConfig(o *exporter.ServeOptions) int {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/report"
 )
 
 // ErrFault means that a check found a fault.
@@ -31,9 +33,11 @@ type CheckOptions struct {
 	// Targets are addresses, or names of peers of the configuration file.
 	Targets    []string
 	ConfigFile string
-	// Output is "text" or "json".
+	// Output is "text", "markdown" or "json".
 	Output string
-	// Timeout is how long one peer may take.
+	// Via are interfaces or source addresses: every peer is measured over each of them.
+	Via []string
+	// Timeout is how long one peer may take, over one way.
 	Timeout        time.Duration
 	Stdout, Stderr io.Writer
 }
@@ -53,49 +57,64 @@ func Check(ctx context.Context, o CheckOptions) error {
 	if err != nil {
 		return err
 	}
+	via, err := ways(o.Via)
+	if err != nil {
+		return err
+	}
+	if cfg.Peers, err = over(cfg.Peers, via); err != nil {
+		return err
+	}
 	a, err := openApp(cfg, icmp.BothBuckets, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	return a.report(ctx, cfg, &o)
+	return a.checkOnce(ctx, cfg, &o)
 }
 
 // validate checks the flags, with their names: kingpin would not say which of them it does not like.
 func (o *CheckOptions) validate() error {
 	switch {
-	case o.Output != "text" && o.Output != "json":
-		return fmt.Errorf("--output=%s: there is text and json", o.Output)
+	case writers()[o.Output] == nil:
+		return fmt.Errorf("--output=%s: there is %s", o.Output, strings.Join(slices.Sorted(maps.Keys(writers())), ", "))
 	case o.Timeout < minTimeout:
 		return fmt.Errorf("--timeout=%v: must be at least %v", o.Timeout, minTimeout)
 	}
 	return nil
 }
 
-// report measures the configured peers once and prints what was found.
-func (a *app) report(ctx context.Context, cfg *config.Config, o *CheckOptions) error {
+// writers are the forms of a report.
+func writers() map[string]func(io.Writer, []*report.Report) error {
+	return map[string]func(io.Writer, []*report.Report) error{
+		"json": report.WriteJSON, "markdown": report.WriteMarkdown, "text": report.WriteText,
+	}
+}
+
+// checkOnce measures the configured peers once and prints what was found.
+func (a *app) checkOnce(ctx context.Context, cfg *config.Config, o *CheckOptions) error {
 	for _, line := range a.degraded() {
 		fmt.Fprintf(o.Stderr, "note: %s\n", line)
 	}
 	reports := a.checkAll(ctx, cfg, newProgress(o.Stderr, len(cfg.Peers)), o.Timeout)
-	write := writeText
-	if o.Output == "json" {
-		write = writeJSON
-	}
-	if err := write(o.Stdout, reports); err != nil {
+	report.Conclude(reports)
+	if err := writers()[o.Output](o.Stdout, reports); err != nil {
 		return fmt.Errorf("%w: %w", errUnmeasured, err)
 	}
 	return outcome(reports)
 }
 
 // outcome is the worst of all: not measured, then a fault.
-func outcome(reports []*report) error {
+func outcome(reports []*report.Report) error {
 	var unmeasured []string
 	fault := false
 	for _, r := range reports {
 		fault = fault || len(r.Diagnoses) > 0
-		if !r.measured && len(r.Diagnoses) == 0 {
-			unmeasured = append(unmeasured, r.Peer)
+		if !r.Measured && len(r.Diagnoses) == 0 {
+			name := r.Peer
+			if r.Via != "" {
+				name += " via " + r.Via
+			}
+			unmeasured = append(unmeasured, name)
 		}
 	}
 	switch {
@@ -129,29 +148,42 @@ func checkedPeers(o CheckOptions) (*config.Config, error) {
 	return cfg, errors.Join(unknown...)
 }
 
-func (a *app) checkAll(ctx context.Context, cfg *config.Config, progress *progress, timeout time.Duration) []*report {
+// checkAll checks peers side by side, and one peer's ways out one after the other, lest they disturb each other at the peer.
+func (a *app) checkAll(ctx context.Context, cfg *config.Config, progress *progress, timeout time.Duration) []*report.Report {
 	defer progress.end()
-	reports := make([]*report, len(cfg.Peers))
+	reports := make([]*report.Report, len(cfg.Peers))
 	var g errgroup.Group
 	g.SetLimit(checkAtOnce)
-	for i, p := range cfg.Peers {
+	for first := 0; first < len(cfg.Peers); {
+		end := first + 1
+		for end < len(cfg.Peers) && cfg.Peers[end].Name == cfg.Peers[first].Name {
+			end++
+		}
+		one, out := cfg.Peers[first:end], reports[first:end]
 		g.Go(func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("--timeout=%v is over", timeout))
-			defer cancel()
-			reports[i] = a.check(ctx, p, progress)
+			for i := range one {
+				out[i] = a.checkWithin(ctx, one[i], progress, timeout)
+			}
 			return nil
 		})
+		first = end
 	}
 	_ = g.Wait() // no function fails: what went wrong is in the reports
 	return reports
 }
 
+func (a *app) checkWithin(ctx context.Context, p config.Peer, progress *progress, timeout time.Duration) *report.Report {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("--timeout=%v is over", timeout))
+	defer cancel()
+	return a.check(ctx, p, progress)
+}
+
 // check measures one peer, and a second time what a verdict wants to have confirmed.
-func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *report {
+func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *report.Report {
 	started := time.Now()
 	// ESP and AH are worth a line in the peer's log here: somebody wants to know.
 	cfg.Collectors = cfg.Collectors.With(config.Protocols)
-	r := &report{Peer: cfg.Name, Started: started.UTC().Truncate(time.Second), Diagnoses: []reportDiagnosis{}}
+	r := &report.Report{Peer: cfg.Name, Via: source(&cfg), Started: started.UTC().Truncate(time.Second), Diagnoses: []report.Diagnosis{}}
 	defer func() { r.Seconds = time.Since(started).Seconds() }()
 	progress.step(cfg.Name, "resolving")
 	addr, err := resolve(ctx, a.resolver, &cfg, cfg.Addr)
@@ -163,7 +195,10 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 	p := newPeer(ctx, a, cfg, false)
 	defer p.cancel()
 	p.target.Path.Dst = addr
-	r.Address, r.Family, r.Via = addr.String(), family(p.target), source(&cfg)
+	r.Address, r.Family = addr.String(), family(p.target)
+	if route, err := a.stack.Route(p.target.Path); err == nil && route.Src.IsValid() {
+		r.Source, r.Interface = route.Src.String(), route.Interface
+	}
 	m := &examination{peer: p, target: p.target, progress: progress}
 	m.round(ctx, cfg.Collectors)
 	if doubted, again := m.judge(); again && ctx.Err() == nil {
@@ -284,29 +319,10 @@ func (m *examination) judge() (doubted config.CollectorSet, again bool) {
 }
 
 // fill writes down what was found.
-func (m *examination) fill(r *report) {
+func (m *examination) fill(r *report.Report) {
 	r.Errors = m.unmeasured()
-	r.Diagnoses = reportOfDiagnoses(m.verdict.tracker.Held())
-	r.Healthy, r.measured = m.verdict.tracker.Healthy()
+	m.peer.describe(r, m.target, &m.found, &m.verdict.tracker, time.Now())
 	if m.peer.cfg.Collectors.Has(config.PMTU) && (m.found.pmtu == nil || !m.found.pmtu.Known) {
-		r.Healthy, r.measured = false, false // who asks for the path MTU is not helped by an answered echo
-	}
-	if m.found.icmp != nil {
-		r.ICMP = reportOfICMP(m.found.icmp)
-	}
-	if m.found.ike != nil {
-		for _, method := range []collectors.Method{collectors.IKE, collectors.NATT} {
-			one := m.found.ike.Of(method)
-			r.IKE = append(r.IKE, reportOfIKE(method, &one))
-		}
-	}
-	if m.found.pmtu == nil {
-		return
-	}
-	for i := range m.found.pmtu.Results {
-		r.MTU = append(r.MTU, reportOfMTU(&m.found.pmtu.Results[i]))
-	}
-	if t, ok := recommend(&m.peer.cfg, m.target, *m.found.pmtu, time.Now()); ok {
-		r.Tunnel = &t
+		r.Healthy, r.Measured = false, false // who asks for the path MTU is not helped by an answered echo
 	}
 }

@@ -31,7 +31,7 @@ func (l *lab) check(t *testing.T, output string, unprivileged bool, peers ...str
 func runReport(t *testing.T, a *app, cfg *config.Config, output string) (report, notes string, err error) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	err = a.report(t.Context(), cfg, &CheckOptions{Output: output, Timeout: 2 * time.Minute, Stdout: &stdout, Stderr: &stderr})
+	err = a.checkOnce(t.Context(), cfg, &CheckOptions{Output: output, Timeout: 2 * time.Minute, Stdout: &stdout, Stderr: &stderr})
 	return stdout.String(), stderr.String(), err
 }
 
@@ -63,6 +63,8 @@ type document []struct {
 		PTBRejected           int    `json:"ptb_rejected"`
 		PTBFrom               string `json:"ptb_from"`
 		PTBMTU                int    `json:"ptb_mtu"`
+		LastHopPassed         string `json:"last_hop_passed"`
+		FirstHopFailed        string `json:"first_hop_failed"`
 	}
 	IKE []struct {
 		Method        string
@@ -73,6 +75,8 @@ type document []struct {
 		RoundTrip     *float64 `json:"round_trip_seconds"`
 		Error         string
 		ErrorFrom     string `json:"error_from"`
+		Fragments     string
+		FragmentsWhy  string `json:"fragments_reason"`
 	}
 	Tunnel *struct {
 		MTUBytes      int `json:"mtu_bytes"`
@@ -80,7 +84,30 @@ type document []struct {
 		Cipher        string
 		Encapsulation string
 	}
-	Errors []string
+	Source, Interface string
+	Protocols         []struct {
+		Protocol, State, Reason string
+		LastHop                 int `json:"last_hop"`
+		Hops                    int
+		BlockedBy               string `json:"blocked_by"`
+	}
+	Reverse *struct {
+		State, Reason string
+		LowerBytes    int `json:"lower_bytes"`
+		UpperBytes    int `json:"upper_bytes"`
+	}
+	Hops []struct {
+		TTL     int
+		Address string
+	}
+	History    *struct{ Baseline, Changes []string }
+	Comparison string
+	Advice     []struct {
+		Diagnosis, Provider     string
+		Ask, Meanwhile, Confirm []string
+	}
+	Unknown []struct{ What, Why string }
+	Errors  []string
 }
 
 func decode(t *testing.T, report string) document {
@@ -249,6 +276,8 @@ func TestJSONForm(t *testing.T) {
 		"[].peer string", "[].seconds number", "[].started string",
 		"[].tunnel.cipher string", "[].tunnel.encapsulation string", "[].tunnel.mss_bytes number", "[].tunnel.mtu_bytes number",
 		"[].via string",
+		"[].advice[].ask[] string", "[].advice[].confirm[] string", "[].advice[].diagnosis string", "[].advice[].meanwhile[] string",
+		"[].advice[].provider string", "[].interface string", "[].source string", "[].unknown[].what string", "[].unknown[].why string",
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -303,6 +332,7 @@ func TestTextReport(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		scenario, want string
+		provider       []string
 	}{
 		"reduced": {"S1", `hq (10.77.4.2): no fault found
   ICMP echo        reachable (5 of 5 answered, N ms)
@@ -314,7 +344,7 @@ func TestTextReport(t *testing.T) {
   tunnel           MTU 1326, TCP MSS 1286 recommended (aes-cbc-sha1, ESP in UDP)
 
   measured T, took N s
-`},
+`, nil},
 		"black hole without ICMP": {"S3", `hq (10.77.4.2): FAULT icmp_blocked, pmtu_black_hole
   ICMP echo        silent (0 of 5 answered)
   IKE, UDP 500     responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, N ms
@@ -334,15 +364,27 @@ func TestTextReport(t *testing.T) {
     - natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); N packets sent, "packet too big" received: 0
 
   measured T, took N s
-`},
+`, []string{
+			"From 10.77.1.1 (interface `net1`) to 10.77.4.2", "IP packets of 1400 bytes with DF from 10.77.1.1 arrive at 10.77.4.2, those of 1401",
+			"--vendor=$(printf '00%.0s' $(seq 1285)) 10.77.4.2\n", "Set the tunnel's MTU to 1326 and TCP MSS to 1286",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			l.Apply(t, tt.scenario)
 			report, _, _ := l.check(t, "text", false, "hq="+l.address(false))
-			if diff := cmp.Diff(tt.want, steady(report)); diff != "" {
+			short, long, fault := strings.Cut(report, "\n  WHAT WAS SENT, WHAT CAME BACK\n")
+			if diff := cmp.Diff(tt.want, steady(short)); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
+			}
+			if fault != strings.Contains(tt.want, "FAULT") {
+				t.Errorf("text for the provider: %t", fault)
+			}
+			for _, want := range tt.provider {
+				if !strings.Contains(long, want) {
+					t.Errorf("the text for the provider lacks %q:\n%s", want, long)
+				}
 			}
 		})
 	}
@@ -359,7 +401,7 @@ func TestCheckOutOfTime(t *testing.T) {
 	a := l.app(t, cfg, slog.New(slog.DiscardHandler), false)
 	var stdout bytes.Buffer
 	began := time.Now()
-	err = a.report(t.Context(), cfg, &CheckOptions{Output: "text", Timeout: 4 * time.Second, Stdout: &stdout, Stderr: &bytes.Buffer{}})
+	err = a.checkOnce(t.Context(), cfg, &CheckOptions{Output: "text", Timeout: 4 * time.Second, Stdout: &stdout, Stderr: &bytes.Buffer{}})
 	if !errors.Is(err, errUnmeasured) || time.Since(began) > 6*time.Second {
 		t.Errorf("error %v after %v", err, time.Since(began))
 	}
@@ -392,7 +434,7 @@ func TestCheckWithoutPathMTU(t *testing.T) {
 	}
 	a := l.app(t, cfg, slog.New(slog.DiscardHandler), false)
 	var stdout bytes.Buffer
-	err = a.report(t.Context(), cfg, &CheckOptions{Output: "text", Timeout: 2 * time.Second, Stdout: &stdout, Stderr: &bytes.Buffer{}})
+	err = a.checkOnce(t.Context(), cfg, &CheckOptions{Output: "text", Timeout: 2 * time.Second, Stdout: &stdout, Stderr: &bytes.Buffer{}})
 	if !errors.Is(err, errUnmeasured) || !strings.HasPrefix(stdout.String(), "hq (10.77.4.2): unknown\n") {
 		t.Errorf("error %v, report:\n%s", err, stdout.String())
 	}

@@ -9,6 +9,7 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/web"
 )
 
@@ -24,9 +25,9 @@ func (a *app) status(started time.Time) func() web.Status {
 }
 
 func (p *peer) status(now time.Time) web.Peer {
-	s := web.Peer{Name: p.cfg.Name, Address: address(p.current().Path.Dst), Health: "unknown"}
-	if s.Address == "" {
-		s.Address = p.cfg.Address + " (not resolved)"
+	s := web.Peer{Name: p.cfg.Name, Address: p.cfg.Address + " (not resolved)", Health: "unknown"}
+	if addr := p.current().Path.Dst; addr.IsValid() {
+		s.Address = addr.String()
 	}
 	if healthy, known := p.verdict.tracker.Healthy(); known && healthy {
 		s.Health = "healthy"
@@ -43,24 +44,24 @@ func (p *peer) status(now time.Time) web.Peer {
 		results := p.ike.Results(now)
 		for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
 			r := results.Of(m)
-			one := reportOfIKE(m, &r)
-			s.IKE = append(s.IKE, fmt.Sprintf("UDP %d %s", one.Port, one.text()))
+			one := report.OfIKE(m, &r)
+			s.IKE = append(s.IKE, fmt.Sprintf("UDP %d %s", one.Port, one.Text()))
 		}
 	}
 	if p.cfg.Collectors.Has(config.PMTU) {
 		results := p.pmtu.Snapshot().Results
 		for i := range results {
-			one := reportOfMTU(&results[i])
-			s.MTU = append(s.MTU, one.Method+": "+one.text())
+			one := report.OfMTU(&results[i])
+			s.MTU = append(s.MTU, one.Method+": "+one.Text())
 		}
 	}
 	return s
 }
 
 func echoText(r icmp.Result) string {
-	s := because(r.State.String(), "")
-	if r.State == icmp.Unknown {
-		s = because(s, r.Reason)
+	s := r.State.String()
+	if r.State == icmp.Unknown && r.Reason != "" {
+		s += ": " + r.Reason
 	}
 	if r.Last > 0 {
 		s += fmt.Sprintf(", %.1f ms", float64(r.Last)/float64(time.Millisecond))

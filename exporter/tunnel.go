@@ -6,23 +6,16 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/internal/wire/ipsec"
 )
-
-// A tunnel is what an ESP tunnel over the measured path should be set to. It is computed, not measured.
-type tunnel struct {
-	MTUBytes      int    `json:"mtu_bytes"`
-	MSSBytes      int    `json:"mss_bytes"`
-	Cipher        string `json:"cipher"`
-	Encapsulation string `json:"encapsulation"`
-}
 
 // mtuStale is after how many intervals a path MTU is not built upon any more.
 const mtuStale = 3
 
 // recommend computes a tunnel's MTU from the smallest path MTU of the methods that measure the way there only. An echo comes back as
 // large as it went, so a small way back would shrink its result: it counts only where IKE knows nothing.
-func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.Time) (tunnel, bool) {
+func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.Time) (report.Tunnel, bool) {
 	smallest, byEcho := 0, 0
 	for i := range s.Results {
 		r := &s.Results[i]
@@ -43,11 +36,11 @@ func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.
 	mtu := cfg.ESP.Cipher.TunnelMTU(smallest, t.Path.IPv6(), udp)
 	mss := ipsec.MSS(mtu, false)
 	if smallest == 0 || mss <= 0 {
-		return tunnel{}, false
+		return report.Tunnel{}, false
 	}
 	encapsulation := "none"
 	if udp {
 		encapsulation = "udp"
 	}
-	return tunnel{MTUBytes: mtu, MSSBytes: mss, Cipher: cfg.ESP.Cipher.Name, Encapsulation: encapsulation}, true
+	return report.Tunnel{MTUBytes: mtu, MSSBytes: mss, Cipher: cfg.ESP.Cipher.Name, Encapsulation: encapsulation}, true
 }

@@ -1,30 +1,28 @@
-package exporter
+package report
 
 import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
-
-	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// errorName names an ICMP error that came from an address.
-func errorName(from netip.Addr, typ, code uint8) string {
-	return icmp.ErrorName(from.Is6() && !from.Is4In6(), typ, code)
-}
-
-// writeText prints reports for people.
-func writeText(w io.Writer, reports []*report) error {
+// WriteText writes reports for people at a terminal: a line for each measurement, and behind a fault what to tell the provider.
+func WriteText(w io.Writer, reports []*Report) error {
 	var b bytes.Buffer
-	for i, r := range reports {
-		if i > 0 {
-			b.WriteByte('\n')
+	for _, ways := range byPeer(reports) {
+		separate(&b)
+		if len(ways) > 1 {
+			compareText(&b, ways)
 		}
-		r.text(&b)
+		for i, r := range ways {
+			if i > 0 {
+				b.WriteByte('\n')
+			}
+			r.text(&b)
+		}
 	}
 	_, err := w.Write(b.Bytes())
 	return err
@@ -35,16 +33,27 @@ func line(w io.Writer, label, format string, args ...any) {
 	fmt.Fprintf(w, "  %-16s %s\n", label, fmt.Sprintf(format, args...))
 }
 
-func (r *report) text(w io.Writer) {
+func (r *Report) text(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n", r.title(), r.result())
 	if r.ICMP != nil {
-		line(w, "ICMP echo", "%s", r.ICMP.text())
+		line(w, "ICMP echo", "%s", r.ICMP.Text())
 	}
 	for i := range r.IKE {
-		line(w, fmt.Sprintf("IKE, UDP %d", r.IKE[i].Port), "%s", r.IKE[i].text())
+		line(w, fmt.Sprintf("IKE, UDP %d", r.IKE[i].Port), "%s", r.IKE[i].Text())
+	}
+	for i := range r.IKE {
+		if f := r.IKE[i].Fragments; f != "" {
+			line(w, fmt.Sprintf("fragments, %d", r.IKE[i].Port), "%s", because(f, r.IKE[i].FragmentsReason))
+		}
 	}
 	for i := range r.MTU {
-		line(w, "path MTU, "+r.MTU[i].Method, "%s", r.MTU[i].text())
+		line(w, "path MTU, "+r.MTU[i].Method, "%s", r.MTU[i].Text())
+	}
+	for i := range r.Protocols {
+		line(w, "reach, "+r.Protocols[i].Protocol, "%s", r.Protocols[i].Text())
+	}
+	if b := r.Reverse; b != nil {
+		line(w, "way back", "%s", b.Text())
 	}
 	if t := r.Tunnel; t != nil {
 		line(w, "tunnel", "MTU %d, TCP MSS %d recommended (%s, %s)", t.MTUBytes, t.MSSBytes, t.Cipher, encapsulations(t.Encapsulation))
@@ -59,6 +68,12 @@ func (r *report) text(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "\n  measured %s, took %.1f s\n", r.Started.Format(time.RFC3339), r.Seconds)
+	if len(r.Diagnoses) == 0 {
+		return
+	}
+	for _, section := range r.words() {
+		section.text(w)
+	}
 }
 
 func encapsulations(e string) string {
@@ -69,7 +84,7 @@ func encapsulations(e string) string {
 }
 
 // title names the peer, and its address if that is not its name.
-func (r *report) title() string {
+func (r *Report) title() string {
 	title := r.Peer
 	if r.Address != "" && r.Address != r.Peer {
 		title += " (" + r.Address + ")"
@@ -80,7 +95,7 @@ func (r *report) title() string {
 	return title
 }
 
-func (r *report) result() string {
+func (r *Report) result() string {
 	switch {
 	case len(r.Diagnoses) > 0:
 		names := make([]string, 0, len(r.Diagnoses))
@@ -118,7 +133,8 @@ func icmpNote(name, from string) string {
 	return fmt.Sprintf("; ICMP %s from %s", strings.ReplaceAll(name, "_", " "), from)
 }
 
-func (r *reportICMP) text() string {
+// Text is the result in one line.
+func (r *ICMP) Text() string {
 	s := because(r.State, r.Reason)
 	if r.Sent > 0 {
 		s += fmt.Sprintf(" (%d of %d answered%s)", r.Received, r.Sent, milliseconds(r.RoundTrip))
@@ -126,7 +142,8 @@ func (r *reportICMP) text() string {
 	return s + icmpNote(r.Error, r.ErrorFrom)
 }
 
-func (r *reportIKE) text() string {
+// Text is the result in one line.
+func (r *IKE) Text() string {
 	s := because(r.State, r.Reason)
 	if r.Reply != "" {
 		s += fmt.Sprintf(": IKEv%d %s to %s%s", r.Version, r.Reply, r.Probe, milliseconds(r.RoundTrip))
@@ -134,7 +151,8 @@ func (r *reportIKE) text() string {
 	return s + icmpNote(r.Error, r.ErrorFrom)
 }
 
-func (r *reportMTU) text() string {
+// Text is the result in one line.
+func (r *MTU) Text() string {
 	s := strings.ReplaceAll(r.State, "_", " ")
 	if r.Bytes > 0 && r.State != "clean" {
 		s = fmt.Sprintf("%d bytes, %s", r.Bytes, s)
@@ -151,9 +169,36 @@ func (r *reportMTU) text() string {
 			s += " naming " + strconv.Itoa(r.PTBMTU)
 		}
 	}
+	if where := r.where(); where != "" {
+		s += "; larger ones vanish" + where
+	}
 	packets := "packets"
 	if r.Packets == 1 {
 		packets = "packet"
 	}
 	return s + fmt.Sprintf(" (%d %s, %.1f s)", r.Packets, packets, r.Seconds)
+}
+
+// Text is the result in one line.
+func (p *Protocol) Text() string {
+	s := because(p.State, p.Reason)
+	if p.BlockedBy != "" {
+		s += "; refused by " + p.BlockedBy
+	}
+	switch {
+	case p.LastHop > 0 && p.Hops > 0:
+		s += fmt.Sprintf(" (seen up to hop %d of %d)", p.LastHop, p.Hops)
+	case p.LastHop > 0:
+		s += fmt.Sprintf(" (seen up to hop %d)", p.LastHop)
+	}
+	return s
+}
+
+// Text is the result in one line.
+func (b *Reverse) Text() string {
+	s := strings.ReplaceAll(b.State, "_", " ")
+	if bounds := b.bounds(); bounds != "" {
+		s += ": " + bounds
+	}
+	return because(s, b.Reason)
 }
