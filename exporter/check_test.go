@@ -36,7 +36,10 @@ func runReport(t *testing.T, a *app, cfg *config.Config, output string) (report,
 }
 
 // document is the JSON report as docs and users know it, written down independently of the code that makes it.
-type document []struct {
+type document []documentOf
+
+// documentOf is the report of one peer over one way.
+type documentOf struct {
 	Peer, Address, Family string
 	Via                   *string
 	Started               time.Time
@@ -196,12 +199,12 @@ func TestCheckTellsEveryFault(t *testing.T) {
 		small4, small6 = "1326 1286", "1310 1270"
 	)
 	for scenario, want := range map[string]outcomeOf{
-		"S0": {nil, "reachable", [3]string{clean, clean, clean}, responding, responding, full4, full6},
-		"S1": {nil, "reachable", [3]string{reduced, reduced, reduced}, responding, responding, small4, small6},
-		"S2": {[]string{"pmtu_black_hole"}, "reachable", [3]string{hole, hole, hole}, responding, responding, small4, small6},
-		"S3": {[]string{"icmp_blocked", "pmtu_black_hole"}, "silent", [3]string{nothing, hole, hole}, responding, responding, small4, small6},
+		"S0":  {nil, "reachable", [3]string{clean, clean, clean}, responding, responding, full4, full6},
+		"S1":  {nil, "reachable", [3]string{reduced, reduced, reduced}, responding, responding, small4, small6},
+		"S2b": {[]string{"pmtu_black_hole", "pmtu_black_hole_reverse"}, "reachable", [3]string{hole, hole, hole}, responding, responding, small4, small6},
+		"S3":  {[]string{"icmp_blocked", "pmtu_black_hole"}, "silent", [3]string{nothing, hole, hole}, responding, responding, small4, small6},
 		// Only the way back is small. The tunnel's recommendation does not mind.
-		"S6b":  {[]string{"pmtu_black_hole"}, "reachable", [3]string{hole, clean, clean}, responding, responding, full4, full6},
+		"S6b":  {[]string{"pmtu_black_hole_reverse"}, "reachable", [3]string{hole, clean, clean}, responding, responding, full4, full6},
 		"S11a": {[]string{"udp500_blocked"}, "reachable", [3]string{clean, nothing, clean}, silent, responding, full4, full6},
 		"S11b": {[]string{"udp4500_blocked"}, "reachable", [3]string{clean, clean, nothing}, responding, silent, full4, full6},
 	} {
@@ -277,6 +280,10 @@ func TestJSONForm(t *testing.T) {
 		"[].tunnel.cipher string", "[].tunnel.encapsulation string", "[].tunnel.mss_bytes number", "[].tunnel.mtu_bytes number",
 		"[].via string",
 		"[].advice[].ask[] string", "[].advice[].confirm[] string", "[].advice[].diagnosis string", "[].advice[].meanwhile[] string",
+		"[].hops[].address string", "[].hops[].ttl number", "[].ike[].fragments string",
+		"[].mtu[].first_hop_failed string", "[].mtu[].last_hop_passed string",
+		"[].protocols[].hops number", "[].protocols[].last_hop number", "[].protocols[].protocol string", "[].protocols[].reason string",
+		"[].protocols[].state string", "[].reverse.reason string", "[].reverse.state string",
 		"[].advice[].provider string", "[].interface string", "[].source string", "[].unknown[].what string", "[].unknown[].why string",
 	}
 	slices.Sort(want)
@@ -322,6 +329,7 @@ func steady(report string) string {
 		{`\(\d+ packets?, \d+\.\d s\)`, "(N packets, N s)"},
 		{`\d+ packets sent`, "N packets sent"},
 		{`measured \S+, took \S+ s`, "measured T, took N s"},
+		{`(?m)^  reach, (esp|ah).*\n`, ""}, // whether a host knows IPsec depends on its kernel
 	} {
 		report = regexp.MustCompile(r.from).ReplaceAllString(report, r.to)
 	}
@@ -338,9 +346,15 @@ func TestTextReport(t *testing.T) {
   ICMP echo        reachable (5 of 5 answered, N ms)
   IKE, UDP 500     responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, N ms
   IKE, UDP 4500    responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, N ms
+  fragments, 500   pass
+  fragments, 4500  pass
   path MTU, icmp   1400 bytes, reduced; packet too big from 10.77.2.2 naming 1400 (N packets, N s)
   path MTU, ike    1400 bytes, reduced; packet too big from 10.77.2.2 naming 1400 (N packets, N s)
   path MTU, natt   1400 bytes, reduced; packet too big from 10.77.2.2 naming 1400 (N packets, N s)
+  reach, icmp      passes: the peer itself answers (seen up to hop 4 of 4)
+  reach, udp500    passes: the peer itself answers (seen up to hop 4 of 4)
+  reach, udp4500   passes: the peer itself answers (seen up to hop 4 of 4)
+  way back         reduced: 1396 bytes come back, more than 1403 do not
   tunnel           MTU 1326, TCP MSS 1286 recommended (aes-cbc-sha1, ESP in UDP)
 
   measured T, took N s
@@ -349,9 +363,15 @@ func TestTextReport(t *testing.T) {
   ICMP echo        silent (0 of 5 answered)
   IKE, UDP 500     responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, N ms
   IKE, UDP 4500    responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, N ms
+  fragments, 500   pass
+  fragments, 4500  pass
   path MTU, icmp   unreachable: small packets were not answered either (N packets, N s)
-  path MTU, ike    1400 bytes, black hole (N packets, N s)
-  path MTU, natt   1400 bytes, black hole (N packets, N s)
+  path MTU, ike    1400 bytes, black hole; larger ones vanish between 10.77.1.2 and 10.77.4.2 (N packets, N s)
+  path MTU, natt   1400 bytes, black hole; larger ones vanish between 10.77.1.2 and 10.77.4.2 (N packets, N s)
+  reach, icmp      unknown: nobody behind the last answer reports packets whose TTL has run out, so nothing shows how far it gets (seen up to hop 1 of 4)
+  reach, udp500    passes: the peer itself answers (seen up to hop 4 of 4)
+  reach, udp4500   passes: the peer itself answers (seen up to hop 4 of 4)
+  way back         unknown: no echo reply came back
   tunnel           MTU 1326, TCP MSS 1286 recommended (aes-cbc-sha1, ESP in UDP)
 
   icmp_blocked: The peer speaks IKE but answers no echo requests: ICMP is filtered on the path or by the peer.
@@ -360,8 +380,8 @@ func TestTextReport(t *testing.T) {
     - natt: UDP 4500 answers, 1 of 1 requests answered, last reply INVALID_KE_PAYLOAD, round trip N
 
   pmtu_black_hole: Packets above 1400 bytes vanish on the way to the peer, and no usable packet too big comes back.
-    - ike: 1400 bytes pass, larger ones vanish (local link 1500 bytes); N packets sent, "packet too big" received: 0
-    - natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); N packets sent, "packet too big" received: 0
+    - ike: 1400 bytes pass, larger ones vanish (local link 1500 bytes); N packets sent, "packet too big" received: 0; lost after 10.77.1.2, before or at 10.77.4.2
+    - natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); N packets sent, "packet too big" received: 0; lost after 10.77.1.2, before or at 10.77.4.2
 
   measured T, took N s
 `, []string{
@@ -410,8 +430,11 @@ func TestCheckOutOfTime(t *testing.T) {
   ICMP echo        silent (0 of 5 answered)
   IKE, UDP 500     unknown: ` + over + `
   IKE, UDP 4500    unknown: ` + over + `
+  fragments, 500   unknown: no IKE message is known to be answered
+  fragments, 4500  unknown: no IKE message is known to be answered
   not measured     ike: ` + over + `
   not measured     path MTU by icmp: ` + over + `
+  not measured     protocols: ` + over + `
 
   measured T, took N s
 `

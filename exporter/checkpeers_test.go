@@ -220,7 +220,7 @@ peers:
 	}
 	const why = ": route to 10.77.4.2 from 192.0.2.1: network is unreachable"
 	slices.Sort(d[1].Errors) // echoes and IKE go side by side
-	if diff := cmp.Diff([]string{"icmp" + why, "ike" + why, "path MTU" + why}, d[1].Errors); diff != "" || len(d[1].Diagnoses) != 0 {
+	if diff := cmp.Diff([]string{"fragments" + why, "icmp" + why, "ike" + why, "path MTU" + why, "protocols" + why}, d[1].Errors); diff != "" || len(d[1].Diagnoses) != 0 {
 		t.Errorf("a source of somebody else (-want +got):\n%s\n%s", diff, report)
 	}
 }

@@ -121,8 +121,10 @@ func secondLook(doubts []string) (wanted config.CollectorSet) {
 			wanted = wanted.With(config.Fragments)
 		case diagnosis.ESPBlocked, diagnosis.AHBlocked:
 			wanted = wanted.With(config.Protocols)
-		default:
+		case diagnosis.PeerSilent:
 			wanted = wanted.With(config.ICMP, config.IKE, config.PMTU)
+		default:
+			wanted = wanted.With(config.ICMP, config.IKE)
 		}
 	}
 	return wanted

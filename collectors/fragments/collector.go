@@ -68,7 +68,7 @@ type Collector struct {
 
 	measuring sync.Mutex
 	target    collectors.Target
-	coin      volley.Coin
+	rounds    uint64
 
 	mu         sync.Mutex
 	snapshot   Results
@@ -80,7 +80,7 @@ func New(network collectors.Network, opts Options) *Collector {
 	if opts.Seed == 0 {
 		opts.Seed = rand.Uint64() //nolint:gosec // an order, not a secret
 	}
-	return &Collector{network: network, opts: opts, coin: volley.Coin{Seed: opts.Seed}, incomplete: make(map[collectors.Method]netip.Addr)}
+	return &Collector{network: network, opts: opts, incomplete: make(map[collectors.Method]netip.Addr)}
 }
 
 // Name implements collectors.Measurer.
@@ -94,24 +94,33 @@ func (c *Collector) Snapshot() Results {
 	return s
 }
 
-// Measure implements collectors.Measurer: one round of both methods.
+// methods are those by which fragments are sent.
+var methods = [...]collectors.Method{collectors.IKE, collectors.NATT}
+
+// Measure implements collectors.Measurer: one round of both methods, side by side.
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, error) {
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
 	c.retarget(t)
+	c.rounds++
 	route, err := c.network.Route(t.Path)
 	if err != nil {
 		return Results{}, fmt.Errorf("fragments: %w", err)
 	}
+	var wg sync.WaitGroup
+	var found [len(methods)]Result
+	var failures [len(methods)]error
+	for i, m := range methods {
+		wg.Go(func() { found[i], failures[i] = c.measure(ctx, m, route) })
+	}
+	wg.Wait()
 	var out Results
-	var failures []error
-	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
-		r, err := c.measure(ctx, m, route)
-		if err != nil {
-			failures = append(failures, fmt.Errorf("fragments by %s: %w", m, err))
+	for i, m := range methods {
+		if failures[i] != nil {
+			failures[i] = fmt.Errorf("fragments by %s: %w", m, failures[i])
 			continue
 		}
-		out.Results = append(out.Results, r)
+		out.Results = append(out.Results, found[i])
 	}
 	out.At = time.Now()
 	c.mu.Lock()
@@ -119,7 +128,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 		c.snapshot = out
 	}
 	c.mu.Unlock()
-	return out, errors.Join(failures...)
+	return out, errors.Join(failures[:]...)
 }
 
 // retarget forgets what is known about another path.
@@ -145,7 +154,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		r.Reason, r.Unasked = "no IKE message is known to be answered", true
 		return r, nil
 	}
-	b := &batch{c: c, method: m, dialect: d, form: d.Form()}
+	b := &batch{c: c, method: m, dialect: d, form: d.Form(), coin: volley.Coin{Seed: volley.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m))}}
 	sizes, ok := c.sizes(m, b.natural(), route.LinkMTU)
 	if !ok {
 		r.Reason = "the path carries too little to tell a fragment from a whole message"
@@ -212,7 +221,7 @@ func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (St
 	}
 	t := trial{pieces: 2}
 	for run := 1; ; run++ {
-		if err := c.pairs(ctx, b, s, &t); err != nil {
+		if err := b.pairs(ctx, s, &t); err != nil {
 			return Unknown, err
 		}
 		r.Sent, r.Answered = r.Sent+t.sent, r.Answered+t.answered
@@ -225,11 +234,11 @@ func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (St
 }
 
 // pairs sends one run of them.
-func (c *Collector) pairs(ctx context.Context, b *batch, s sizes, t *trial) error {
+func (b *batch) pairs(ctx context.Context, s sizes, t *trial) error {
 	for !t.over() {
 		pair := []message{{"fragments", s.size, s.piece}, {"whole", s.size, 0}}
 		fragmented := 0
-		if c.coin.Heads() {
+		if b.coin.Heads() {
 			pair[0], pair[1], fragmented = pair[1], pair[0], 1
 		}
 		if b.pace = spacing; t.lost() > 1 {
@@ -261,6 +270,7 @@ type batch struct {
 	form    ikeprobe.Form
 	rtt     time.Duration
 	pace    time.Duration
+	coin    volley.Coin
 }
 
 // A message is one to send: of so many bytes, in fragments of so many unless that is 0. kind tells its token apart from others'.

@@ -151,7 +151,7 @@ func TestNothingIsDroppedByChance(t *testing.T) {
 				for seed := range uint64(1000) {
 					path := netsim.New(cfg, seed)
 					c := collector(t, path)
-					c.coin.Seed = seed
+					c.opts.Seed = seed
 					got, err := c.Measure(t.Context(), target(seed%2 == 0))
 					if err != nil {
 						t.Fatal(err)

@@ -30,7 +30,7 @@ type exposer struct {
 // NewExposer makes the series of the peer that c measures every interval. now is the clock by which results become stale.
 func NewExposer(c *Collector, s collectors.Scope, interval time.Duration, now func() time.Time) collectors.Exposer {
 	e := &exposer{c: c, interval: interval, now: now, methods: make(map[collectors.Method]*collectors.Series)}
-	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
+	for _, m := range methods {
 		e.methods[m] = s.Series(familyPass, m.String())
 	}
 	return e

@@ -139,7 +139,7 @@ func judge(found *ladder.Result, p Protocol, v6 bool) Result {
 	case r.LastHop > 0 && found.Distance() > 0 && r.LastHop >= found.Distance()-1:
 		r.Reason = "every router up to the peer is reached, and the peer is silent: that proves nothing"
 	default:
-		r.Reason = "no router or peer behind the last answer says anything about any protocol"
+		r.Reason = "nobody behind the last answer reports packets whose TTL has run out, so nothing shows how far it gets"
 	}
 	return r
 }

@@ -142,6 +142,8 @@ func protocolName(name string, r *Report) string {
 		return fmt.Sprintf("UDP port %d", r.port("ike", 500))
 	case "udp4500":
 		return fmt.Sprintf("UDP port %d", r.port("natt", 4500))
+	case "esp_udp":
+		return fmt.Sprintf("ESP in UDP port %d", r.port("natt", 4500))
 	}
 	return foreign(name)
 }

@@ -110,7 +110,7 @@ type IKE struct {
 
 // A Protocol is how far packets of one kind get.
 type Protocol struct {
-	// Protocol is icmp, udp500, udp4500, esp or ah.
+	// Protocol is icmp, udp500, udp4500, esp, ah or esp_udp (ESP in UDP 4500).
 	Protocol string `json:"protocol"`
 	// State is passes, blocked or unknown.
 	State  string `json:"state"`
