@@ -58,7 +58,7 @@ const (
 const (
 	// maxBesides is how many bytes of a file may be something else than packets, or belong to a single packet. The pcapng reader
 	// keeps interfaces, names and secrets in memory, so this bounds its memory.
-	maxBesides = 32 << 20
+	maxBesides = 4 << 20
 	// packetOverhead is what may stand around one packet.
 	packetOverhead = 256
 	bufferSize     = 64 << 10
