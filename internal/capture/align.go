@@ -153,10 +153,8 @@ func (al *alignment) clocks() bool {
 		all = append(all, d)
 		ways[[2]netip.Addr{a.src, a.dst}] = append(ways[[2]netip.Addr{a.src, a.dst}], d)
 	}
-	al.pairs(func(r *record) (key, bool) { return r.full(), r.id != 0 || r.content != 0 }, add)
-	if len(all) == 0 {
-		al.pairs((*record).byContent, add)
-	}
+	al.pairs((*record).byID, add)
+	al.pairs((*record).byContent, add)
 	if len(all) == 0 {
 		return false
 	}

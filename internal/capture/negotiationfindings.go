@@ -112,11 +112,21 @@ func (a *analyzer) unanswered(n *Negotiation, m *message) Finding {
 	}
 	f.Summary = fmt.Sprintf("IKEv%d hangs in %s: %s %s of %s (%d bytes of IKE%s) was sent %s, and no answer of %s is in this capture until its end, %.1f s later",
 		n.Version, m.step(), article(m), exchangeName(m.exchange.typ), m.src, m.length, m.inFragments(), times(m.sent), m.dst, a.out.Last.Sub(m.first).Seconds())
-	if heard(n, m.dst) == 0 {
+	if n.Begun && a.silent(m.dst, m.src) {
 		f.Name = findSilent
-		f.Summary += "; nothing else of " + m.dst.String() + " came under this initiator SPI either"
+		f.Summary += "; nothing else came from there either"
 	}
 	return f
+}
+
+// silent tells that nothing at all came this way.
+func (a *analyzer) silent(src, dst netip.Addr) bool {
+	p := a.pair(src, dst, false)
+	if p == nil {
+		return true
+	}
+	there, _ := p.direction(src)
+	return there.last == [kinds]time.Time{} && there.FirstFragments+there.LaterFragments == 0
 }
 
 // unheard is about a message that is sent again although the answer to it is in the capture.
@@ -140,16 +150,6 @@ func (a *analyzer) awaitsXAUTH(n *Negotiation) (Finding, bool) {
 		Summary: fmt.Sprintf("IKEv1 hangs in XAUTH: %s is complete and both ends agreed on XAUTH, but no XAUTH request of %s is in this capture in the %.1f s that follow "+
 			"(an ASA calls this AM_TM_INIT_XAUTH_V6C at the client)", last.stage, n.Responder, a.out.Last.Sub(last.first).Seconds()),
 	}, true
-}
-
-// heard counts the messages of one side.
-func heard(n *Negotiation, who netip.Addr) (count int) {
-	for _, m := range n.messages {
-		if m.src == who {
-			count++
-		}
-	}
-	return count
 }
 
 func article(m *message) string {

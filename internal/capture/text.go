@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// clockDigits is how exactly the difference of two clocks is printed: paths are not alike in both directions to more.
+const clockDigits = 100 * time.Microsecond
+
 // maxShown is how many pairs and negotiations are printed for people; JSON has all.
 const maxShown = 20
 
@@ -211,7 +214,7 @@ func (c *Comparison) text(w io.Writer) {
 	if !c.Exact {
 		how = ", by packets of one direction, so with the time that they were under way"
 	}
-	ahead := time.Duration(c.ClockOffset * float64(time.Second)).Round(time.Microsecond)
+	ahead := time.Duration(c.ClockOffset * float64(time.Second)).Round(clockDigits)
 	fmt.Fprintf(w, "  the clock of %s is %v ahead%s\n", c.B, ahead, how)
 	for at, of := range c.Translated {
 		fmt.Fprintf(w, "  NAT: %s of %s is %s in %s\n", of, c.A, at, c.B)
