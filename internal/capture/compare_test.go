@@ -105,7 +105,8 @@ func TestCompare(t *testing.T) {
 		},
 		"first fragments": {
 			func(e *ends) { e.cross(2, auth(1), laterOnly); e.cross(6, auth(2), laterOnly) },
-			[]string{"FRAGMENTS_DROPPED" + there}, "first fragments of 2 of 3 fragmented IKE datagrams",
+			[]string{"FRAGMENTS_DROPPED" + there},
+			"first fragments of 2 of 3 fragmented IKE datagrams",
 		},
 		"one datagram in part": {
 			func(e *ends) { e.cross(2, auth(1), firstOnly) }, []string{"fragments_dropped" + there}, "One alone may be chance",
@@ -116,7 +117,8 @@ func TestCompare(t *testing.T) {
 					e.cross(40+float64(i), [][]byte{datagram(branch, hq, uint16(7000+i), 64, ip.ProtocolAH, append([]byte{50, 4, 0, 0, 0, 0, 0, 9, 0, 0, 0, byte(i)}, make([]byte, 12)...))}, nothing)
 				}
 			},
-			[]string{"AH_BLOCKED" + there}, "30 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: all of them are AH, of which nothing arrived, while all else did (33 datagrams)",
+			[]string{"AH_BLOCKED" + there},
+			"30 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: all of them are AH, of which nothing arrived, while all else did (33 datagrams)",
 		},
 		"ESP in UDP": {
 			func(e *ends) { e.cross(10, espInUDP(12), nothing) }, []string{"UDP4500_BLOCKED" + there}, "all of them are ESP in UDP",
@@ -126,7 +128,8 @@ func TestCompare(t *testing.T) {
 				e.cross(10, espPackets(hq, 900, 5, 1400), allOf)
 				e.cross(11, espPackets(hq, 950, 5, 1401), nothing)
 			},
-			[]string{"PMTU_BLACK_HOLE" + back}, "all of them are packets of 1401 bytes and more, and everything up to 1400 bytes arrived",
+			[]string{"PMTU_BLACK_HOLE" + back},
+			"all of them are packets of 1401 bytes and more, and everything up to 1400 bytes arrived",
 		},
 		"now and then": {
 			func(e *ends) {
@@ -134,7 +137,8 @@ func TestCompare(t *testing.T) {
 					e.cross(10.2+float64(i), espPackets(branch, 1000+i, 1, 100), map[bool]func([][]byte) [][]byte{true: nothing, false: allOf}[i%6 == 0])
 				}
 			},
-			[]string{"PACKET_LOSS" + there}, "5 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: 5 of 61 ESP, without a pattern",
+			[]string{"PACKET_LOSS" + there},
+			"5 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: 5 of 61 ESP, without a pattern",
 		},
 		"a single one": {
 			func(e *ends) { e.cross(10.2, espPackets(branch, 1000, 1, 100), nothing) }, []string{"packet_loss" + there}, "",
@@ -150,7 +154,8 @@ func TestCompare(t *testing.T) {
 					e.hq.add(10.2+float64(i), p)
 				}
 			},
-			[]string{"capture_incomplete" + there}, "5 datagrams from 192.0.2.2 to 198.51.100.2 are in hq and not in branch",
+			[]string{"capture_incomplete" + there},
+			"5 datagrams from 192.0.2.2 to 198.51.100.2 are in hq and not in branch",
 		},
 		"captured twice on one side": {
 			func(e *ends) {
@@ -160,28 +165,32 @@ func TestCompare(t *testing.T) {
 				}
 				e.branch = twice
 			},
-			[]string{}, "",
+			[]string{},
+			"",
 		},
 		"cut into other fragments on the way": {
 			func(e *ends) {
 				e.branch.add(20, auth(9)...)
 				e.hq.add(20.02, pieces(branch, hq, 1009, 50, ip.ProtocolUDP, authRequest.on4500(branch, hq), 800)...)
 			},
-			[]string{}, "",
+			[]string{},
+			"",
 		},
 		"put together by the receiver's device": {
 			func(e *ends) {
 				e.branch.add(20, auth(9)...)
 				e.hq.add(20.02, datagram(branch, hq, 1009, 50, ip.ProtocolUDP, authRequest.on4500(branch, hq)))
 			},
-			[]string{}, "",
+			[]string{},
+			"",
 		},
 		"joined by the receiver's card": {
 			func(e *ends) {
 				e.cross(10.2, espPackets(branch, 1000, 6, 100), nothing)
 				e.hq.add(10.22, datagram(branch, hq, 1, 50, ip.ProtocolESP, esp(0xaaaa, 9, 9000)))
 			},
-			[]string{"packet_loss" + there, "capture_incomplete" + there}, "ethtool -K INTERFACE gro off",
+			[]string{"packet_loss" + there, "capture_incomplete" + there},
+			"ethtool -K INTERFACE gro off",
 		},
 	} {
 		var e ends

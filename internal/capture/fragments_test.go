@@ -64,7 +64,8 @@ func TestFragments(t *testing.T) {
 		},
 		"no later fragment in the whole capture": {
 			func(p *trace) { p.lost(4, firstOnly); p.until(60) },
-			[]string{dropped, stuckAuth}, "unless its filter is by port",
+			[]string{dropped, stuckAuth},
+			"unless its filter is by port",
 		},
 		"a filter by port, and an answer": {
 			func(p *trace) {
@@ -72,7 +73,8 @@ func TestFragments(t *testing.T) {
 				p.add(4.2, datagram(hq, branch, 201, 60, ip.ProtocolUDP, authResponse.on4500(hq, branch)))
 				p.until(60)
 			},
-			[]string{"capture_without_later_fragments 192.0.2.2 198.51.100.2"}, "Capture by address, not by port",
+			[]string{"capture_without_later_fragments 192.0.2.2 198.51.100.2"},
+			"Capture by address, not by port",
 		},
 		"one alone": {
 			func(p *trace) { p.otherFragments(); p.lost(1, firstOnly); p.until(60) }, []string{maybeChance}, "may be chance",
@@ -87,7 +89,8 @@ func TestFragments(t *testing.T) {
 				p.add(80, datagram(hq, branch, 201, 60, ip.ProtocolUDP, authResponse.on4500(hq, branch)))
 				p.until(100)
 			},
-			[]string{maybeChance, "ESP_ONE_WAY 192.0.2.2 198.51.100.2"}, "60 others came whole",
+			[]string{maybeChance, "ESP_ONE_WAY 192.0.2.2 198.51.100.2"},
+			"60 others came whole",
 		},
 		"the capture ends too early to tell": {
 			func(p *trace) { p.otherFragments(); p.lost(2, firstOnly); p.until(20) }, []string{stuckAuth}, "",
@@ -103,7 +106,8 @@ func TestFragments(t *testing.T) {
 				p.lost(1, func(parts [][]byte) [][]byte { return [][]byte{parts[1], parts[1], parts[0], parts[1], parts[0]} })
 				p.until(14)
 			},
-			[]string{}, "",
+			[]string{},
+			"",
 		},
 		"all come here, but the peer says otherwise": {
 			func(p *trace) { p.lost(3, allOf); p.add(30.1, told(0)); p.add(34.1, told(1)); p.until(50) },
@@ -116,7 +120,8 @@ func TestFragments(t *testing.T) {
 		},
 		"the peer speaks of others": {
 			func(p *trace) { p.add(3, told(0)); p.until(50) },
-			[]string{"earlier_fragments_dropped 192.0.2.2 198.51.100.2"}, "are not in this capture",
+			[]string{"earlier_fragments_dropped 192.0.2.2 198.51.100.2"},
+			"are not in this capture",
 		},
 	} {
 		p := begun()

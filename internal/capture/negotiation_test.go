@@ -95,7 +95,8 @@ func TestNegotiations(t *testing.T) {
 		says    string
 	}{
 		"nobody answers": {
-			play(sentAgain(request, 4, 4)...), 30, "IKE_SA_INIT", []string{"PEER_SILENT 192.0.2.2 198.51.100.2"},
+			play(sentAgain(request, 4, 4)...), 30, "IKE_SA_INIT",
+			[]string{"PEER_SILENT 192.0.2.2 198.51.100.2"},
 			"IKEv2 hangs in IKE_SA_INIT: the request IKE_SA_INIT of 192.0.2.2 (400 bytes of IKE) was sent 4 times, and no answer of 198.51.100.2 is in this capture",
 		},
 		"a scanner asks once":   {play(request), 60, "IKE_SA_INIT", []string{}, ""},
@@ -105,7 +106,8 @@ func TestNegotiations(t *testing.T) {
 		},
 		"refused": {
 			append(play(request), trace{{at(0.1), datagram(hq, branch, 1, 60, ip.ProtocolUDP, udp(hq, branch, 500, no))}}...), 60, "IKE_SA_INIT",
-			[]string{"ike_refused 192.0.2.2 198.51.100.2"}, "refused in the clear with NO_PROPOSAL_CHOSEN: the messages get through",
+			[]string{"ike_refused 192.0.2.2 198.51.100.2"},
+			"refused in the clear with NO_PROPOSAL_CHOSEN: the messages get through",
 		},
 		"the small IKE_AUTH is not answered": {
 			play(append([]step{request, response}, sentAgain(step{0.2, branch, small, true}, 3, 4)...)...), 30, "IKE_AUTH", []string{stuck}, "hangs in IKE_AUTH",
@@ -117,7 +119,8 @@ func TestNegotiations(t *testing.T) {
 			play(
 				request, response, step{0.2, branch, small, true}, step{0.25, hq, authResponse, true}, step{4, branch, small, true}, step{4.1, hq, authResponse, true},
 				step{9, branch, small, true}, step{9.1, hq, authResponse, true},
-			), 30, "IKE_AUTH", []string{stuckBack},
+			), 30, "IKE_AUTH",
+			[]string{stuckBack},
 			"192.0.2.2 sent its IKE_AUTH 3 times, twice after 198.51.100.2 had answered it: the answer is in this capture but does not reach 192.0.2.2",
 		},
 		"main mode, third message": {
@@ -239,14 +242,17 @@ func TestICMPErrors(t *testing.T) {
 	}{
 		"obeyed": {
 			func(p *trace) { p.add(0, large(1, 1500)...); p.add(0.1, tooBig); p.add(3, large(5, 1400)...) },
-			[]string{"packet_too_big 192.0.2.2 198.51.100.2"}, "a router named 1400 bytes",
+			[]string{"packet_too_big 192.0.2.2 198.51.100.2"},
+			"a router named 1400 bytes",
 		},
 		"not obeyed": {
 			func(p *trace) { p.add(0, large(1, 1500)...); p.add(0.1, tooBig); p.add(3, large(5, 1401)...) },
-			[]string{"TUNNEL_OVERSIZED 192.0.2.2 198.51.100.2"}, "a router named 1400 bytes, and 5 packets above that, with DF, followed",
+			[]string{"TUNNEL_OVERSIZED 192.0.2.2 198.51.100.2"},
+			"a router named 1400 bytes, and 5 packets above that, with DF, followed",
 		},
 		"nobody listens": {
-			func(p *trace) { p.add(0, request); p.add(0.1, port) }, []string{"ICMP_PORT_UNREACHABLE 192.0.2.2 198.51.100.2"},
+			func(p *trace) { p.add(0, request); p.add(0.1, port) },
+			[]string{"ICMP_PORT_UNREACHABLE 192.0.2.2 198.51.100.2"},
 			"198.51.100.2 answers IKE on UDP 500 from 192.0.2.2 to 198.51.100.2 with ICMP port unreachable",
 		},
 		"somebody listens later": {
@@ -257,13 +263,15 @@ func TestICMPErrors(t *testing.T) {
 				p.add(0, request6)
 				p.add(0.1, icmpError(hq6, branch6, icmp.V6DestinationUnreachable, icmp.V6AdministrativelyProhibited, 0, request6))
 			},
-			[]string{"ICMP_ADMIN_PROHIBITED 2001:db8::2 2001:db8:1::2"}, "",
+			[]string{"ICMP_ADMIN_PROHIBITED 2001:db8::2 2001:db8:1::2"},
+			"",
 		},
 		"about somebody else": {
 			func(p *trace) {
 				p.add(0, icmpError(router, branch, icmp.V4DestinationUnreachable, icmp.V4PortUnreachable, 0, datagram(branch, hq, 1, 64, ip.ProtocolTCP, make([]byte, 20))))
 			},
-			[]string{}, "",
+			[]string{},
+			"",
 		},
 	} {
 		var p trace

@@ -203,20 +203,21 @@ func isText(b []byte) bool {
 	return len(b) > 0
 }
 
-// limited ends with an error where more comes than is allowed.
+// limited ends with an error where more comes than is allowed. An error stays: who looks ahead would lose it otherwise.
 type limited struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 // Read implements io.Reader.
-func (l *limited) Read(b []byte) (int, error) {
-	if l.left < 0 {
-		return 0, errTooLarge
+func (l *limited) Read(b []byte) (n int, err error) {
+	if l.err != nil {
+		return 0, l.err
 	}
-	n, err := l.r.Read(b[:min(int64(len(b)), l.left+1)])
+	n, l.err = l.r.Read(b[:min(int64(len(b)), l.left+1)])
 	if l.left -= int64(n); l.left < 0 {
-		return n - 1, errTooLarge
+		n, l.err = n-1, errTooLarge
 	}
-	return n, err
+	return n, l.err
 }
