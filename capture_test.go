@@ -84,7 +84,7 @@ func (p program) capture(t *testing.T) {
 		{[]string{branch, hq}, exitFault, "FAULT fragments_dropped, negotiation_stuck\n\n[1] FAULT fragments_dropped, 192.0.2.2 -> 198.51.100.2\n" +
 			"    later fragments of all 4 fragmented IKE datagrams from 192.0.2.2 to 198.51.100.2 left branch.pcap and never reached hq.pcap", ""},
 		{[]string{branch}, exitFault, "FAULT negotiation_stuck\n", ""},
-		{[]string{quiet}, exitOK, "no fault found\n\nquiet.pcap: 1 frames (raw IP), 1 of them of a VPN, 2023-11-14", ""},
+		{[]string{quiet}, exitOK, "no fault found\n\nquiet.pcap: frames 1 (raw IP), of a VPN 1, 2023-11-14", ""},
 		{
 			[]string{cut},
 			exitUnable, "no fault found in what could be read\n",

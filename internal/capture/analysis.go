@@ -125,6 +125,9 @@ type SPI struct {
 	Last     time.Time `json:"last"`
 	FirstSeq uint32    `json:"first_sequence"`
 	LastSeq  uint32    `json:"last_sequence"`
+
+	spi  uint32
+	kind kind
 }
 
 // An ICMPError is a kind of ICMP error about packets of one direction.

@@ -211,9 +211,9 @@ func (a *analyzer) begun(d *datagram, head []byte) {
 			there.unansweredSince = d.at
 		}
 		back.unanswered = 0
-		a.spi(there, d, d.kind.String())
+		a.spi(there, d)
 	case d.kind == kindAH:
-		a.spi(there, d, d.kind.String())
+		a.spi(there, d)
 	}
 	there.tooBig(d)
 }
@@ -239,19 +239,18 @@ func (t *Direction) count(d *datagram) {
 	}
 }
 
-func (a *analyzer) spi(t *Direction, d *datagram, protocol string) {
+func (a *analyzer) spi(t *Direction, d *datagram) {
 	if d.content == 0 {
 		return // too little of it was captured
 	}
-	name := spiName(d.spi)
-	i := slices.IndexFunc(t.SPIs, func(s *SPI) bool { return s.SPI == name && s.Protocol == protocol })
+	i := slices.IndexFunc(t.SPIs, func(s *SPI) bool { return s.spi == d.spi && s.kind == d.kind })
 	if i < 0 {
 		if len(t.SPIs) == maxSPIs {
 			a.forget("SPIs")
 			return
 		}
 		i = len(t.SPIs)
-		t.SPIs = append(t.SPIs, &SPI{SPI: name, Protocol: protocol, First: d.at, FirstSeq: d.seq})
+		t.SPIs = append(t.SPIs, &SPI{SPI: spiName(d.spi), Protocol: d.kind.String(), First: d.at, FirstSeq: d.seq, spi: d.spi, kind: d.kind})
 	}
 	s := t.SPIs[i]
 	s.Packets++

@@ -119,7 +119,7 @@ func (c *Comparison) cross(al *alignment) {
 		x := at(r)
 		x.a = append(x.a, r)
 		if r.other != nil {
-			x.nearer(r.ttl, r.other.ttl)
+			x.compare(r)
 		}
 	}
 	for i := range al.b {
@@ -149,16 +149,26 @@ type crossing struct {
 	a, b []*record
 	// votes above 0 tell that a is nearer to the sender, below 0 that b is.
 	votes int
+	// sameIDs tells that identifications are not changed on the way.
+	sameIDs bool
 }
 
-// nearer judges by the hops left: they only get fewer on the way (RFC 791, section 3.1).
-func (x *crossing) nearer(ttlA, ttlB uint8) {
+// compare looks at a packet of a that is in b as well. The hops left only get fewer on the way (RFC 791, section 3.1).
+func (x *crossing) compare(r *record) {
+	x.sameIDs = x.sameIDs || r.id != 0 && r.id == r.other.id
 	switch {
-	case ttlA > ttlB:
+	case r.ttl > r.other.ttl:
 		x.votes++
-	case ttlA < ttlB:
+	case r.ttl < r.other.ttl:
 		x.votes--
 	}
+}
+
+// known leaves out what could not be found in the other capture even if it were there: it has nothing but an identification, which is another there.
+func (x *crossing) known(all []*record) []*record {
+	return slices.DeleteFunc(all, func(r *record) bool {
+		return r.other == nil && r.content == 0 && (r.id == 0 || !x.sameIDs)
+	})
 }
 
 func (x *crossing) crossing(k [2]netip.Addr, back *crossing, c *Comparison) *Crossing {
@@ -167,6 +177,7 @@ func (x *crossing) crossing(k [2]netip.Addr, back *crossing, c *Comparison) *Cro
 		votes = -back.votes
 	}
 	out := &Crossing{Src: k[0], Dst: k[1]}
+	x.a, x.b = x.known(x.a), x.known(x.b)
 	sent, received := x.a, x.b
 	switch {
 	case votes > 0:

@@ -169,11 +169,11 @@ func theirs(t *testing.T, tshark, file string) (n tally) {
 		{&n.Later, "(ip.frag_offset > 0 || ipv6.fraghdr.offset > 0)" + packet},
 		{&n.ICMP, "icmp.type == 3 || icmp.type == 11 || icmp.type == 12 || icmpv6.type < 128"},
 	}
-	table := "io,stat,0"
+	table := []string{"io,stat,0"}
 	for _, c := range columns {
-		table += "," + c.filter
+		table = append(table, c.filter)
 	}
-	cmd := exec.CommandContext(t.Context(), tshark, "-n", "-q", "-r", file, "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-z", table)
+	cmd := exec.CommandContext(t.Context(), tshark, "-n", "-q", "-r", file, "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-z", strings.Join(table, ","))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)

@@ -180,7 +180,11 @@ const maxSpans = 64
 
 // add adds a part.
 func (s *spans) add(from, to int) {
-	if s.contains(from, to) || from >= to || len(*s) == maxSpans {
+	switch {
+	case s.contains(from, to) || from >= to || len(*s) == maxSpans:
+		return
+	case len(*s) == 0:
+		*s = spans{{from, to}}
 		return
 	}
 	all := append(slices.Clone(*s), span{from, to})

@@ -43,6 +43,10 @@ const (
 // findings draws the conclusions of one capture.
 func (a *analyzer) findings() {
 	a.out.Pairs = sorted(a.out.Pairs)
+	negotiations := make(map[[2]netip.Addr][]*Negotiation)
+	for _, n := range a.out.Negotiations {
+		negotiations[n.pair()] = append(negotiations[n.pair()], n)
+	}
 	for _, p := range a.out.Pairs {
 		for _, src := range []netip.Addr{p.A, p.B} {
 			there, back := p.direction(src)
@@ -55,7 +59,7 @@ func (a *analyzer) findings() {
 			way.tooBig()
 			way.errors()
 		}
-		a.pairNegotiations(p)
+		a.pairNegotiations(p, negotiations[p.key()])
 	}
 	a.remarks()
 }

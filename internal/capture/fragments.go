@@ -3,6 +3,8 @@ package capture
 import (
 	"net/netip"
 	"time"
+
+	"ipsec_path_exporter/internal/wire/ip"
 )
 
 const (
@@ -80,8 +82,12 @@ func (r *reassembly) begin(key fragmentKey, p *packet) *pending {
 	if p.src.Is6() {
 		timeout = timeout6
 	}
-	d := &datagram{packet: *p, kind: kindFragment}
+	d := &datagram{packet: *p, kind: kindNone}
 	d.payload = nil
+	switch p.protocol {
+	case ip.ProtocolUDP, ip.ProtocolESP, ip.ProtocolAH:
+		d.kind = kindFragment // what it is, its first fragment tells
+	}
 	o := &pending{key: key, d: d, until: p.at.Add(timeout)}
 	r.open[key] = o
 	r.order = append(r.order, o)

@@ -16,7 +16,7 @@ import (
 
 // exported compares what is printed.
 var exported = cmp.Options{
-	cmpopts.IgnoreUnexported(capture.Analysis{}, capture.Direction{}, capture.ICMPError{}, capture.Negotiation{}, capture.Exchange{}, capture.Crossing{}),
+	cmpopts.IgnoreUnexported(capture.Analysis{}, capture.Direction{}, capture.ICMPError{}, capture.Negotiation{}, capture.Exchange{}, capture.Crossing{}, capture.SPI{}),
 	cmpopts.IgnoreFields(capture.Analysis{}, "Links"),
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }

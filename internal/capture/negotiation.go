@@ -53,6 +53,7 @@ type Negotiation struct {
 	OwnFragments    int          `json:"ike_own_fragments"`
 	OffersFragments []netip.Addr `json:"offers_ike_fragmentation,omitempty"`
 
+	key      negotiationKey
 	messages []*message
 	// authenticated tells that an IKE_AUTH was answered with more than an error.
 	authenticated bool
@@ -94,6 +95,8 @@ type message struct {
 	// again counts transmissions after it was answered.
 	again int
 	ids   []uint32
+	// lastID is the identification of the last transmission.
+	lastID uint32
 	// fragments is how many packets one transmission took, as far as known; whole and incomplete count transmissions by what came of them.
 	fragments, whole, incomplete int
 	number                       int
@@ -114,19 +117,16 @@ func (m *message) arrived(d *datagram, judged bool) {
 func (a *analyzer) negotiate(d *datagram, there *Direction, head []byte) {
 	body := ikeBody(d, head)
 	n := a.negotiation(d)
-	if n == nil {
-		return
-	}
 	n.Last = d.at
 	own := d.header.NextPayload == ike.PayloadEncryptedFragment || d.header.NextPayload == payloadCiscoFragment
 	sum := digest(0, body)
 	if m := n.seen(sum, d); m != nil {
 		d.message = m
-		if d.at.Sub(m.last) >= duplicateWithin || d.id != m.ids[len(m.ids)-1] {
+		if d.at.Sub(m.last) >= duplicateWithin || d.id != m.lastID {
 			n.again(m, d)
 			there.Retransmissions++
 		}
-		m.last = d.at
+		m.last, m.lastID = d.at, d.id
 		return
 	}
 	if own {
@@ -135,7 +135,7 @@ func (a *analyzer) negotiate(d *datagram, there *Direction, head []byte) {
 	}
 	m := &message{
 		digest: sum, src: d.src, dst: d.dst, kind: d.kind, exchange: exchangeID{d.header.Exchange, d.header.MessageID},
-		length: int(d.header.Length), first: d.at, last: d.at, sent: 1, ids: []uint32{d.id}, number: d.number,
+		length: int(d.header.Length), first: d.at, last: d.at, sent: 1, ids: []uint32{d.id}, lastID: d.id, number: d.number,
 	}
 	d.message = m
 	if n.Version >= 2 {
@@ -171,13 +171,15 @@ func (a *analyzer) negotiation(d *datagram) *Negotiation {
 	if n := a.negotiations[key]; n != nil {
 		return n
 	}
-	if len(a.negotiations) == maxNegotiations {
+	if len(a.out.Negotiations) == maxNegotiations {
+		// The oldest matters least: what hung then has got through or been given up.
+		delete(a.negotiations, a.out.Negotiations[0].key)
+		a.out.Negotiations = slices.Delete(a.out.Negotiations, 0, 1)
 		a.forget("negotiations")
-		return nil
 	}
 	n := &Negotiation{
 		InitiatorSPI: hex.EncodeToString(d.header.InitiatorSPI[:]), Version: int(d.header.Major), Initiator: d.src, Responder: d.dst, First: d.at,
-		Begun: d.header.ResponderSPI == [8]byte{}, Exchanges: []*Exchange{}, distinct: make(map[exchangeID]int),
+		Begun: d.header.ResponderSPI == [8]byte{}, Exchanges: []*Exchange{}, key: key, distinct: make(map[exchangeID]int),
 	}
 	if n.Version >= 2 && d.header.Flags&ike.FlagInitiator == 0 {
 		n.Initiator, n.Responder = d.dst, d.src

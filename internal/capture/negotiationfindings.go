@@ -2,7 +2,9 @@ package capture
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,14 +36,9 @@ func (p Pair) key() [2]netip.Addr {
 func (n *Negotiation) pair() [2]netip.Addr { return Pair{A: n.Initiator, B: n.Responder}.key() }
 
 // pairNegotiations judges the negotiations of a pair. One that hung does not matter any more once a later one got through.
-func (a *analyzer) pairNegotiations(p *Pair) {
+func (a *analyzer) pairNegotiations(p *Pair, all []*Negotiation) {
 	var established time.Time
-	var all []*Negotiation
-	for _, n := range a.out.Negotiations {
-		if n.pair() != p.key() {
-			continue
-		}
-		all = append(all, n)
+	for _, n := range all {
 		if n.authenticated && p.Forward.ESP+p.Forward.ESPinUDP > 0 && p.Back.ESP+p.Back.ESPinUDP > 0 && !n.Established {
 			n.Established, n.Stage = true, "established"
 		}
@@ -59,9 +56,9 @@ func (a *analyzer) pairNegotiations(p *Pair) {
 			a.merge(f)
 		}
 	}
-	for name, count := range refused {
+	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		a.conclude(Finding{Name: findRefused, Src: p.A, Dst: p.B, Summary: fmt.Sprintf(
-			"%s refused in the clear with %s: the messages get through, it is a matter of configuration (or of a probe that wants no more)", negotiationsText(count), name)})
+			"%s refused in the clear with %s: the messages get through, it is a matter of configuration (or of a probe that wants no more)", negotiationsText(refused[name]), name)})
 	}
 }
 

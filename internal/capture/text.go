@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func direction(src, dst netip.Addr) string {
 func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
 func (a *Analysis) text(w io.Writer) {
-	fmt.Fprintf(w, "\n%s: %d frames (%s), %d of them of a VPN", a.Name, a.Frames, strings.Join(a.Links, ", "), a.Related)
+	fmt.Fprintf(w, "\n%s: frames %d (%s), of a VPN %d", a.Name, a.Frames, strings.Join(a.Links, ", "), a.Related)
 	if a.Frames > 0 {
 		fmt.Fprintf(w, ", %s, %.1f s", a.First.Format(timeFormat), a.Last.Sub(a.First).Seconds())
 	}
@@ -103,8 +104,8 @@ func (a *Analysis) text(w io.Writer) {
 			fmt.Fprintf(w, "  %d %s\n", line.n, line.text)
 		}
 	}
-	for what, n := range a.Forgotten {
-		fmt.Fprintf(w, "  no room for %d more %s\n", n, what)
+	for _, what := range slices.Sorted(maps.Keys(a.Forgotten)) {
+		fmt.Fprintf(w, "  no room for %d more %s\n", a.Forgotten[what], what)
 	}
 	for _, p := range a.Pairs[:min(len(a.Pairs), maxShown)] {
 		p.text(w)
@@ -216,8 +217,8 @@ func (c *Comparison) text(w io.Writer) {
 	}
 	ahead := time.Duration(c.ClockOffset * float64(time.Second)).Round(clockDigits)
 	fmt.Fprintf(w, "  the clock of %s is %v ahead%s\n", c.B, ahead, how)
-	for at, of := range c.Translated {
-		fmt.Fprintf(w, "  NAT: %s of %s is %s in %s\n", of, c.A, at, c.B)
+	for _, at := range slices.Sorted(maps.Keys(c.Translated)) {
+		fmt.Fprintf(w, "  NAT: %s of %s is %s in %s\n", c.Translated[at], c.A, at, c.B)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "    \tsent\tarrived\tin part\tnot\t\n")

@@ -134,12 +134,12 @@ func (d *Crossing) pattern() (name, text string) {
 	if d.Lost < minPattern {
 		return "", ""
 	}
-	inFragments, smallest, largest := 0, 1<<16, 0
+	inFragments, smallest := 0, 1<<16
 	arrivedInFragments, passed := 0, 0
 	for _, r := range d.sent {
 		switch {
 		case r.other == nil:
-			smallest, largest = min(smallest, r.length), max(largest, r.length)
+			smallest = min(smallest, r.length)
 			if r.fragments > 1 {
 				inFragments++
 			}
@@ -156,7 +156,7 @@ func (d *Crossing) pattern() (name, text string) {
 	if name, text := d.blocked(); name != "" {
 		return name, text
 	}
-	if passed > 0 && smallest > passed {
+	if d.Lost >= minLost && passed > 0 && smallest > passed {
 		return findBlackHole, fmt.Sprintf("all of them are packets of %d bytes and more, and everything up to %d bytes arrived", smallest, passed)
 	}
 	return "", ""
@@ -188,7 +188,7 @@ func (d *Crossing) blocked() (name, text string) {
 	switch all[0] {
 	case kindIKE.String():
 		name = "udp500_blocked"
-	case kindNATT.String(), kindESPinUDP.String(), kindKeepalive.String():
+	case kindNATT.String(), kindESPinUDP.String():
 		name = "udp4500_blocked"
 	case kindESP.String():
 		name = "esp_blocked"
