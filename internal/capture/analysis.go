@@ -36,9 +36,10 @@ type Analysis struct {
 	// Findings are the conclusions.
 	Findings []Finding `json:"findings"`
 
-	// records are for the comparison with another capture; complete is until when they are.
+	// records are for the comparison with another capture, recorded counts them and complete is until when there are all, for signalling and for traffic.
 	records  []record
-	complete time.Time
+	recorded [classes]int
+	complete [classes]time.Time
 }
 
 // A Finding is a conclusion.

@@ -20,8 +20,7 @@ const (
 	maxSPIs         = 256 // per direction
 	maxErrors       = 64  // per direction
 	maxNegotiations = 4096
-	maxRecords      = 300_000 // for a comparison
-	maxKept         = 64      // examples of anything else, per direction
+	maxKept         = 64 // examples of anything else, per direction
 	maxQuotes       = 16
 )
 
@@ -74,8 +73,10 @@ func newAnalyzer(name string) *analyzer {
 
 func (a *analyzer) finish() *Analysis {
 	a.reassembly.flush(a.now)
-	if a.out.complete.IsZero() {
-		a.out.complete = a.out.Last
+	for c := range a.out.complete {
+		if a.out.complete[c].IsZero() {
+			a.out.complete[c] = a.out.Last
+		}
 	}
 	a.findings()
 	return &a.out
@@ -323,17 +324,18 @@ func (a *analyzer) pair(src, dst netip.Addr, create bool) *Pair {
 	return p
 }
 
-// record keeps what a comparison needs.
+// record keeps what a comparison needs. What began before there was no room left is always kept, however late it was put together.
 func (a *analyzer) record(d *datagram) {
-	if len(a.out.records) == maxRecords {
-		if a.out.complete.IsZero() {
-			// What was not put together yet will be missing from the records.
-			a.out.complete = a.now.Add(-timeout6)
-		}
+	c := d.kind.class()
+	full := a.out.complete[c]
+	if !full.IsZero() && (d.at.After(full) || a.out.recorded[c] >= c.maxRecords()+maxOpen) {
 		a.forget("packets for the comparison")
 		return
 	}
 	a.out.records = append(a.out.records, recordOf(d))
+	if a.out.recorded[c]++; a.out.recorded[c] == c.maxRecords() {
+		a.out.complete[c] = a.now
+	}
 }
 
 // sorted returns the pairs in the order of their addresses.

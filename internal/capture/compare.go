@@ -28,9 +28,10 @@ type Comparison struct {
 	// that packets are under way.
 	ClockOffset float64 `json:"clock_offset_seconds"`
 	Exact       bool    `json:"clock_offset_by_both_directions"`
-	// From and To are the time in which both captures ran, by A's clock.
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
+	// From and To are the time in which both captures ran, by A's clock. Of ESP and AH only what came until TrafficTo was kept.
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	TrafficTo time.Time `json:"to_of_traffic"`
 	// Translated are addresses that are others at B, by NAT: at B, and at A.
 	Translated map[string]string `json:"translated,omitempty"`
 	Directions []*Crossing       `json:"directions"`
@@ -84,10 +85,8 @@ func Compare(a, b *Analysis) *Comparison {
 		}
 	}
 	c.From = later(a.First, b.First.Add(-al.offset))
-	c.To = a.complete
-	if end := b.complete.Add(-al.offset); end.Before(c.To) {
-		c.To = end
-	}
+	c.To = earlier(a.complete[signalling], b.complete[signalling].Add(-al.offset))
+	c.TrafficTo = earlier(a.complete[traffic], b.complete[traffic].Add(-al.offset))
 	c.cross(al)
 	for _, d := range c.Directions {
 		d.count()
@@ -110,10 +109,9 @@ func (c *Comparison) cross(al *alignment) {
 		}
 		return directions[k]
 	}
-	from, to := c.From, c.To.Add(-margin)
 	for i := range al.a {
 		r := &al.a[i]
-		if r.other == nil && (r.at.Before(from) || r.at.After(to)) {
+		if r.other == nil && !c.covers(r, r.at) {
 			continue // the other capture did not run
 		}
 		x := at(r)
@@ -124,7 +122,7 @@ func (c *Comparison) cross(al *alignment) {
 	}
 	for i := range al.b {
 		r := &al.b[i]
-		if t := r.at.Add(-al.offset); r.other != nil || !t.Before(from) && !t.After(to) {
+		if r.other != nil || c.covers(r, r.at.Add(-al.offset)) {
 			x := at(r)
 			x.b = append(x.b, r)
 		}
@@ -142,6 +140,15 @@ func (c *Comparison) cross(al *alignment) {
 	for _, k := range keys {
 		c.Directions = append(c.Directions, directions[k].crossing(k, directions[[2]netip.Addr{k[1], k[0]}], c))
 	}
+}
+
+// covers tells whether a packet should be in both captures, at a time by A's clock.
+func (c *Comparison) covers(r *record, t time.Time) bool {
+	to := c.To
+	if r.kind.class() == traffic {
+		to = c.TrafficTo
+	}
+	return !t.Before(c.From) && !t.After(to.Add(-margin))
 }
 
 // crossing is one direction's datagrams in both captures.

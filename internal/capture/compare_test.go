@@ -341,6 +341,30 @@ func TestCompareWithoutRouter(t *testing.T) {
 	}
 }
 
+// Of a capture with more traffic than is kept, only the time until then is compared; signalling is compared to the end.
+func TestCompareManyPackets(t *testing.T) {
+	var e ends
+	const n = 210_000
+	packets := espPackets(branch, 0, n, 60)
+	for i := range n / 1000 {
+		arrive := allOf
+		if i >= 205 {
+			arrive = nothing
+		}
+		e.cross(float64(i), packets[1000*i:1000*(i+1)], arrive)
+	}
+	e.cross(206, auth(1), firstOnly)
+	e.cross(208, auth(2), firstOnly)
+	e.cross(280, [][]byte{datagram(hq, branch, 200, 64, ip.ProtocolUDP, initResponse.on500(hq, branch))}, allOf)
+	got := e.compare(t)
+	if diff := cmp.Diff([]string{"FRAGMENTS_DROPPED 192.0.2.2 198.51.100.2"}, verdicts(got.Findings)); diff != "" {
+		t.Error(diff)
+	}
+	if got.TrafficTo.After(at(200)) || got.To.Before(at(279)) {
+		t.Errorf("compared until %v and %v", got.TrafficTo, got.To)
+	}
+}
+
 // Text and JSON hold the conclusions, and the text begins with them.
 func TestReport(t *testing.T) {
 	var e ends

@@ -36,6 +36,31 @@ func (k kind) String() string {
 	return names[k]
 }
 
+// A class is one of the kinds of which a capture holds few, or of those of which it holds many.
+type class uint8
+
+const (
+	signalling class = iota
+	traffic
+	classes
+)
+
+// maxRecords is how many datagrams are kept for a comparison. Traffic must not leave too little room for signalling.
+func (c class) maxRecords() int {
+	if c == traffic {
+		return 200_000
+	}
+	return 100_000
+}
+
+// class tells traffic from signalling.
+func (k kind) class() class {
+	if k.isESP() || k == kindAH || k == kindKeepalive {
+		return traffic
+	}
+	return signalling
+}
+
 // isIKE tells whether it is an IKE message, on whatever port.
 func (k kind) isIKE() bool { return k == kindIKE || k == kindNATT }
 

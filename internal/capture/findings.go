@@ -215,6 +215,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // maxLines is how many examples a conclusion shows.
 const maxLines = 12
 
