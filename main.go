@@ -40,6 +40,7 @@ func run(args []string) int {
 	promslogflag.AddFlags(app, logging)
 	serve, serveOptions := serveCommand(app)
 	check, checkOptions := checkCommand(app)
+	capture, captureOptions := captureCommand(app)
 
 	command, err := app.Parse(args)
 	if err != nil {
@@ -60,6 +61,8 @@ func run(args []string) int {
 		}
 	case check.FullCommand():
 		return runCheck(ctx, checkOptions)
+	case capture.FullCommand():
+		return runCapture(ctx, captureOptions)
 	}
 	return exitOK
 }
