@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/wire/icmp"
 	"ipsec_path_exporter/internal/wire/ip"
@@ -44,13 +42,13 @@ func FuzzSnap(f *testing.F) {
 	f.Add(packet4(ip.ProtocolUDP, 1500))
 	f.Add([]byte{0x60, 0, 0, 0, 0, 8, 58, 64, 39: 1, 40: 128, 47: 1})
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		if got := snap(packet); len(got) > snapLength+echoLength && len(got) > 512 || !bytes.HasPrefix(packet, got) {
+		if got := snap(packet); len(got) > snapLength || !bytes.HasPrefix(packet, got) {
 			t.Errorf("%d of %d bytes", len(got), len(packet))
 		}
 	})
 }
 
-// FuzzDecode: nothing that is stored can hurt, and what can be read is what was written.
+// FuzzDecode: nothing that is stored can hurt whoever reads or exports it.
 func FuzzDecode(f *testing.F) {
 	g := NewTrace(1 << 16)
 	at := began()
@@ -80,9 +78,6 @@ func FuzzDecode(f *testing.F) {
 		}
 		if err := WritePcapng(new(bytes.Buffer), all, "test"); err != nil {
 			t.Error(err)
-		}
-		if diff := cmp.Diff(all, decode(b), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" && len(frames(all)) == 0 {
-			t.Error(diff)
 		}
 	})
 }

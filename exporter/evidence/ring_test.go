@@ -129,7 +129,6 @@ func TestResult(t *testing.T) {
 	for want, a := range map[string]netio.Answer{
 		"answered by 203.0.113.10 after 21.35 ms":                          {Outcome: netio.Delivered, From: peer4, RoundTrip: 21345678 * time.Nanosecond},
 		"answered by 203.0.113.10 after 1.2 s, too late":                   {Outcome: netio.Delivered, From: peer4, RoundTrip: 1200 * time.Millisecond, Late: true},
-		"answered by 203.0.113.10 after 950 µs, once more":                 {Outcome: netio.Delivered, From: peer4, RoundTrip: 950 * time.Microsecond, Duplicate: true},
 		"packet too big (1400 bytes would pass) by 198.51.100.1 after 1 s": {Outcome: netio.TooBig, From: router, MTU: 1400, RoundTrip: time.Second, Type: 3, Code: 4},
 		"packet too big (without a size) by 198.51.100.1 after 1 s":        {Outcome: netio.TooBig, From: router, RoundTrip: time.Second, Type: 3, Code: 4},
 		"refused (port_unreachable) by 203.0.113.10 after 1 s":             {Outcome: netio.Refused, From: peer4, RoundTrip: time.Second, Type: 3, Code: 3},
@@ -138,6 +137,7 @@ func TestResult(t *testing.T) {
 		"no answer within 200 ms":                                          {Outcome: netio.Silent},
 		"no answer within 200 ms, but this host lost answers meanwhile":    {Outcome: netio.Silent, LocalDrops: true},
 		"not sent: too big for this host's link of 1400 bytes":             {Outcome: netio.TooBigLocally, MTU: 1400, Err: errors.New("message too long")},
+		"answered by 203.0.113.10 after 21 ms, once more":                  {Outcome: netio.Delivered, From: peer4, RoundTrip: 21 * time.Millisecond, Duplicate: true},
 		"not sent: no route":                                               {Outcome: netio.NotSent, Err: errors.New("no route")},
 	} {
 		g := NewTrace(1 << 16)
@@ -146,6 +146,14 @@ func TestResult(t *testing.T) {
 		all := g.Exchanges()
 		if len(all) != 1 || all[0].Result() != want {
 			t.Errorf("got %q, want %q", all[0].Result(), want)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0 µs", 950*time.Microsecond + 4: "950 µs", 200 * time.Millisecond: "200 ms", 3700 * time.Millisecond: "3.7 s"} {
+		if got := seconds(d); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -18,10 +18,11 @@ const (
 
 // snap returns the part of an IP packet that is kept.
 func snap(packet []byte) []byte {
-	if n := echoEnd(packet); n > 0 {
-		return packet[:min(n, len(packet))]
+	n := snapLength
+	if end := echoEnd(packet); end > 0 {
+		n = min(n, end) // whoever answers may put any number of extension headers in front
 	}
-	return packet[:min(snapLength, len(packet))]
+	return packet[:min(n, len(packet))]
 }
 
 // echoEnd is where what counts of an echo ends, or 0 if the packet is none.
