@@ -180,8 +180,7 @@ func (p *Packet) largest() int {
 
 // needsSource tells whether the source address must be known before the packet is built.
 func (p *Packet) needsSource() bool {
-	switch {
-	case p.OnWire != nil, p.Protocol == UDP && (p.DontFragment || p.TTL != 0 || p.FragmentSize != 0):
+	if p.Protocol == UDP && (p.DontFragment || p.TTL != 0 || p.FragmentSize != 0) {
 		return true
 	}
 	return p.Path.IPv6() && (p.FragmentSize != 0 || p.Protocol == ESP || p.Protocol == AH)

@@ -63,6 +63,14 @@ func (r *routes) forget(p Path) {
 	delete(r.cache, p)
 }
 
+// remembered is what was last learned about a path, however long ago.
+func (r *routes) remembered(p Path) (Route, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := r.cache[p]
+	return c.route, ok && c.err == nil
+}
+
 // lookup tells how packets of a path leave this host. bypass: no policy of this host applies to our sockets.
 func (r *routes) lookup(p Path, bypass bool) (Route, error) {
 	r.mu.Lock()

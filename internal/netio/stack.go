@@ -195,13 +195,9 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 		observed: p.OnWire != nil,
 	}
 	f.cacheWasClean = f.isEcho() && p.FragmentSize == 0 && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
-	if f.src = p.Path.Src; !f.src.IsValid() && p.needsSource() {
-		r, err := s.Route(p.Path)
-		if err != nil {
-			answer(Answer{Outcome: NotSent, Err: err})
-			return
-		}
-		f.src = r.Src
+	if err := s.chooseSource(f, p); err != nil {
+		answer(Answer{Outcome: NotSent, Err: err})
+		return
 	}
 	s.flights.add(f, timeout, grace(timeout)+p.Linger)
 	at := time.Now()
@@ -218,6 +214,26 @@ func (s *Stack) Send(ctx context.Context, p *Packet, timeout time.Duration, answ
 		p.Account.Packets.Add(uint64(packets))
 		p.Account.Bytes.Add(uint64(p.wireBytes()))
 	}
+}
+
+// chooseSource finds out where a probe comes from, if that must be known: to build it, or to show it. For the latter what was known a
+// while ago will do.
+func (s *Stack) chooseSource(f *flight, p *Packet) error {
+	f.src = p.Path.Src
+	if f.src.IsValid() || !p.needsSource() && p.OnWire == nil {
+		return nil
+	}
+	if !p.needsSource() {
+		if r, ok := s.routes.remembered(p.Path); ok {
+			f.src = r.Src
+			return nil
+		}
+	}
+	r, err := s.Route(p.Path)
+	if err == nil {
+		f.src = r.Src
+	}
+	return err
 }
 
 func (s *Stack) check(p *Packet, size int) error {

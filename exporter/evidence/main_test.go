@@ -1,0 +1,11 @@
+package evidence
+
+import (
+	"testing"
+
+	"ipsec_path_exporter/internal/netlab"
+)
+
+func TestMain(m *testing.M) {
+	netlab.Main(m)
+}
