@@ -19,6 +19,7 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Check
 	c.Flag("output", "Form of the report: text, markdown or json.").Default("text").StringVar(&o.Output)
 	c.Flag("via", "Measure over this way out: an interface or a source address. Repeatable: the same over each, side by side.").
 		PlaceHolder("INTERFACE|SOURCE").StringsVar(&o.Via)
+	c.Flag("pcap", "Write every probe and answer to this file, with a comment each, for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
 	c.Flag("timeout", "Give up on a peer after this long (with several ways out, on each).").Default("2m").DurationVar(&o.Timeout)
 	return c, o
 }

@@ -72,6 +72,8 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 	c := app.Command("serve", "Measure all peers on a schedule and serve /metrics (the default command).").Default()
 	c.Flag("config.file", "Configuration file (YAML); see docs/configuration.md.").StringVar(&o.ConfigFile)
 	c.Flag("config.check", "Read the configuration, print all problems and the packet rate it needs, and exit.").BoolVar(&o.CheckOnly)
+	c.Flag("storage.path", "Directory for what the paths were like and how verdicts changed, over restarts; without it that is kept in memory.").
+		StringVar(&o.StoragePath)
 	c.Flag("peer", "A peer to measure, [NAME=]ADDRESS. Repeatable; needs no file.").StringsVar(&o.Peers)
 	c.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
 	c.Flag("web.external-url", "URL under which the exporter is reached from outside.").StringVar(&o.ExternalURL)

@@ -19,6 +19,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/evidence"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -40,6 +41,10 @@ type app struct {
 	resolver resolver
 	ready    atomic.Bool
 
+	// evidence keeps probes and what came of them, history what changed. A check has a trace for all of its probes, or nothing.
+	evidence *evidence.Recorder
+	trace    *evidence.Ring
+	history  *evidence.History
 	// vantage tells the faults of this host's surroundings from those of the peers' providers.
 	vantage diagnosis.Vantage
 
@@ -58,13 +63,14 @@ const (
 	collectorResolve   = "resolve"
 )
 
-// openApp opens the sockets and makes the app. cfg gives the limits of the whole process.
-func openApp(cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
+// openApp opens the sockets and makes the app. cfg gives the limits of the whole process; storage is the directory of the history, empty for
+// one in memory.
+func openApp(cfg *config.Config, buckets icmp.Buckets, storage string, log *slog.Logger) (*app, error) {
 	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("sockets: %w", err)
 	}
-	a, err := newApp(stack, cfg, buckets, log)
+	a, err := newApp(stack, cfg, buckets, storage, log)
 	if err != nil {
 		_ = stack.Close() // the first error counts
 		return nil, err
@@ -73,10 +79,14 @@ func openApp(cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, 
 }
 
 // newApp makes an app over open sockets, which are closed with it.
-func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, log *slog.Logger) (*app, error) {
+func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, storage string, log *slog.Logger) (*app, error) {
 	keys, err := ikeprobe.NewKeyring()
 	if err != nil {
 		return nil, fmt.Errorf("process secret: %w", err)
+	}
+	history, err := evidence.OpenHistory(storage, log)
+	if err != nil {
+		return nil, err
 	}
 	a := &app{
 		log: log, buckets: buckets, stack: stack, keys: keys,
@@ -85,6 +95,8 @@ func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, log *s
 		},
 		metrics:  newProcessMetrics(),
 		store:    store.New(time.Now),
+		evidence: evidence.NewRecorder(evidence.DefaultBytes),
+		history:  history,
 		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
 		peers:    make(map[string]*peer),
 	}
@@ -119,8 +131,13 @@ func limits(cfg *config.Config) netio.Limits {
 	return netio.Limits{PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond)}
 }
 
-// close closes the sockets. What could go wrong then helps nobody.
-func (a *app) close() { _ = a.stack.Close() }
+// close closes the sockets, and writes what was not written yet.
+func (a *app) close() {
+	_ = a.stack.Close() // what could go wrong then helps nobody
+	if err := a.history.Close(); err != nil {
+		a.log.Error("the last changes of the history are lost", "err", err)
+	}
+}
 
 // degraded says what this process may not do, for people.
 func (a *app) degraded() []string {
@@ -154,6 +171,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.history.SetPeers(slices.Collect(maps.Keys(wanted)))
 	ended := a.applyControls(ctx, cfg.Controls)
 	for name, p := range a.peers {
 		if w, ok := wanted[name]; ok && w.Equal(p.cfg) {

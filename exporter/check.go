@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/evidence"
 	"ipsec_path_exporter/exporter/report"
 )
 
@@ -37,6 +39,8 @@ type CheckOptions struct {
 	Output string
 	// Via are interfaces or source addresses: every peer is measured over each of them.
 	Via []string
+	// Pcap, if set, is the file for every probe and answer.
+	Pcap string
 	// Timeout is how long one peer may take, over one way.
 	Timeout        time.Duration
 	Stdout, Stderr io.Writer
@@ -64,13 +68,30 @@ func Check(ctx context.Context, o CheckOptions) error {
 	if cfg.Peers, err = over(cfg.Peers, via); err != nil {
 		return err
 	}
-	a, err := openApp(cfg, icmp.BothBuckets, slog.New(slog.DiscardHandler))
+	a, err := openApp(cfg, icmp.BothBuckets, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	return a.checkOnce(ctx, cfg, &o)
+	a.evidence = nil
+	if o.Pcap == "" {
+		return a.checkOnce(ctx, cfg, &o)
+	}
+	file, err := os.Create(o.Pcap) // before anything is sent: who cannot have it wants to know now
+	if err != nil {
+		return fmt.Errorf("--pcap: %w", err)
+	}
+	defer file.Close()
+	a.trace = evidence.NewTrace(traceBytes)
+	outcome := a.checkOnce(ctx, cfg, &o)
+	if err := errors.Join(evidence.WritePcapng(file, a.trace.Exchanges(), application()), file.Close()); err != nil {
+		return fmt.Errorf("--pcap: %w", err)
+	}
+	return outcome
 }
+
+// traceBytes is the most that the packets of a check take in memory: some 40,000 large ones.
+const traceBytes = 64 << 20
 
 // validate checks the flags, with their names: kingpin would not say which of them it does not like.
 func (o *CheckOptions) validate() error {

@@ -51,7 +51,7 @@ func (l *lab) app(tb testing.TB, cfg *config.Config, log *slog.Logger, unprivile
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if a, err = newApp(stack, cfg, icmp.BothBuckets, log); err != nil {
+		if a, err = newApp(stack, cfg, icmp.BothBuckets, "", log); err != nil {
 			tb.Fatal(err)
 		}
 	})

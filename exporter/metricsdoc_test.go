@@ -59,7 +59,7 @@ func idleApp(t *testing.T) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(stack, cfg, icmp.BothBuckets, log)
+	a, err := newApp(stack, cfg, icmp.BothBuckets, "", log)
 	if err != nil {
 		t.Fatal(err)
 	}

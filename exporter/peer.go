@@ -14,6 +14,7 @@ import (
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/evidence"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/internal/netio"
@@ -29,6 +30,8 @@ type peer struct {
 
 	// network is how its packets are sent.
 	network collectors.Network
+	// ring keeps what was sent and what came of it; nil in a check.
+	ring *evidence.Ring
 
 	icmp      *icmp.Collector
 	ike       *ike.Collector
@@ -50,6 +53,13 @@ type peer struct {
 func newPeer(ctx context.Context, a *app, cfg config.Peer, isControl bool) *peer {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel, network: a.stack, isControl: isControl}
+	switch {
+	case a.trace != nil:
+		p.network = a.trace.Watch(a.stack)
+	case a.evidence != nil && !isControl:
+		p.ring = a.evidence.Open()
+		p.network = p.ring.Watch(a.stack)
+	}
 	p.target = collectors.Target{
 		Peer: cfg.Name,
 		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface},
@@ -82,6 +92,7 @@ func (p *peer) stop() (done <-chan struct{}) {
 	done = p.app.schedule.Remove(p.cfg.Name)
 	p.cancel()
 	p.app.store.RemovePeer(p.cfg.Name)
+	p.ring.Close()
 	return done
 }
 

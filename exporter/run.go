@@ -28,6 +28,8 @@ type ServeOptions struct {
 	ConfigFile string
 	// Peers are given as [NAME=]ADDRESS.
 	Peers []string
+	// StoragePath is the directory for baselines and changes of verdicts; empty keeps them in memory.
+	StoragePath string
 	// CheckOnly reads the configuration and does nothing else.
 	CheckOnly bool
 
@@ -61,7 +63,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	hup := make(chan os.Signal, 1) // from here on a SIGHUP waits, before that it ends the program
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	a, err := openApp(cfg, v.buckets, log)
+	a, err := openApp(cfg, v.buckets, o.StoragePath, log)
 	if err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1)}
 	server, err := web.Server(web.Config{
 		Log: log, RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath,
-		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()),
+		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()), Dossiers: dossiers{a},
 	})
 	if err != nil {
 		return err

@@ -35,7 +35,9 @@ func (p *peer) status(now time.Time) web.Peer {
 		s.Health = "faulty"
 	}
 	for _, d := range p.verdict.tracker.Held() {
-		s.Diagnoses = append(s.Diagnoses, web.Diagnosis{Name: d.Name, Summary: d.Summary, Since: d.Since})
+		s.Diagnoses = append(s.Diagnoses, web.Diagnosis{
+			Name: d.Name, Summary: d.Summary, Since: d.Since, Gateway: d.Gateway, Flapping: d.Flapping, Evidence: d.Evidence,
+		})
 	}
 	if p.cfg.Collectors.Has(config.ICMP) {
 		s.ICMP = echoText(p.icmp.Result(now))

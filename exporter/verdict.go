@@ -11,6 +11,7 @@ import (
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/evidence"
 )
 
 // A verdict is what follows from a peer's findings, and what must be remembered for it.
@@ -91,7 +92,9 @@ func (p *peer) judge(now time.Time) {
 	if p.isControl {
 		return
 	}
-	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(p.findings(now), now)))
+	f := p.findings(now)
+	changed, again := p.verdict.tracker.Update(now, diagnosis.Evaluate(p.verdict.facts(f, now)))
+	p.remember(f, changed)
 	if p.diagnoses != nil { // a one-shot check has no series
 		p.diagnoses.Turned(changed)
 	}
@@ -108,6 +111,16 @@ func (p *peer) judge(now time.Time) {
 	}
 	for c := range secondLook(p.verdict.tracker.Doubts()).All() {
 		p.app.schedule.Now(p.key(c.String()))
+	}
+}
+
+// remember keeps what changed, and what the path is like while it is healthy.
+func (p *peer) remember(f *findings, changed []diagnosis.Change) {
+	for _, c := range changed {
+		p.app.history.Add(p.cfg.Name, evidence.Change{At: c.At, Diagnosis: c.Name, On: c.On, Summary: c.Summary, Evidence: c.Evidence})
+	}
+	if healthy, known := p.verdict.tracker.Healthy(); healthy && known && f.pmtu.Known {
+		p.app.history.SetBaseline(p.cfg.Name, baseline(f))
 	}
 }
 

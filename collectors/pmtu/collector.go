@@ -176,6 +176,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	for _, m := range order {
 		if r, err := c.measure(ctx, m, route); err == nil {
 			out.Results = append(out.Results, r)
+			failures = append(failures, c.lookCloser(ctx, &out, route))
 		} else {
 			failures = append(failures, fmt.Errorf("path MTU by %s: %w", m, err))
 		}
@@ -187,23 +188,9 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 		}
 	}
 	if c.opts.Locate && ctx.Err() == nil {
-		failures = append(failures, c.lookCloser(ctx, &out, route))
+		failures = append(failures, c.lookUpHops(ctx, &out))
 	}
 	return out, errors.Join(failures...)
-}
-
-// lookCloser finds out about the way back, and where black holes are.
-func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Route) error {
-	if i := slices.IndexFunc(out.Results, func(r Result) bool { return r.Method == collectors.ICMP }); i >= 0 {
-		if err := c.lookBack(ctx, &out.Results[i], route); err != nil {
-			return fmt.Errorf("way back: %w", err)
-		}
-	}
-	if err := c.locate(ctx, out); err != nil {
-		return fmt.Errorf("routers on the way: %w", err)
-	}
-	c.publish(out)
-	return nil
 }
 
 // order is that in which the methods have their turn: IKE as far as the peer is known to speak it, then echo, then IKE as far as

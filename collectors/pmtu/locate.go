@@ -2,6 +2,7 @@ package pmtu
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -32,21 +33,34 @@ type place struct {
 	at time.Time
 }
 
-// locate finds out where the black holes of a round are that were not looked for before, and now and then who is on the way.
-func (c *Collector) locate(ctx context.Context, out *Results) error {
-	for i := range out.Results {
-		r := &out.Results[i]
-		st := c.states[r.Method]
-		if r.State != BlackHole || r.Method == collectors.ICMP && c.maybeReverse(out, r.Bytes) {
-			continue
-		}
-		if st.place.bytes != r.Bytes || !st.place.last.IsValid() && !st.place.first.IsValid() && time.Since(st.place.at) >= c.opts.Raise {
-			if err := c.climb(ctx, r, st, r.Bytes, r.Bytes+1); err != nil {
-				return err
-			}
-		}
-		r.LastHopPassed, r.FirstHopFailed = st.place.last, st.place.first
+// lookCloser finds out more about the newest result of a round before anybody draws conclusions from it: of echoes, about the way back; of a
+// black hole, where it is.
+func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Route) error {
+	r := &out.Results[len(out.Results)-1]
+	if !c.opts.Locate {
+		return nil
 	}
+	if r.Method == collectors.ICMP {
+		if err := c.lookBack(ctx, r, route); err != nil {
+			return fmt.Errorf("way back: %w", err)
+		}
+	}
+	if r.State != BlackHole || r.Method == collectors.ICMP && c.maybeReverse(out, r.Bytes) {
+		return nil
+	}
+	st := c.states[r.Method]
+	unknown := !st.place.last.IsValid() && !st.place.first.IsValid()
+	if st.place.bytes != r.Bytes || unknown && time.Since(st.place.at) >= c.opts.Raise {
+		if err := c.climb(ctx, r, st, r.Bytes, r.Bytes+1); err != nil {
+			return fmt.Errorf("place of the black hole: %w", err)
+		}
+	}
+	r.LastHopPassed, r.FirstHopFailed = st.place.last, st.place.first
+	return nil
+}
+
+// lookUpHops finds out now and then which routers are on the way.
+func (c *Collector) lookUpHops(ctx context.Context, out *Results) error {
 	c.mu.Lock()
 	due := c.opts.Hops > 0 && time.Since(c.snapshot.HopsAt) >= c.opts.Hops
 	c.mu.Unlock()
@@ -59,7 +73,10 @@ func (c *Collector) locate(ctx context.Context, out *Results) error {
 		return nil
 	}
 	r := &out.Results[at]
-	return c.climb(ctx, r, c.states[r.Method], r.Bytes)
+	if err := c.climb(ctx, r, c.states[r.Method], r.Bytes); err != nil {
+		return fmt.Errorf("routers on the way: %w", err)
+	}
+	return nil
 }
 
 // maybeReverse tells whether the replies to echoes of more than so many bytes may be what vanishes.

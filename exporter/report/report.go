@@ -11,7 +11,9 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"time"
 )
@@ -136,6 +138,17 @@ type Reverse struct {
 type Hop struct {
 	TTL     int    `json:"ttl"`
 	Address string `json:"address"`
+}
+
+// Text is the hop for people: its distance, and its address if it answered.
+func (h Hop) Text() string { return fmt.Sprintf("%d %s", h.TTL, cmp.Or(h.Address, "silent")) }
+
+// Before are the sentences about how the path was when it was well.
+func (r *Report) Before() []string {
+	if r.History == nil {
+		return nil
+	}
+	return r.History.Baseline
 }
 
 // A Tunnel is what an ESP tunnel over the measured path should be set to. It is computed, not measured.

@@ -28,38 +28,42 @@ func WriteText(w io.Writer, reports []*Report) error {
 	return err
 }
 
-// line prints one aligned line of a report.
-func line(w io.Writer, label, format string, args ...any) {
-	fmt.Fprintf(w, "  %-16s %s\n", label, fmt.Sprintf(format, args...))
+// Lines are what was found, a label and a text each.
+func (r *Report) Lines() (lines [][2]string) {
+	add := func(label, text string) { lines = append(lines, [2]string{label, text}) }
+	if r.ICMP != nil {
+		add("ICMP echo", r.ICMP.Text())
+	}
+	for i := range r.IKE {
+		add(fmt.Sprintf("IKE, UDP %d", r.IKE[i].Port), r.IKE[i].Text())
+	}
+	for i := range r.IKE {
+		if f := r.IKE[i].Fragments; f != "" {
+			add(fmt.Sprintf("fragments, %d", r.IKE[i].Port), because(f, r.IKE[i].FragmentsReason))
+		}
+	}
+	for i := range r.MTU {
+		add("path MTU, "+r.MTU[i].Method, r.MTU[i].Text())
+	}
+	for i := range r.Protocols {
+		add("reach, "+r.Protocols[i].Protocol, r.Protocols[i].Text())
+	}
+	if b := r.Reverse; b != nil {
+		add("way back", b.Text())
+	}
+	if t := r.Tunnel; t != nil {
+		add("tunnel", fmt.Sprintf("MTU %d, TCP MSS %d recommended (%s, %s)", t.MTUBytes, t.MSSBytes, t.Cipher, encapsulations(t.Encapsulation)))
+	}
+	for _, e := range r.Errors {
+		add("not measured", e)
+	}
+	return lines
 }
 
 func (r *Report) text(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n", r.title(), r.result())
-	if r.ICMP != nil {
-		line(w, "ICMP echo", "%s", r.ICMP.Text())
-	}
-	for i := range r.IKE {
-		line(w, fmt.Sprintf("IKE, UDP %d", r.IKE[i].Port), "%s", r.IKE[i].Text())
-	}
-	for i := range r.IKE {
-		if f := r.IKE[i].Fragments; f != "" {
-			line(w, fmt.Sprintf("fragments, %d", r.IKE[i].Port), "%s", because(f, r.IKE[i].FragmentsReason))
-		}
-	}
-	for i := range r.MTU {
-		line(w, "path MTU, "+r.MTU[i].Method, "%s", r.MTU[i].Text())
-	}
-	for i := range r.Protocols {
-		line(w, "reach, "+r.Protocols[i].Protocol, "%s", r.Protocols[i].Text())
-	}
-	if b := r.Reverse; b != nil {
-		line(w, "way back", "%s", b.Text())
-	}
-	if t := r.Tunnel; t != nil {
-		line(w, "tunnel", "MTU %d, TCP MSS %d recommended (%s, %s)", t.MTUBytes, t.MSSBytes, t.Cipher, encapsulations(t.Encapsulation))
-	}
-	for _, e := range r.Errors {
-		line(w, "not measured", "%s", e)
+	for _, l := range r.Lines() {
+		fmt.Fprintf(w, "  %-16s %s\n", l[0], l[1])
 	}
 	for _, d := range r.Diagnoses {
 		fmt.Fprintf(w, "\n  %s: %s\n", d.Name, d.Summary)

@@ -64,10 +64,7 @@ func (r *Report) measured() section {
 	if len(r.Hops) > 0 {
 		hops := make([]string, len(r.Hops))
 		for i, h := range r.Hops {
-			hops[i] = fmt.Sprintf("%d %s", h.TTL, h.Address)
-			if h.Address == "" {
-				hops[i] = fmt.Sprintf("%d silent", h.TTL)
-			}
+			hops[i] = h.Text()
 		}
 		s.say("Routers on the way as they called themselves: %s.", strings.Join(hops, ", "))
 	}

@@ -29,8 +29,9 @@ type Config struct {
 	Ready func() bool
 	// Reload reads the configuration again. Its error is shown to the caller.
 	Reload func(ctx context.Context) error
-	// Status is what the status page shows.
-	Status func() Status
+	// Status is what the status page shows, Dossiers what the pages of peers do.
+	Status   func() Status
+	Dossiers Dossiers
 }
 
 // Status is what the status page shows.
@@ -54,10 +55,17 @@ type Peer struct {
 	Diagnoses []Diagnosis
 }
 
+// Path is where the peer's page stands, relative to the status page's folder and to itself.
+func (p Peer) Path() string { return url.PathEscape(p.Name) }
+
 // Diagnosis is one that holds.
 type Diagnosis struct {
 	Name, Summary string
 	Since         time.Time
+	// Gateway is the one whose SA table shows it, empty for one of the path. Flapping means that it has turned often lately.
+	Gateway  string
+	Flapping bool
+	Evidence []string
 }
 
 // Timeouts of the server. A client that stops reading is cut off: a scrape that nobody reads must not hold its page for ever.
@@ -133,6 +141,9 @@ func Handler(cfg Config) (http.Handler, error) {
 			cfg.Log.Debug("the status page could not be written", "err", err)
 		}
 	})
+	if err := peerPages(mux, root, &cfg); err != nil {
+		return nil, err
+	}
 	if root != "/" {
 		mux.Handle("GET /{$}", http.RedirectHandler(root, http.StatusFound))
 	}
