@@ -1,15 +1,15 @@
 // Package gateways reads the IKE and IPsec security associations (SAs) of VPN gateways, whoever made them, and turns them
 // into counts, counters and facts per peer.
 //
-//	Source.Read -> Table -> Count -> Reading -> Accumulator -> metrics.go
-//	(one per type)  (all SAs)  (attribution)  (per peer)  `-> History -> Facts for diagnoses
+//	Source.Read -> Table -> NewReading -> Reading -> Accumulator -> metrics.go
+//	(one per type) (all SAs) (Attribution) (per peer)    `-> History, for diagnoses
 //
 // A Source knows one type of device: how to reach it, and what its words mean. Everything from the Table on is the same for
 // all types and pure. A Poller reads one gateway on its interval: a device that hangs delays neither another one nor a scrape,
 // which shows the last reading and does no I/O.
 //
 // SPIs, addresses and identities of SAs are used to recognise and to attribute them; the only one that can get into a label is
-// the remote address, where somebody asked for that (UnmatchedEach).
+// the remote address, where somebody asked for that (PollerConfig.UnmatchedEach).
 //
 // The package measures no path, and draws no conclusions: it hands facts to those who do.
 package gateways
