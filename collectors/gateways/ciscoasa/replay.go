@@ -96,7 +96,7 @@ func redact(exchanges []gateways.Exchange, secrets []string) []gateways.Exchange
 		lines = append(lines, kept)
 		for _, l := range kept {
 			for _, n := range named {
-				if m := n.FindStringSubmatch(l); m != nil {
+				for _, m := range n.FindAllStringSubmatch(l, -1) {
 					r.Name(strings.TrimRight(m[1], ")},"))
 				}
 			}
