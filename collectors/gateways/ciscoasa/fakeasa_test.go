@@ -262,6 +262,7 @@ func (s *fakeSession) execute(line string) bool {
 	f.commands = append(f.commands, line)
 	f.busy++
 	f.most = max(f.most, f.busy)
+	hangs := f.hangs
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
@@ -270,7 +271,7 @@ func (s *fakeSession) execute(line string) bool {
 	}()
 	switch {
 	case line == "":
-	case line == f.hangs:
+	case line == hangs:
 		_, _ = s.line(false)
 		return false
 	case line == f.enable:

@@ -267,7 +267,9 @@ func TestBrokenSessions(t *testing.T) {
 		if _, err := s.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
+		f.mu.Lock()
 		f.hangs = ""
+		f.mu.Unlock()
 		if table, err := read(t, s); err != nil {
 			t.Errorf("after it answers again: %v", err)
 		} else {
