@@ -1,0 +1,319 @@
+package gateways
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// maxPause bounds how long a gateway that cannot be read is left alone, unless its interval is longer.
+const maxPause = 5 * time.Minute
+
+// PollerConfig says how one gateway is read.
+type PollerConfig struct {
+	// Name is the label value.
+	Name   string
+	Source Source
+	// Interval is from the beginning of one reading to that of the next; Timeout is for one reading, and shorter.
+	Interval, Timeout time.Duration
+	// UnmatchedEach lists SAs that belong to no configured peer by address.
+	UnmatchedEach bool
+	Log           *slog.Logger
+}
+
+// A Poller reads one gateway again and again and keeps what it found. Its methods may be called from any goroutine; none of
+// them but Run and Poll waits for the gateway.
+type Poller struct {
+	config PollerConfig
+
+	mu          sync.Mutex
+	peers       *Attribution
+	table       *Table // the last one that was read
+	reading     Reading
+	accumulator *Accumulator
+	tunnels     tunnels
+	histories   map[string]*History
+	established map[string]time.Time
+	last        attempt
+	failures    int // in a row
+}
+
+// An attempt is one try to read the gateway.
+type attempt struct {
+	began, ended time.Time
+	err          error
+}
+
+// NewPoller makes a Poller that knows no peers yet.
+func NewPoller(c PollerConfig) *Poller {
+	return &Poller{
+		config: c, peers: NewAttribution(nil), accumulator: NewAccumulator(), tunnels: tunnels{of: map[string]*tunnel{}},
+		histories: map[string]*History{}, established: map[string]time.Time{},
+	}
+}
+
+// Name is the gateway's name.
+func (p *Poller) Name() string { return p.config.Name }
+
+// SetPeers says which peers there are now. It takes effect at once: what was read last is counted again.
+func (p *Poller) SetPeers(peers []Peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers = NewAttribution(peers)
+	if p.table == nil {
+		return
+	}
+	p.reading = NewReading(p.table, p.peers, p.config.UnmatchedEach)
+	p.accumulator.Add(&p.reading, p.last.ended)
+	for name, h := range p.histories {
+		if i, ok := p.peers.byName[name]; ok {
+			h.Expected, h.OnDemand = peers[i].Expected, peers[i].OnDemand
+		} else {
+			delete(p.histories, name)
+			delete(p.established, name)
+		}
+	}
+}
+
+// Run reads the gateway on its interval, and hears its events, until the context ends. Then it closes the source.
+func (p *Poller) Run(ctx context.Context) {
+	var watching sync.WaitGroup
+	if w, ok := p.config.Source.(Watcher); ok {
+		watching.Go(func() { p.watch(ctx, w) })
+	}
+	for ctx.Err() == nil {
+		began := time.Now()
+		p.Poll(ctx)
+		pause(ctx, time.Until(began.Add(p.wait())))
+	}
+	if err := p.config.Source.Close(); err != nil {
+		p.config.Log.Debug("closing a gateway's source failed", "gateway", p.config.Name, "error", err)
+	}
+	watching.Wait()
+}
+
+// pause waits, or until the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// wait is from the beginning of the last reading to that of the next: longer, the more often it failed.
+func (p *Poller) wait() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.config.Interval
+	for range p.failures - 1 {
+		if d >= maxPause {
+			break
+		}
+		d = min(2*d, maxPause)
+	}
+	return d
+}
+
+// Poll reads the gateway once.
+func (p *Poller) Poll(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, p.config.Timeout)
+	defer cancel()
+	a := attempt{began: time.Now()}
+	var table Table
+	table, a.err = p.read(limited)
+	a.ended = time.Now()
+	if ctx.Err() != nil {
+		return // Shutting down says nothing about the gateway.
+	}
+	p.mu.Lock()
+	failed := p.failures > 0
+	p.last = a
+	if a.err != nil {
+		p.failures++
+	} else {
+		p.failures = 0
+		p.take(&table, a)
+	}
+	p.mu.Unlock()
+	switch log := p.config.Log.With("gateway", p.config.Name); {
+	case a.err != nil && failed:
+		log.Debug("gateway still cannot be read", "error", a.err)
+	case a.err != nil:
+		log.Warn("gateway cannot be read", "error", a.err)
+	case failed:
+		log.Info("gateway can be read again")
+	}
+}
+
+// read contains a panic: a parser that fails on one device must not end the measurements of all others.
+func (p *Poller) read(ctx context.Context) (t Table, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("reading panicked: %v\n%s", v, debug.Stack())
+			err = errors.Join(err, p.config.Source.Close())
+		}
+	}()
+	return p.config.Source.Read(ctx)
+}
+
+// take keeps what was read. The lock is held.
+func (p *Poller) take(t *Table, a attempt) {
+	p.table = t
+	p.reading = NewReading(t, p.peers, p.config.UnmatchedEach)
+	p.accumulator.Add(&p.reading, a.ended)
+	p.tunnels.read(&p.reading, a.began)
+	for i := range p.reading.Peers {
+		r := &p.reading.Peers[i]
+		p.settle(r)
+		if r.Of != nil && p.histories[r.Peer] == nil {
+			p.histories[r.Peer] = &History{Expected: r.Of.Expected, OnDemand: r.Of.OnDemand}
+		}
+	}
+	for name, h := range p.histories {
+		r := p.reading.Find(name)
+		if r == nil { // Not expected here, and gone.
+			r = &PeerReading{Peer: name}
+			r.Up = r.up(t.NoIKE)
+		}
+		o := observe(r, p.accumulator, a.ended)
+		if h.add(&o); !h.Expected && h.quiet() {
+			delete(p.histories, name)
+		}
+	}
+}
+
+// jitter is by how much the beginning of an SA moves from reading to reading where the device shows an age in seconds.
+const jitter = 3 * time.Second
+
+// settle keeps the time since when an SA is established from trembling.
+func (p *Poller) settle(r *PeerReading) {
+	before := p.established[r.Peer]
+	if r.Established.IsZero() || r.Of == nil {
+		return
+	}
+	if d := r.Established.Sub(before); d >= -jitter && d <= jitter {
+		r.Established = before
+	}
+	p.established[r.Peer] = r.Established
+}
+
+// watch hears the gateway's events until the context ends.
+func (p *Poller) watch(ctx context.Context, w Watcher) {
+	for ctx.Err() == nil {
+		if err := p.listen(ctx, w); err != nil && ctx.Err() == nil {
+			p.config.Log.Debug("gateway's events cannot be heard", "gateway", p.config.Name, "error", err)
+		}
+		pause(ctx, p.config.Interval)
+	}
+}
+
+func (p *Poller) listen(ctx context.Context, w Watcher) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("watching panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return w.Watch(ctx, func(e Event) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.tunnels.hear(&e, p.peers)
+	})
+}
+
+// A Snapshot is what is known about a gateway now.
+type Snapshot struct {
+	Gateway string
+	// Attempted is false until the first reading has ended, well or not.
+	Attempted bool
+	// Up is whether the last reading was made, and lately. If not, nothing else of the gateway is known.
+	Up bool
+	// At is when the last attempt ended, Duration how long it took, Err why it failed.
+	At       time.Time
+	Duration time.Duration
+	Err      error
+	Info     Info
+	Unparsed int
+	// Device are the device's own counters by kind.
+	Device map[string]uint64
+	// Sessions are the device's own counts of active sessions by kind.
+	Sessions map[string]int
+	Peers    []PeerSnapshot
+}
+
+// A PeerSnapshot is what is known about one peer at one gateway.
+type PeerSnapshot struct {
+	PeerReading
+	In, Out Traffic
+	// Flaps says that Ups and Downs are counted.
+	Flaps      bool
+	Ups, Downs uint64
+}
+
+// Snapshot returns what is known now. It does not wait for the gateway.
+func (p *Poller) Snapshot() Snapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Snapshot{
+		Gateway: p.config.Name, Attempted: !p.last.ended.IsZero(), Up: p.fresh(),
+		At: p.last.ended, Duration: p.last.ended.Sub(p.last.began), Err: p.last.err,
+	}
+	if !s.Up {
+		return s
+	}
+	s.Info, s.Unparsed, s.Device, s.Sessions = p.reading.Info, p.reading.Unparsed, p.accumulator.Device(), p.reading.Sessions
+	for i := range p.reading.Peers {
+		s.Peers = append(s.Peers, p.snapshot(&p.reading.Peers[i]))
+	}
+	for i := range p.peers.peers { // Counters of those who are gone stay.
+		of := &p.peers.peers[i]
+		if p.reading.Find(of.Name) != nil {
+			continue
+		}
+		if gone := p.snapshot(&PeerReading{Peer: of.Name, Of: of}); gone.counts() {
+			s.Peers = append(s.Peers, gone)
+		}
+	}
+	if gone := p.snapshot(&PeerReading{Peer: Unmatched}); p.reading.Find(Unmatched) == nil && gone.counts() {
+		s.Peers = append(s.Peers, gone)
+	}
+	return s
+}
+
+// snapshot joins the counters to what was read about a peer. The lock is held.
+func (p *Poller) snapshot(r *PeerReading) PeerSnapshot {
+	s := PeerSnapshot{PeerReading: *r}
+	s.In, s.Out = p.accumulator.Traffic(r.Peer)
+	if t := p.tunnels.of[r.Peer]; t != nil && r.Of != nil && t.known {
+		s.Ups, s.Downs = t.ups, t.downs
+		s.Flaps = r.Of.Expected || r.IKESAs+r.ChildSAs > 0 || t.ups+t.downs > 0
+	}
+	return s
+}
+
+// counts tells whether any counter of the peer is known.
+func (s *PeerSnapshot) counts() bool {
+	return s.In != Traffic{} || s.Out != Traffic{} || s.Flaps
+}
+
+// fresh tells whether the last reading was made, and lately. The lock is held.
+func (p *Poller) fresh() bool {
+	return p.last.err == nil && !p.last.ended.IsZero() && time.Since(p.last.ended) <= 3*p.config.Interval
+}
+
+// History returns the last readings about a peer, false if there are none, or if the gateway cannot be read now: then
+// nothing is known. The observations are read-only.
+func (p *Poller) History(peer string) (History, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.histories[peer]
+	if h == nil || !p.fresh() {
+		return History{}, false
+	}
+	return *h, true
+}
