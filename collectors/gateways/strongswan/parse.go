@@ -21,7 +21,7 @@ const anyone = "%any"
 // A tableBuilder turns list-sa messages into a table.
 type tableBuilder struct {
 	now       time.Time
-	pathMTU   func(local, remote string) int
+	pathMTU   func(local, remote netip.Addr) int
 	userspace bool
 
 	ike      []gateways.IKESA
@@ -60,7 +60,12 @@ func (t *tableBuilder) mtu(sa *vici.Message) int {
 	if t.pathMTU == nil || t.userspace {
 		return 0
 	}
-	return t.pathMTU(text(sa, "local-host"), text(sa, "remote-host"))
+	local, err := netip.ParseAddr(text(sa, "local-host"))
+	remote, err2 := netip.ParseAddr(text(sa, "remote-host"))
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return t.pathMTU(local, remote)
 }
 
 func (t *tableBuilder) ikeSA(peer gateways.Identity, sa *vici.Message, children []gateways.ChildSA) gateways.IKESA {

@@ -42,7 +42,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // parse reads list-sa messages, one a line.
 func parse(raw ...string) *tableBuilder {
-	t := &tableBuilder{now: now, pathMTU: func(string, string) int { return 1400 }}
+	t := &tableBuilder{now: now, pathMTU: func(netip.Addr, netip.Addr) int { return 1400 }}
 	for _, m := range raw {
 		t.add(parseRaw(m))
 	}

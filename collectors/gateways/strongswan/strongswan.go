@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -32,13 +33,13 @@ type Config struct {
 	Socket string
 	// PathMTU returns the path MTU that the daemon's kernel believes between two of its addresses, 0 if it does not know; nil if
 	// nobody can tell, as where the daemon runs on another host.
-	PathMTU func(local, remote string) int
+	PathMTU func(local, remote netip.Addr) int
 }
 
 // A Source is one daemon.
 type Source struct {
 	network, address string
-	pathMTU          func(local, remote string) int
+	pathMTU          func(local, remote netip.Addr) int
 
 	mu      sync.Mutex // for session and closed: Close may be called while Read runs
 	session *session
