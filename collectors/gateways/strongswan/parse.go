@@ -132,23 +132,24 @@ func ikeState(word string) gateways.IKEState {
 
 // phase finds the steps between phase 1 and phase 2 of IKEv1, which charon's states do not know:
 //
-//	                      state        tasks-active  tasks-queued
-//	server, in XAUTH      CONNECTING   XAUTH
-//	client, in XAUTH      CONNECTING   (none)        QUICK_MODE MODE_CONFIG
-//	in mode config        ESTABLISHED  MODE_CONFIG
+//	                           state        tasks
+//	server, asks               CONNECTING   active XAUTH
+//	client, not asked          CONNECTING   queued QUICK_MODE MODE_CONFIG, none active
+//	client, has answered       CONNECTING   passive XAUTH, queued the same
+//	asks for an address        ESTABLISHED  active MODE_CONFIG
 //
 // A server that waits for the client to ask for its address shows nothing but ESTABLISHED without a child: so does one whose
 // client is configured to have no address, and nobody can tell them apart.
 func phase(s gateways.IKEState, sa *vici.Message, childUp bool) gateways.IKEState {
-	active, queued := words(sa, "tasks-active"), words(sa, "tasks-queued")
+	active, passive, queued := words(sa, "tasks-active"), words(sa, "tasks-passive"), words(sa, "tasks-queued")
 	switch {
 	case s != gateways.Connecting && s != gateways.Established, childUp:
 		return s
-	case s == gateways.Connecting && slices.Contains(active, "XAUTH"):
+	case s == gateways.Connecting && (slices.Contains(active, "XAUTH") || slices.Contains(passive, "XAUTH")):
 		return gateways.XAuth
 	case slices.Contains(active, "MODE_CONFIG"):
 		return gateways.ModeCfg
-	case s == gateways.Connecting && len(active) == 0 && len(words(sa, "tasks-passive")) == 0 && slices.Contains(queued, "MODE_CONFIG"):
+	case s == gateways.Connecting && len(active)+len(passive) == 0 && slices.Contains(queued, "MODE_CONFIG"):
 		return gateways.XAuth
 	}
 	return s

@@ -82,6 +82,7 @@ func TestParseStates(t *testing.T) {
 		"responder, half-open":            {stuckServer, gateways.Connecting, nil},
 		"server in XAUTH":                 {xauthServer, gateways.XAuth, nil},
 		"client in XAUTH":                 {xauthClient, gateways.XAuth, nil},
+		"client in XAUTH, answered":       {strings.Replace(xauthClient, "tasks-queued", "tasks-passive=[XAUTH] tasks-queued", 1), gateways.XAuth, nil},
 		"client in mode config":           {modeCfgClient, gateways.ModeCfg, nil},
 		"server, address not asked for":   {modeCfgServer, gateways.Established, nil},
 		"aggressive mode":                 {aggressive, gateways.Connecting, nil},
