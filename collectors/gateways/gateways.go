@@ -125,6 +125,8 @@ type IKESA struct {
 	State   IKEState
 	// VendorState is the device's own word, in the case that the vendor documents.
 	VendorState string
+	// Doing is what it is at, in the device's own words, where the device tells that besides its state. It is for those who look.
+	Doing string
 	// Initiator is true where this gateway started it, as far as the device says so.
 	Initiator bool
 	// Rekey is true for the second SA that a device keeps beside the first one while it renews it.

@@ -42,7 +42,9 @@ const startTimeout = 30 * time.Second
 
 // A daemon is a running program.
 type daemon struct {
-	name string
+	name    string
+	program program
+	ns      *netlab.NS
 	// dir is where its configuration and log are, runDir is its /run, seen from the test.
 	dir, runDir string
 	pid         int
@@ -90,14 +92,24 @@ func start(t netlab.T, n *netlab.NS, p program) *daemon {
 	if err != nil {
 		t.Fatalf("%s: %v", p.name, err)
 	}
-	d := &daemon{name: p.name, dir: p.dir, runDir: runDir, exited: make(chan struct{})}
+	d := &daemon{name: p.name, program: p, ns: n, dir: p.dir, runDir: runDir}
 	t.Cleanup(func() { os.RemoveAll(runDir) }) //nolint:errcheck // a folder of a tmpfs that ends with the process
+	d.run(t)
+	t.Cleanup(func() { d.stop(t) })
+	return d
+}
+
+// run starts the program.
+func (d *daemon) run(t netlab.T) {
+	t.Helper()
+	exited := make(chan struct{})
+	d.exited = exited
 	started := make(chan error, 1)
 	go func() {
-		defer close(d.exited)
+		defer close(exited)
 		launched := false
-		err := n.Run(func() error {
-			cmd, err := d.launch(p)
+		err := d.ns.Run(func() error {
+			cmd, err := d.launch(d.program)
 			if err != nil {
 				return err
 			}
@@ -110,14 +122,12 @@ func start(t netlab.T, n *netlab.NS, p program) *daemon {
 		case !launched:
 			started <- err
 		case err != nil:
-			t.Logf("%s: %v", p.name, err)
+			t.Logf("%s: %v", d.name, err)
 		}
 	}()
 	if err := <-started; err != nil {
-		t.Fatalf("start %s: %v", p.name, err)
+		t.Fatalf("start %s: %v", d.name, err)
 	}
-	t.Cleanup(func() { d.stop(t) })
-	return d
 }
 
 // launch starts the program in a mount namespace of its own; the calling thread moves into that.
@@ -153,6 +163,11 @@ func (d *daemon) launch(p program) (*exec.Cmd, error) {
 func (d *daemon) stop(t netlab.T) {
 	t.Helper()
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		select {
+		case <-d.exited: // It was stopped before; its number may be somebody else's.
+			continue
+		default:
+		}
 		if err := unix.Kill(d.pid, s); err != nil && !errors.Is(err, unix.ESRCH) {
 			t.Logf("%s: signal %s to %d: %v", d.name, s, d.pid, err)
 		}

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"ipsec_path_exporter/internal/netlab"
 )
 
@@ -69,16 +67,8 @@ func TestStrongSwan(t *testing.T) {
 func TestStrongSwanLibipsec(t *testing.T) {
 	NeedStrongSwan(t)
 	s := newSite(t)
-	for n, a := range map[*netlab.NS]netip.Addr{s.client: s.client4, s.gateway: s.gateway4} {
-		lo, err := n.Netlink().LinkByName("lo")
-		if err != nil {
-			t.Fatal(err)
-		}
-		inside := Protected(a).Addr().Next()
-		if err := n.Netlink().AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(inside.AsSlice())}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	AddProtected(t, s.client, s.client4)
+	AddProtected(t, s.gateway, s.gateway4)
 	c := StartStrongSwan(t, s.gateway, StrongSwan{Conn: StrongSwanPeer(2, s.gateway4, s.client4), Libipsec: true})
 	client := StartStrongSwan(t, s.client, StrongSwan{Conn: StrongSwanPeer(2, s.client4, s.gateway4), Libipsec: true})
 	if out, err := client.Swanctl("--initiate", "--child", "net", "--timeout", "10"); err != nil {

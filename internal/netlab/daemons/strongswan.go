@@ -27,14 +27,15 @@ type Charon struct {
 	*daemon
 	swanctl string
 	env     []string
+	conn    string // the file with its connections
 }
 
 // strongSwanConf is the strongswan.conf: further lines, plugins, log file. Nothing of the host is included.
 const strongSwanConf = `charon {
-  %s
   install_routes = no
   install_virtual_ip = no
-  load = random nonce aes sha1 sha2 md5 hmac kdf gmp curve25519 openssl pem pkcs1 x509 pubkey %s socket-default vici xauth-generic unity attr updown
+  %s
+  load = random nonce aes sha1 sha2 md5 hmac kdf gmp curve25519 openssl pem pkcs1 x509 pubkey %s socket-default vici xauth-generic unity attr updown counters
   plugins {
     vici {
       socket = unix:///run/charon.vici
@@ -140,18 +141,49 @@ func StartStrongSwan(t netlab.T, n *netlab.NS, s StrongSwan) *Charon {
 	conf := write(t, dir, "strongswan.conf",
 		fmt.Sprintf(strongSwanConf, s.Charon, kernel, filepath.Join(dir, "charon.log")))
 	c := &Charon{swanctl: swanctl, env: []string{"STRONGSWAN_CONF=" + conf}}
+	if s.Conn != "" {
+		c.conn = write(t, dir, "swanctl.conf", s.Conn)
+	}
 	c.daemon = start(t, n, program{name: "charon", args: []string{charon}, env: c.env, dir: dir})
+	c.load(t)
+	return c
+}
+
+// load waits until the daemon answers and loads its connections.
+func (c *Charon) load(t netlab.T) {
+	t.Helper()
 	c.await(t, "answer on VICI", func() bool {
 		_, err := c.Swanctl("--version", "--daemon")
 		return err == nil
 	})
-	if s.Conn != "" {
-		file := write(t, dir, "swanctl.conf", s.Conn)
-		if _, err := c.Swanctl("--load-all", "--file", file); err != nil {
+	if c.conn != "" {
+		if _, err := c.Swanctl("--load-all", "--file", c.conn); err != nil {
 			t.Fatalf("load connections: %v", err)
 		}
 	}
-	return c
+}
+
+// Stop ends the daemon, which tells its peers good-bye.
+func (c *Charon) Stop(t netlab.T) {
+	t.Helper()
+	c.stop(t)
+}
+
+// Restart starts it again after Stop, at the same socket.
+func (c *Charon) Restart(t netlab.T) {
+	t.Helper()
+	c.run(t)
+	c.load(t)
+}
+
+// InitiateChild makes the daemon set up a child, and tells whether it did within some seconds.
+func (c *Charon) InitiateChild(t netlab.T, child string, seconds int) bool {
+	t.Helper()
+	out, err := c.Swanctl("--initiate", "--child", child, "--timeout", strconv.Itoa(seconds))
+	if err != nil {
+		t.Logf("initiate: %s", out)
+	}
+	return err == nil
 }
 
 // Socket is the path of the VICI socket.

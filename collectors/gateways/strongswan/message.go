@@ -1,0 +1,45 @@
+package strongswan
+
+import (
+	"strconv"
+
+	"github.com/strongswan/govici/vici"
+
+	"ipsec_path_exporter/collectors/gateways"
+)
+
+// A VICI message maps names to texts, lists of texts, and messages. All of these accept what is missing or of another kind.
+
+func text(m *vici.Message, key string) string {
+	s, _ := m.Get(key).(string)
+	return s
+}
+
+func words(m *vici.Message, key string) []string {
+	l, _ := m.Get(key).([]string)
+	return l
+}
+
+func section(m *vici.Message, key string) *vici.Message {
+	if s, ok := m.Get(key).(*vici.Message); ok && s != nil {
+		return s
+	}
+	return vici.NewMessage()
+}
+
+// sections calls f for each message in the message.
+func sections(m *vici.Message, f func(name string, s *vici.Message)) {
+	for _, key := range m.Keys() {
+		if s, ok := m.Get(key).(*vici.Message); ok && s != nil {
+			f(key, s)
+		}
+	}
+}
+
+func count(m *vici.Message, key string) gateways.Count {
+	v, err := strconv.ParseUint(text(m, key), 10, 64)
+	if err != nil {
+		return gateways.Count{}
+	}
+	return gateways.Counted(v)
+}
