@@ -38,6 +38,21 @@ func runReport(t *testing.T, a *app, cfg *config.Config, output string) (report,
 // document is the JSON report as docs and users know it, written down independently of the code that makes it.
 type document []documentOf
 
+// mtuOf is the result of one method in it.
+type mtuOf struct {
+	Method, State, Reason string
+	Bytes                 int
+	LinkBytes             int `json:"link_bytes"`
+	Packets               int
+	Seconds               float64
+	PTBReceived           int    `json:"ptb_received"`
+	PTBRejected           int    `json:"ptb_rejected"`
+	PTBFrom               string `json:"ptb_from"`
+	PTBMTU                int    `json:"ptb_mtu"`
+	LastHopPassed         string `json:"last_hop_passed"`
+	FirstHopFailed        string `json:"first_hop_failed"`
+}
+
 // documentOf is the report of one peer over one way.
 type documentOf struct {
 	Peer, Address, Family string
@@ -56,19 +71,7 @@ type documentOf struct {
 		Error          string
 		ErrorFrom      string `json:"error_from"`
 	}
-	MTU []struct {
-		Method, State, Reason string
-		Bytes                 int
-		LinkBytes             int `json:"link_bytes"`
-		Packets               int
-		Seconds               float64
-		PTBReceived           int    `json:"ptb_received"`
-		PTBRejected           int    `json:"ptb_rejected"`
-		PTBFrom               string `json:"ptb_from"`
-		PTBMTU                int    `json:"ptb_mtu"`
-		LastHopPassed         string `json:"last_hop_passed"`
-		FirstHopFailed        string `json:"first_hop_failed"`
-	}
+	MTU []mtuOf
 	IKE []struct {
 		Method        string
 		Port          int

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/version"
+
 	"ipsec_path_exporter/exporter/evidence"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/web"
-
-	"github.com/prometheus/common/version"
 )
 
 // dossiers answers for the pages of peers.

@@ -3,6 +3,7 @@ package exporter
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -44,6 +45,13 @@ func get(t *testing.T, h http.Handler, path string) (code int, contentType, body
 	return w.Code, w.Header().Get("Content-Type"), w.Body.String()
 }
 
+// An exchange is one of a peer's page, as far as the tests look at it.
+type exchange struct {
+	Bytes  int
+	Fault  bool
+	Result string
+}
+
 // TestPeerPages: behind a diagnosis is what shows it, for people, for a provider, and for Wireshark.
 func TestPeerPages(t *testing.T) {
 	t.Parallel()
@@ -80,19 +88,11 @@ func TestPeerPages(t *testing.T) {
 		}
 	}
 	_, _, body := get(t, h, "/peers/head%20office/evidence")
-	var exchanges []struct {
-		Bytes  int
-		Fault  bool
-		Result string
-	}
+	var exchanges []exchange
 	if err := json.Unmarshal([]byte(body), &exchanges); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(exchanges, func(e struct {
-		Bytes  int
-		Fault  bool
-		Result string
-	}) bool {
+	if !slices.ContainsFunc(exchanges, func(e exchange) bool {
 		return e.Bytes == 1401 && e.Fault && strings.HasPrefix(e.Result, "no answer")
 	}) {
 		t.Errorf("no lost probe of 1401 bytes among %d", len(exchanges))
@@ -110,7 +110,7 @@ func countPackets(t *testing.T, r io.Reader) (n int) {
 		t.Fatal(err)
 	}
 	for ; ; n++ {
-		if _, _, err := file.ReadPacketData(); err == io.EOF {
+		if _, _, err := file.ReadPacketData(); errors.Is(err, io.EOF) {
 			return n
 		} else if err != nil {
 			t.Fatal(err)
@@ -175,7 +175,7 @@ func TestCheckPcap(t *testing.T) {
 			Targets: []string{"four=" + l.address(false), "six=" + l.address(true)}, Output: "text", Timeout: time.Minute, Pcap: path,
 			Stdout: io.Discard, Stderr: io.Discard,
 		}
-		if err := Check(t.Context(), o); err != ErrFault { //nolint:errorlint // this very one
+		if err := Check(t.Context(), o); !errors.Is(err, ErrFault) {
 			t.Errorf("error %v", err)
 		}
 	})

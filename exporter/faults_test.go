@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,10 +86,8 @@ func told(d *documentOf) string {
 		names = append(names, x.Name)
 	}
 	out := strings.Join(names, " ")
-	for _, m := range d.MTU {
-		if m.Method == "ike" && m.State == "black_hole" {
-			out += fmt.Sprintf("; after %s, before or at %s", m.LastHopPassed, m.FirstHopFailed)
-		}
+	if i := slices.IndexFunc(d.MTU, func(m mtuOf) bool { return m.Method == "ike" && m.State == "black_hole" }); i >= 0 {
+		out += fmt.Sprintf("; after %s, before or at %s", d.MTU[i].LastHopPassed, d.MTU[i].FirstHopFailed)
 	}
 	return out
 }
