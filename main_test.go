@@ -274,14 +274,14 @@ func (p program) configCheck(t *testing.T) {
 		file string
 		want result
 	}{
-		{good, result{"peers: 2; 2.2 packets/s and 443 bytes/s when all is well (limits: 2000 packets/s, 2000000 bytes/s)\n", "", exitOK}},
+		{good, result{"peers: 2; 2.3 packets/s and 463 bytes/s when all is well (limits: 2000 packets/s, 2000000 bytes/s)\n", "", exitOK}},
 		{bad, result{
 			"",
 			bad + `:2: peers[0] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address` + "\n" +
 				bad + `:3: peers[1] ("a/b"): name: "a/b" cannot be part of the URL of the peer's page` + "\n", exitFault,
 		}},
 		{tight, result{
-			"peers: 1; 10.1 packets/s and 1157 bytes/s when all is well (limits: 5 packets/s, 2000000 bytes/s)\n" +
+			"peers: 1; 10.1 packets/s and 1167 bytes/s when all is well (limits: 5 packets/s, 2000000 bytes/s)\n" +
 				"warning: limits.packets_per_second: 5 is below the 11 that the configuration needs: intervals will be 2.0 times as long\n", "", exitOK,
 		}},
 	} {

@@ -150,16 +150,16 @@ func summarize(t *testing.T, report string) summary {
 	return s
 }
 
-// Nobody speaks IKE here: its ports are refused, which is no fault that could be told from a choice.
+// Nobody speaks IKE here: its ports are refused, and that is a fault of a peer.
 func (p program) checkLoopback(t *testing.T) {
 	t.Parallel()
 	got := p.run(t, here, "check", "--output=json", "127.0.0.1")
-	if got.Code != exitOK || got.Stderr != "" {
+	if got.Code != exitFault || got.Stderr != "" {
 		t.Errorf("got %d\n%s", got.Code, got.Stderr)
 	}
 	const loopback = "clean 65535"
 	want := summary{
-		Healthy: true, ICMP: "reachable",
+		Diagnoses: []string{"ike_refused"}, ICMP: "reachable",
 		MTU: map[string]string{"icmp": loopback, "ike": loopback, "natt": loopback},
 		IKE: map[string]string{"ike": "refused", "natt": "refused"},
 	}
@@ -173,7 +173,7 @@ func (p program) checkBlackHole(t *testing.T) {
 	l := newLab(t)
 	l.Apply(t, "S2")
 	got := p.run(t, l.privileged, "check", l.ServerAddr(true).String())
-	if want := l.ServerAddr(true).String() + ": FAULT pmtu_black_hole\n"; got.Code != exitFault || got.Stderr != "" || !strings.HasPrefix(got.Stdout, want) {
+	if want := l.ServerAddr(true).String() + ": FAULT pmtu_black_hole, pmtu_black_hole_reverse\n"; got.Code != exitFault || got.Stderr != "" || !strings.HasPrefix(got.Stdout, want) {
 		t.Errorf("got %d\n%s\n%s", got.Code, got.Stderr, got.Stdout)
 	}
 	if cached := l.Client.CachedMTU(t, l.ServerAddr(true)); cached != netlab.DefaultMTU {
