@@ -48,6 +48,7 @@ func TestProgram(t *testing.T) {
 	t.Run("capture", p.capture)
 	t.Run("capture from an ASA", p.captureASA)
 	t.Run("capture help", p.captureHelp)
+	t.Run("check side by side", p.checkSideBySide)
 	t.Run("signals", p.signals)
 	t.Run("hang-up", p.hangUp)
 	t.Run("prefix", p.prefix)

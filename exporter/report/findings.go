@@ -81,12 +81,12 @@ func (i *IKE) finding() finding {
 }
 
 func (i *IKE) fragmentsFinding() (finding, bool) {
-	f := finding{test: fmt.Sprintf("fragments, UDP port %d", i.Port), sent: "an IKE message in IP fragments, and the same one whole"}
+	f := finding{test: fmt.Sprintf("fragments, UDP port %d", i.Port), sent: "IKE messages in IP fragments, and where those stay unanswered the same ones whole"}
 	switch i.Fragments {
 	case "pass":
-		f.back, f.shows = "an answer to both", "IP fragments pass on the way there and are put together by the peer"
+		f.back, f.shows = "an answer to one in fragments", "IP fragments pass on the way there and are put together by the peer"
 	case "dropped":
-		f.back, f.shows = "an answer to the whole one only", "IP fragments are dropped on the way there, or by the peer"
+		f.back, f.shows = "answers to the whole ones only", "IP fragments are dropped on the way there, or by the peer"
 	case "unknown":
 		f.back, f.shows = "not known", "nothing: "+foreign(i.FragmentsReason)
 	default:
@@ -100,7 +100,7 @@ func (m *MTU) finding(r *Report) finding {
 		"icmp": "ICMP echoes", "ike": fmt.Sprintf("IKE messages to UDP port %d", r.port("ike", 500)),
 		"natt": fmt.Sprintf("IKE messages to UDP port %d", r.port("natt", 4500)),
 	}[m.Method]
-	f := finding{test: "path MTU, " + m.Method, sent: fmt.Sprintf("%s of up to %d bytes with DF (%d packets)", carrier, m.LinkBytes, m.Packets)}
+	f := finding{test: "path MTU, " + m.Method, sent: fmt.Sprintf("%s of up to %d bytes with DF (%s)", carrier, m.LinkBytes, m.packets())}
 	ptb := fmt.Sprintf("packet too big: %d", m.PTBReceived)
 	if m.PTBFrom != "" {
 		ptb += fmt.Sprintf(", the last from %s naming %d bytes", m.PTBFrom, m.PTBMTU)
