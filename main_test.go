@@ -45,6 +45,7 @@ func TestProgram(t *testing.T) {
 	t.Run("config check", p.configCheck)
 	t.Run("check loopback", p.checkLoopback)
 	t.Run("check a black hole", p.checkBlackHole)
+	t.Run("check side by side", p.checkSideBySide)
 	t.Run("signals", p.signals)
 	t.Run("hang-up", p.hangUp)
 	t.Run("prefix", p.prefix)

@@ -181,6 +181,29 @@ func (p program) checkBlackHole(t *testing.T) {
 	}
 }
 
+// The same box over another provider works, which is what a provider believes.
+func (p program) checkSideBySide(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	second := l.AddUplink(t).Interface()
+	l.Apply(t, "S2")
+	for _, address := range []string{l.ServerAddr(false).String(), l.ServerAddr(true).String()} {
+		got := p.run(t, l.privileged, "check", "--output=markdown", "--via=net1", "--via="+second, "hq="+address)
+		if got.Code != exitFault || got.Stderr != "" {
+			t.Errorf("got %d\n%s", got.Code, got.Stderr)
+		}
+		for _, want := range []string{
+			"# The way to hq, side by side\n\nOver " + second + " everything that was tested passes, over net1 packets above 1400 bytes vanish: the fault is on the way by net1.\n",
+			"|  | net1 | " + second + " |\n", "| result | FAULT pmtu_black_hole | no fault found |\n", "| path MTU, ike | 1400 black hole | 1500 clean |\n",
+			"\nping", " -I net1 -M do -c 5 -s ", "\n# The way to hq (" + address + ") via " + second + ": no fault found\n",
+		} {
+			if !strings.Contains(got.Stdout, want) {
+				t.Errorf("no %q in:\n%s", want, got.Stdout)
+			}
+		}
+	}
+}
+
 // An ordinary user gets echoes where the kernel grants ping sockets, and IKE and the path MTU by it everywhere.
 func (p program) unprivilegedCheck(t *testing.T) {
 	t.Parallel()

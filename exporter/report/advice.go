@@ -92,7 +92,7 @@ func pathAdvice() []Advice {
 		},
 		{
 			Diagnosis: "udp4500_blocked",
-			Provider: "IKE from {source} is answered by {peer} on UDP port {ike} and not on UDP port {natt}. Where NAT is on the way, IKE and ESP move to UDP port {natt} " +
+			Provider: "IKE from {source} is answered by {peer} on UDP port {ike} and not on UDP port {natt}: that port is filtered on the way there or back, or by the peer. Where NAT is on the way, IKE and ESP move to UDP port {natt} " +
 				"in the middle of the negotiation (RFC 7296, section 2.23; RFC 3947), which then ends in silence.",
 			Ask: []string{"Permit UDP port {natt} between {source} and {peer} in both directions. It carries IKE and, behind NAT, all data of the tunnel (RFC 3948)."},
 			Meanwhile: []string{
@@ -117,11 +117,12 @@ func sizeAdvice() []Advice {
 	return []Advice{
 		{
 			Diagnosis: "pmtu_black_hole",
-			Provider: "IP packets of {bytes} bytes with DF from {source} arrive at {peer}, those of {next} bytes vanish{where}, and no {ptb} comes back. " +
+			Provider: "IP packets of {bytes} bytes with DF from {source} arrive at {peer}, those of {next} bytes vanish{where}, and {silence}. " +
 				"The two sizes were sent alternately, so often that loss by chance is no explanation. A router that cannot forward a packet because of its size has to say so (RFC 1191, section 4; RFC 4443, section 3.2).",
 			Ask: []string{
 				"Permit {ptb} from your routers to {source}: a filter on all ICMP breaks path MTU discovery. In most cases this alone repairs it.",
 				"Which link{where} carries less than {link} bytes, and why does its router send no {ptb}? If the MTU was reduced (PPPoE, a tunnel, a new circuit), let it say so, or raise it.",
+				"The size that {liar} names ({lie} bytes) is too large: let it name the size that passes.",
 				"Do not use a switch or layer 2 circuit below the MTU of its routers: nobody there can send {ptb}.",
 			},
 			Meanwhile: []string{
@@ -173,7 +174,7 @@ func sizeAdvice() []Advice {
 		},
 		{
 			Diagnosis: "fragments_dropped",
-			Provider: "The same IKE message from {source} to {peer} is answered when it is sent as one IP packet, and not when it is sent as IP fragments. " +
+			Provider: "The same IKE message from {source} to {peer} is answered when it is sent as one IP packet, and not when it is sent as IP fragments: these are dropped on the way there, or by the peer. " +
 				"IKE messages with certificates or long offers are larger than a packet and leave as fragments: without the rest they cannot be put together again, and the negotiation ends in silence.",
 			Ask: []string{
 				"Do not drop IP fragments of UDP {ike}/{natt} between {source} and {peer}. A fragment after the first one carries no port: a rule that permits UDP ports alone drops it, so it needs a rule of its own.",
@@ -201,8 +202,8 @@ func protocolAdvice() []Advice {
 			Provider:  "ESP from {source} to {peer} is filtered{esphops}, though IKE over UDP passes. ESP is IP protocol 50, not a port: a rule that permits UDP 500 and 4500 does not permit it.",
 			Ask:       []string{"Permit IP protocol 50 (ESP) between {source} and {peer} in both directions."},
 			Meanwhile: []string{
-				"Force NAT traversal, so that ESP travels inside UDP port {natt} (RFC 3948), if that port is answered: strongSwan `encap = yes`, Libreswan `encapsulation=yes`. " +
-					"It costs 8 bytes a packet: the tunnel's MTU becomes {mtu}, TCP MSS {mss}.",
+				"Force NAT traversal, so that ESP travels inside UDP port {natt} (RFC 3948), if that port is answered: strongSwan `encap = yes`, Libreswan `encapsulation=yes`. It costs 8 bytes a packet.",
+				"The tunnel then has MTU {natmtu} and TCP MSS {natmss} (computed for {natcipher}).",
 			},
 			Confirm: []string{"`traceroute -n -P 50 {peer}` (as root) gets as far as `traceroute -n -U -p {ike} {peer}`.", again},
 		},

@@ -47,10 +47,7 @@ func (r *Report) reproduce() []string {
 
 // sizes are pings of the size that passes, and one byte more.
 func (r *Report) sizes(s *shell) {
-	m := r.forward()
-	if hole := r.echoHole(); hole != nil {
-		m = hole
-	}
+	m := r.mtu("icmp")
 	ping, header := "ping", ip4Header+innerHeader
 	if r.v6() {
 		ping, header = "ping -6", ip6Header+innerHeader
@@ -68,6 +65,9 @@ func (r *Report) sizes(s *shell) {
 	}
 	s.add(fmt.Sprintf("IP packets of %d bytes with DF pass (%d bytes of data, %d of headers)", m.Bytes, m.Bytes-header, header),
 		"%s -M do -c 5 -s %d %s", ping, m.Bytes-header, r.Address)
+	if forward := r.forward(); m.State == "clean" && forward.State == "black_hole" {
+		s.lines = append(s.lines, "# this does not show what IKE sees: the fault is one of UDP, or of another way that UDP takes")
+	}
 	if m.State != "clean" {
 		s.add(fmt.Sprintf("one byte more does not; \"message too long\" from this host itself is its path MTU cache: see `ip route get %s`", r.Address),
 			"%s -M do -c 5 -s %d %s", ping, m.Bytes+1-header, r.Address)
@@ -81,9 +81,9 @@ func (r *Report) ikeScan(s *shell) {
 		return // ike-scan speaks IPv4; the sizes are those of port 500
 	}
 	const harmless = "ike-scan --sport=0 --retry=3 --trans=1,1,1,1"
-	s.add("IKEv1 on UDP port 500 with an offer that nobody accepts; do not use ike-scan's defaults, --ikev2 or --aggressive: "+
+	s.add("IKEv1 on UDP port 500 with an offer that no gateway of today accepts (DES, MD5, group 1); do not use ike-scan's defaults, --ikev2 or --aggressive: "+
 		"what a gateway accepts stays half-open there. A gateway without IKEv1 is silent", "%s %s", harmless, r.Address)
-	m := r.forward()
+	m := r.mtu("ike")
 	if m == nil || m.State == "clean" || m.Bytes < ikeScanBytes {
 		return
 	}

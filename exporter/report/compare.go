@@ -96,12 +96,14 @@ func compare(ways []*Report) string {
 	sentence := strings.Join(parts, ", ")
 	sentence = strings.ToUpper(sentence[:1]) + sentence[1:]
 	switch {
-	case len(clean) > 0 && len(faulty) > 0:
+	case len(clean) > 0 && len(faulty) > 0 && oneDestination(ways):
 		sentence += ": " + blame(faulty)
 	case len(faulty) == len(ways) && len(parts) == 1:
 		sentence += ": the fault is on what these ways share, or at the peer"
-	case len(faulty) > 0 || len(rest) > 0:
+	case len(faulty) > 0:
 		sentence += ": that does not tell where the fault is"
+	case len(rest) > 0:
+		sentence += ": that compares nothing"
 	}
 	sentence += "."
 	if sizes := pathMTUs(ways); sizes != "" && len(faulty) == 0 {
@@ -110,14 +112,16 @@ func compare(ways []*Report) string {
 	return sentence + doubts(ways)
 }
 
+// oneDestination tells whether it was the same address over every way: a name can have several.
+func oneDestination(ways []*Report) bool {
+	return !slices.ContainsFunc(ways, func(r *Report) bool { return r.Address != ways[0].Address })
+}
+
 // blame says where the fault is, given that another way to the same peer is well.
 func blame(faulty []*Report) string {
-	onWay := true
-	for _, r := range faulty {
-		for _, d := range r.Diagnoses {
-			onWay = onWay && byPath(d.Name)
-		}
-	}
+	onWay := !slices.ContainsFunc(faulty, func(r *Report) bool {
+		return !slices.ContainsFunc(r.Diagnoses, func(d Diagnosis) bool { return byPath(d.Name) })
+	})
 	s := "the fault is on the way by " + and(names(faulty))
 	if !onWay {
 		s += ", unless the peer treats that source address differently"
@@ -164,20 +168,21 @@ func pathMTUs(ways []*Report) string {
 	return and(parts)
 }
 
-// doubts are reasons why the ways may not be what they seem.
-func doubts(ways []*Report) (s string) {
+// doubts are reasons why the ways may not be what they seem, a sentence each with a space before it.
+func doubts(ways []*Report) string {
+	var s strings.Builder
 	for i, r := range ways {
 		for _, q := range ways[:i] {
 			if r.Interface != "" && r.Interface == q.Interface {
-				s += fmt.Sprintf(" %s and %s both leave this host by %s: whether they are different ways is up to the routers behind it.",
+				fmt.Fprintf(&s, " %s and %s both leave this host by %s: whether they are different ways is up to the routers behind it.",
 					q.way(), r.way(), foreign(r.Interface))
 			}
 			if r.Address != "" && q.Address != "" && r.Address != q.Address {
-				s += fmt.Sprintf(" The peer's address is %s over %s and %s over %s: these are different destinations.", q.Address, q.way(), r.Address, r.way())
+				fmt.Fprintf(&s, " The peer's address is %s over %s and %s over %s: these are different destinations.", q.Address, q.way(), r.Address, r.way())
 			}
 		}
 	}
-	return s
+	return s.String()
 }
 
 // sideBySide is the same measurement over several ways as a table.
@@ -189,7 +194,7 @@ func sideBySide(ways []*Report) [][]string {
 			c := cell(r)
 			any = any || c != ""
 			if c == "" {
-				c = "not tested"
+				c = "-"
 			}
 			cells = append(cells, c)
 		}

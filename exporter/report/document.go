@@ -76,7 +76,7 @@ func (s *section) text(w io.Writer) {
 // wrap writes words in lines of at most width, as far as words allow.
 func wrap(w io.Writer, first, rest, words string) {
 	line, empty := first, true
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		switch {
 		case empty:
 			line += word
@@ -112,11 +112,11 @@ func grid(w io.Writer, indent string, rows [][]string) {
 		}
 	}
 	for _, row := range rows {
-		line := indent
+		var line strings.Builder
 		for i, cell := range row {
-			line += cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2)
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
 		}
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
+		fmt.Fprintln(w, indent+strings.TrimRight(line.String(), " "))
 	}
 }
 

@@ -100,7 +100,7 @@ func (m *MTU) finding(r *Report) finding {
 		"icmp": "ICMP echoes", "ike": fmt.Sprintf("IKE messages to UDP port %d", r.port("ike", 500)),
 		"natt": fmt.Sprintf("IKE messages to UDP port %d", r.port("natt", 4500)),
 	}[m.Method]
-	f := finding{test: "path MTU, " + m.Method, sent: fmt.Sprintf("%s of up to %d bytes with DF (%d packets)", carrier, m.LinkBytes, m.Packets)}
+	f := finding{test: "path MTU, " + m.Method, sent: fmt.Sprintf("%s of up to %d bytes with DF (%s)", carrier, m.LinkBytes, m.packets())}
 	ptb := fmt.Sprintf("packet too big: %d", m.PTBReceived)
 	if m.PTBFrom != "" {
 		ptb += fmt.Sprintf(", the last from %s naming %d bytes", m.PTBFrom, m.PTBMTU)

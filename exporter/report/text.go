@@ -118,12 +118,12 @@ func milliseconds(s *float64) string {
 	return fmt.Sprintf(", %.1f ms", *s*1e3)
 }
 
-// because appends a reason, if there is one.
+// because appends a reason, if there is one. One of several lines becomes one.
 func because(s, reason string) string {
 	if reason == "" {
 		return s
 	}
-	return s + ": " + reason
+	return s + ": " + strings.ReplaceAll(reason, "\n", "; ")
 }
 
 func icmpNote(name, from string) string {
@@ -152,31 +152,34 @@ func (r *IKE) Text() string {
 }
 
 // Text is the result in one line.
-func (r *MTU) Text() string {
-	s := strings.ReplaceAll(r.State, "_", " ")
-	if r.Bytes > 0 && r.State != "clean" {
-		s = fmt.Sprintf("%d bytes, %s", r.Bytes, s)
-		if r.State == "inconclusive" {
+func (m *MTU) Text() string {
+	s := strings.ReplaceAll(m.State, "_", " ")
+	if m.Bytes > 0 && m.State != "clean" {
+		s = fmt.Sprintf("%d bytes, %s", m.Bytes, s)
+		if m.State == "inconclusive" {
 			s = "at least " + s
 		}
-	} else if r.Bytes > 0 {
-		s = fmt.Sprintf("%d bytes, clean", r.Bytes)
+	} else if m.Bytes > 0 {
+		s = fmt.Sprintf("%d bytes, clean", m.Bytes)
 	}
-	s = because(s, r.Reason)
-	if r.PTBFrom != "" {
-		s += "; packet too big from " + r.PTBFrom
-		if r.PTBMTU > 0 {
-			s += " naming " + strconv.Itoa(r.PTBMTU)
+	s = because(s, m.Reason)
+	if m.PTBFrom != "" {
+		s += "; packet too big from " + m.PTBFrom
+		if m.PTBMTU > 0 {
+			s += " naming " + strconv.Itoa(m.PTBMTU)
 		}
 	}
-	if where := r.where(); where != "" {
+	if where := m.where(); where != "" {
 		s += "; larger ones vanish" + where
 	}
-	packets := "packets"
-	if r.Packets == 1 {
-		packets = "packet"
+	return s + fmt.Sprintf(" (%s, %.1f s)", m.packets(), m.Seconds)
+}
+
+func (m *MTU) packets() string {
+	if m.Packets == 1 {
+		return "1 packet"
 	}
-	return s + fmt.Sprintf(" (%d %s, %.1f s)", r.Packets, packets, r.Seconds)
+	return fmt.Sprintf("%d packets", m.Packets)
 }
 
 // Text is the result in one line.

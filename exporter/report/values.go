@@ -33,7 +33,8 @@ func (v values) fill(sentences []string) []string {
 func (r *Report) values() values {
 	v := values{
 		"peer": r.Address, "source": r.sender(), "ptb": r.tooBig(), "where": "", "reverse": "how large is not known",
-		"ike": strconv.Itoa(int(r.port("ike", 500))), "natt": strconv.Itoa(int(r.port("natt", 4500))),
+		"silence": "no " + r.tooBig() + " comes back",
+		"ike":     strconv.Itoa(int(r.port("ike", 500))), "natt": strconv.Itoa(int(r.port("natt", 4500))),
 		"esphops": r.filteredAt("esp"), "ahhops": r.filteredAt("ah"),
 	}
 	if r.Address == "" {
@@ -42,6 +43,13 @@ func (r *Report) values() values {
 	if m := r.forward(); m != nil {
 		v["bytes"], v["next"], v["link"] = strconv.Itoa(m.Bytes), strconv.Itoa(m.Bytes+1), strconv.Itoa(m.LinkBytes)
 		v["where"] = m.where()
+		if r.Tunnel != nil {
+			v.tunnel("nat", tunnelOver(m.Bytes, r.v6(), r.Tunnel.Cipher, "udp"))
+		}
+		if m.PTBReceived > 0 && m.PTBFrom != "" {
+			v["liar"], v["lie"] = m.PTBFrom, strconv.Itoa(m.PTBMTU)
+			v["silence"] = fmt.Sprintf("the %s that comes back, from %s, names %d bytes, which do not pass either", r.tooBig(), m.PTBFrom, m.PTBMTU)
+		}
 	}
 	if m := r.echoHole(); m != nil {
 		v["echobytes"] = strconv.Itoa(m.Bytes)
@@ -64,16 +72,21 @@ func (v values) tunnel(prefix string, t *Tunnel) {
 
 // tunnelFor is the same tunnel over a path of so many bytes, nil if it cannot be computed.
 func (r *Report) tunnelFor(bytes int) *Tunnel {
-	if r.Tunnel == nil || bytes == 0 {
+	if r.Tunnel == nil {
 		return nil
 	}
-	cipher, ok := ipsec.CipherByName(r.Tunnel.Cipher)
-	mtu := cipher.TunnelMTU(bytes, r.v6(), r.Tunnel.Encapsulation == "udp")
+	return tunnelOver(bytes, r.v6(), r.Tunnel.Cipher, r.Tunnel.Encapsulation)
+}
+
+// tunnelOver is a tunnel over a path of so many bytes, nil if it cannot be computed.
+func tunnelOver(bytes int, v6 bool, name, encapsulation string) *Tunnel {
+	cipher, ok := ipsec.CipherByName(name)
+	mtu := cipher.TunnelMTU(bytes, v6, encapsulation == "udp")
 	mss := ipsec.MSS(mtu, false)
-	if !ok || mss <= 0 {
+	if !ok || bytes == 0 || mss <= 0 {
 		return nil
 	}
-	return &Tunnel{MTUBytes: mtu, MSSBytes: mss, Cipher: r.Tunnel.Cipher, Encapsulation: r.Tunnel.Encapsulation}
+	return &Tunnel{MTUBytes: mtu, MSSBytes: mss, Cipher: name, Encapsulation: encapsulation}
 }
 
 func (r *Report) v6() bool { return r.Family == "ip6" }
@@ -135,15 +148,21 @@ func (r *Report) forward() *MTU {
 // rank orders the states in which a size is known, from harmless to harmful; negative for the others.
 func (m *MTU) rank() int { return slices.Index([]string{"clean", "reduced", "black_hole"}, m.State) }
 
-// echoHole is a black hole of echoes alone: larger IKE messages arrive, so it may be the way back that loses. Nil if there is none.
-func (r *Report) echoHole() *MTU {
-	forward := r.forward()
-	for i := range r.MTU {
-		if m := &r.MTU[i]; m.Method == "icmp" && m.State == "black_hole" && forward != m && forward.State != "black_hole" {
-			return m
-		}
+// mtu is the result by a method, nil if it names no size.
+func (r *Report) mtu(method string) *MTU {
+	if i := slices.IndexFunc(r.MTU, func(m MTU) bool { return m.Method == method && m.rank() >= 0 && m.Bytes > 0 }); i >= 0 {
+		return &r.MTU[i]
 	}
 	return nil
+}
+
+// echoHole is a black hole of echoes alone: larger IKE messages arrive, so it may be the way back that loses. Nil if there is none.
+func (r *Report) echoHole() *MTU {
+	m, forward := r.mtu("icmp"), r.forward()
+	if m == nil || m.State != "black_hole" || forward == m || forward.State == "black_hole" {
+		return nil
+	}
+	return m
 }
 
 // where says between which routers larger packets vanish, with a leading space, or nothing.

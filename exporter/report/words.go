@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,8 +28,7 @@ func (r *Report) words() []section {
 	}
 	if r.History != nil {
 		s := section{title: "Before"}
-		s.items(foreignAll(r.History.Baseline)...)
-		s.items(foreignAll(r.History.Changes)...)
+		s.items(foreignAll(slices.Concat(r.History.Baseline, r.History.Changes))...)
 		sections = append(sections, s)
 	}
 	return append(sections, r.limits())

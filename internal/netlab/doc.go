@@ -19,5 +19,6 @@
 //	               .1 --------- .2
 //
 // The client's user owns r1; r2 and r3 are the two edges of the provider. Faults happen on r2 and r3 and on the link
-// between them (net3), unless their description says otherwise. net5 is the second way of scenario S15.
+// between them (net3), unless their description says otherwise. net5 is the second way of scenario S15, net6
+// and net7 are those of AddUplink.
 package netlab
