@@ -186,7 +186,7 @@ func (p program) checkSideBySide(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	second := l.AddUplink(t).Interface()
-	l.Apply(t, "S2")
+	l.Apply(t, "S6c")
 	for _, address := range []string{l.ServerAddr(false).String(), l.ServerAddr(true).String()} {
 		got := p.run(t, l.privileged, "check", "--output=markdown", "--via=net1", "--via="+second, "hq="+address)
 		if got.Code != exitFault || got.Stderr != "" {

@@ -107,7 +107,7 @@ func TestCheckVia(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			second := l.AddUplink(t)
-			l.Apply(t, "S2")
+			l.Apply(t, "S6c")
 			via := []string{l.ClientAddr(v6).String(), second.Addr(v6).String()}
 			out, err := l.checkVia(t, "json", "hq="+l.address(v6), via...)
 			if !errors.Is(err, ErrFault) {

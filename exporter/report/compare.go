@@ -96,18 +96,25 @@ func compare(ways []*Report) string {
 	sentence := strings.Join(parts, ", ")
 	sentence = strings.ToUpper(sentence[:1]) + sentence[1:]
 	switch {
-	case len(clean) > 0 && len(faulty) > 0:
+	case len(clean) > 0 && len(faulty) > 0 && oneDestination(ways):
 		sentence += ": " + blame(faulty)
 	case len(faulty) == len(ways) && len(parts) == 1:
 		sentence += ": the fault is on what these ways share, or at the peer"
-	case len(faulty) > 0 || len(rest) > 0:
+	case len(faulty) > 0:
 		sentence += ": that does not tell where the fault is"
+	case len(rest) > 0:
+		sentence += ": that compares nothing"
 	}
 	sentence += "."
 	if sizes := pathMTUs(ways); sizes != "" && len(faulty) == 0 {
 		sentence += " The path MTU differs: " + sizes + "."
 	}
 	return sentence + doubts(ways)
+}
+
+// oneDestination tells whether it was the same address over every way: a name can have several.
+func oneDestination(ways []*Report) bool {
+	return !slices.ContainsFunc(ways, func(r *Report) bool { return r.Address != ways[0].Address })
 }
 
 // blame says where the fault is, given that another way to the same peer is well.

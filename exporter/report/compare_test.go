@@ -52,7 +52,7 @@ func TestCompare(t *testing.T) {
 		{
 			"one could not be measured",
 			[]*Report{lte(), unmeasured},
-			"Over lte0 everything that was tested passes, over wan0 it could not be measured: that does not tell where the fault is.",
+			"Over lte0 everything that was tested passes, over wan0 it could not be measured: that compares nothing.",
 		},
 		{
 			"one was measured in part: no witness",
@@ -70,6 +70,11 @@ func TestCompare(t *testing.T) {
 			[]*Report{lte(), elsewhere},
 			"Over lte0 and dsl0 everything that was tested passes. The peer's address is 203.0.113.10 over lte0 and 203.0.113.99 over dsl0: " +
 				"these are different destinations.",
+		},
+		{
+			"a fault at another destination", []*Report{wan(blackHole, "pmtu_black_hole"), elsewhere},
+			"Over dsl0 everything that was tested passes, over wan0 packets above 1400 bytes vanish: that does not tell where the fault is. " +
+				"The peer's address is 203.0.113.10 over wan0 and 203.0.113.99 over dsl0: these are different destinations.",
 		},
 	} {
 		Conclude(tt.ways)

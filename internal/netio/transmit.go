@@ -138,7 +138,8 @@ func hopLimit(p *Packet) uint8 {
 func (s *sockets) write(packet []byte, p *Packet) (err error) {
 	to := &net.IPAddr{IP: p.Path.Dst.AsSlice()}
 	if p.Path.IPv6() {
-		_, _, err = s.whole6.WriteMsgIP(packet, nil, to)
+		// The source once more, beside the header: routing looks at this one.
+		_, _, err = s.whole6.WriteMsgIP(packet, source(p, true), to)
 	} else {
 		c, ok := s.raw4.IPv4PacketConn().PacketConn.(*net.IPConn)
 		if !ok {
