@@ -63,12 +63,10 @@ func (a *Accumulator) Add(r *Reading, now time.Time) {
 	owner := map[flowKey]string{}
 	for i := range r.Peers {
 		p := &r.Peers[i]
-		for j := range p.children {
-			c := &p.children[j]
-			key := c.counterKey()
-			for what, count := range [...]Count{packetsIn: c.In.Packets, packetsOut: c.Out.Packets, bytesIn: c.In.Bytes, bytesOut: c.Out.Bytes} {
+		for _, f := range p.flows {
+			for what, count := range [...]Count{packetsIn: f.In.Packets, packetsOut: f.Out.Packets, bytesIn: f.In.Bytes, bytesOut: f.Out.Bytes} {
 				if count.Known {
-					k := flowKey{key: key, what: quantity(what)}
+					k := flowKey{key: f.Key, what: quantity(what)}
 					sums[k] += count.Value
 					owner[k] = p.Peer
 				}

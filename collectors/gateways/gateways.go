@@ -62,8 +62,13 @@ type Table struct {
 	Info     Info
 	IKE      []IKESA
 	Children []ChildSA
+	// Flows are counters of traffic that belong to no child, such as those of a session. They are added to those of children:
+	// a source shows each byte and each packet in one place only.
+	Flows []Flow
 	// Counters are the device's own, those that tell about the path.
 	Counters []DeviceCounter
+	// Sessions counts active sessions by the device's kinds of them, nil if it has none.
+	Sessions map[string]int
 	// NoIKE says that the gateway knows child SAs only (Linux XFRM): then nobody can tell whether a tunnel is up.
 	NoIKE bool
 	// Unparsed counts lines of output that no rule knew.
@@ -77,6 +82,14 @@ type DeviceCounter struct {
 	// Key tells those of one kind apart, such as the interface. It is not exposed.
 	Key   string
 	Value uint64
+}
+
+// A Flow is counters of the traffic with one peer.
+type Flow struct {
+	// Key says what the counters belong to. It is not exposed.
+	Key     string
+	Peer    Identity
+	In, Out Traffic
 }
 
 // Identity is what a gateway shows about the other end of an SA. Any of it may be missing.

@@ -95,11 +95,19 @@ var (
 	}
 )
 
+// familySessions is apart from SAs: a device counts sessions of other kinds too.
+var familySessions = &collectors.Family{
+	Name:   "ipsec_path_gateway_sessions",
+	Help:   "Active VPN sessions as the gateway itself counts them, by its own kinds; some kinds are part of others.",
+	Labels: []string{"gateway", "kind"},
+}
+
 // Families are all families of this package.
 func Families() []*collectors.Family {
 	return []*collectors.Family{
 		familyUp, familyInfo, familyDuration, familyUnparsed, familyIKESAs, familyVendor, familyChildSAs, familyTunnelUp, familyBytes,
 		familyPackets, familyPathMTU, familyEstablished, familyUps, familyDowns, familyErrors,
+		familySessions,
 	}
 }
 
@@ -140,6 +148,9 @@ func collect(s *Snapshot, emit func(prometheus.Metric)) {
 	g.set(familyUnparsed, float64(s.Unparsed))
 	for _, kind := range slices.Sorted(maps.Keys(s.Device)) {
 		g.set(familyErrors, float64(s.Device[kind]), kind)
+	}
+	for kind, n := range s.Sessions {
+		g.set(familySessions, float64(n), kind)
 	}
 	for i := range s.Peers {
 		g.peer(&s.Peers[i])

@@ -241,7 +241,9 @@ type Snapshot struct {
 	Unparsed int
 	// Device are the device's own counters by kind.
 	Device map[string]uint64
-	Peers  []PeerSnapshot
+	// Sessions are the device's own counts of active sessions by kind.
+	Sessions map[string]int
+	Peers    []PeerSnapshot
 }
 
 // A PeerSnapshot is what is known about one peer at one gateway.
@@ -264,7 +266,7 @@ func (p *Poller) Snapshot() Snapshot {
 	if !s.Up {
 		return s
 	}
-	s.Info, s.Unparsed, s.Device = p.reading.Info, p.reading.Unparsed, p.accumulator.Device()
+	s.Info, s.Unparsed, s.Device, s.Sessions = p.reading.Info, p.reading.Unparsed, p.accumulator.Device(), p.reading.Sessions
 	for i := range p.reading.Peers {
 		s.Peers = append(s.Peers, p.snapshot(&p.reading.Peers[i]))
 	}

@@ -24,6 +24,7 @@ type Reading struct {
 	NoIKE    bool
 	Peers    []PeerReading // sorted by name
 	Counters []DeviceCounter
+	Sessions map[string]int
 	Unparsed int
 
 	configured map[string]int // names of all peers
@@ -65,6 +66,7 @@ type PeerReading struct {
 	// Negotiating is the IKE SA that is still on its way up, the one that has come farthest if there are several.
 	Negotiating *IKESA
 	children    []ChildSA
+	flows       []Flow
 }
 
 // An IKEClass is what IKE SAs are counted by.
@@ -104,7 +106,11 @@ func NewReading(t *Table, peers *Attribution, each bool) Reading {
 	for i := range t.Children {
 		c.child(&t.Children[i])
 	}
-	r := Reading{Info: t.Info, NoIKE: t.NoIKE, Counters: t.Counters, Unparsed: t.Unparsed, configured: peers.byName}
+	for i := range t.Flows {
+		p := c.owner(&t.Flows[i].Peer)
+		p.flows = append(p.flows, t.Flows[i])
+	}
+	r := Reading{Info: t.Info, NoIKE: t.NoIKE, Counters: t.Counters, Sessions: t.Sessions, Unparsed: t.Unparsed, configured: peers.byName}
 	for _, p := range c.of {
 		p.Up = p.up(t.NoIKE)
 		r.Peers = append(r.Peers, *p)
@@ -171,6 +177,7 @@ func (c *counting) child(sa *ChildSA) {
 	p := c.owner(&sa.Peer)
 	p.ChildSAs++
 	p.children = append(p.children, *sa)
+	p.flows = append(p.flows, Flow{Key: sa.counterKey(), In: sa.In, Out: sa.Out})
 	if sa.State != ChildUnknown {
 		p.Children[sa.State]++
 	}

@@ -1,0 +1,265 @@
+// Package ciscoasa reads the SA table of a Cisco ASA, or of FTD, which runs the same software, and of Cisco IOS and IOS-XE.
+//
+//	SSH (shell.go: prompts, pager, enable)  \
+//	HTTPS (https.go: /admin/exec/...)        > command -> text -> parsers -> device.go -> gateways.Table
+//	a recorded transcript (replay.go)       /  (pure, tolerant: a line that no rule knows is counted)
+//
+// It only ever sends `show` commands, besides those that are needed to get there: enable, login, changeto context and
+// terminal pager. A login that was refused is not tried again for a long time, because devices lock accounts.
+//
+// It configures nothing, does not read captures, and decides nothing about what the SAs mean.
+package ciscoasa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"ipsec_path_exporter/collectors/gateways"
+)
+
+// Transports.
+const (
+	SSH   = "ssh"
+	HTTPS = "https"
+)
+
+// DefaultLoginRetry is how long the same credentials are not tried again after they were refused. It doubles from refusal to
+// refusal, up to a day.
+const DefaultLoginRetry = 30 * time.Minute
+
+// ErrLogin is in the chain of errors that say that the device refused the credentials. It is returned without asking the
+// device again until a long time has passed, or the credentials have changed.
+var ErrLogin = errors.New("login refused")
+
+// Config says how a device is reached.
+type Config struct {
+	// Type is cisco_asa, which is also right for FTD, or cisco_ios. `show version` may correct it.
+	Type string
+	// Transport is ssh or https; "" is ssh.
+	Transport string
+	// Address is a host, with a port where it is not the usual one.
+	Address string
+
+	Username string
+	// PasswordFile and EnablePasswordFile hold one secret each. They are read for each login, so a changed one is used at once.
+	// Without EnablePasswordFile the session stays as privileged as the login made it.
+	PasswordFile, EnablePasswordFile string
+	// EnableLevel is that of `enable 5`, 0 for plain `enable`. EnableLogin uses `login` in its place, which asks for user name and
+	// password again.
+	EnableLevel int
+	EnableLogin bool
+	// Context is entered by `changeto context` after the login, by SSH only.
+	Context string
+
+	// KnownHostsFile has the host keys that are trusted, in the format of OpenSSH.
+	KnownHostsFile string
+	// CAFile has the certificates that are trusted for HTTPS, "" for those of the system. Insecure trusts any.
+	CAFile   string
+	Insecure bool
+	// LegacyAlgorithms also allows what old devices need and nobody should: group1 and CBC for SSH, TLS 1.0 for HTTPS.
+	LegacyAlgorithms bool
+
+	// LoginRetry is in place of DefaultLoginRetry.
+	LoginRetry time.Duration
+}
+
+// check says what is wrong with a configuration.
+func (c *Config) check() error {
+	var problems []error
+	miss := func(what, value string) {
+		if value == "" {
+			problems = append(problems, fmt.Errorf("%s is missing", what))
+		}
+	}
+	miss("address", c.Address)
+	miss("username", c.Username)
+	miss("password_file", c.PasswordFile)
+	switch c.Transport {
+	case SSH:
+		miss("known_hosts_file", c.KnownHostsFile)
+	case HTTPS:
+		if c.Context != "" {
+			problems = append(problems, errors.New("a context cannot be entered by https: use the context's own address"))
+		}
+		if c.Type == "cisco_ios" {
+			problems = append(problems, errors.New("cisco_ios is read by ssh only"))
+		}
+	default:
+		problems = append(problems, fmt.Errorf("transport %q is neither ssh nor https", c.Transport))
+	}
+	if c.Type != "cisco_asa" && c.Type != "cisco_ios" {
+		problems = append(problems, fmt.Errorf("type %q is neither cisco_asa nor cisco_ios", c.Type))
+	}
+	if strings.ContainsAny(c.Context, "\r\n ") {
+		problems = append(problems, fmt.Errorf("context %q is not a name", c.Context))
+	}
+	if c.EnableLevel < 0 || c.EnableLevel > 15 {
+		problems = append(problems, fmt.Errorf("enable level %d is not between 0 and 15", c.EnableLevel))
+	}
+	return errors.Join(problems...)
+}
+
+// A Source reads one device.
+type Source struct {
+	device  device
+	secrets *vault
+}
+
+var (
+	_ gateways.Source   = (*Source)(nil)
+	_ gateways.Recorder = (*Source)(nil)
+)
+
+// New makes the source of one device. It does not connect yet, and reads no file.
+func New(c Config) (*Source, error) {
+	if c.Type == "" {
+		c.Type = "cisco_asa"
+	}
+	if c.Transport == "" {
+		c.Transport = SSH
+	}
+	if c.LoginRetry == 0 {
+		c.LoginRetry = DefaultLoginRetry
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	v := &vault{config: &c}
+	s := &Source{secrets: v, device: device{expected: platformASA}}
+	if c.Type == "cisco_ios" {
+		s.device.expected = platformIOS
+	}
+	if c.Transport == HTTPS {
+		s.device.over = &httpsTransport{config: &c, vault: v}
+	} else {
+		s.device.over = &sshTransport{config: &c, vault: v, ios: s.device.expected == platformIOS}
+	}
+	return s, nil
+}
+
+// Read implements gateways.Source.
+func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
+	t, err := s.device.read(ctx)
+	if err != nil {
+		return gateways.Table{}, s.secrets.scrub(err)
+	}
+	return t, nil
+}
+
+// Close implements gateways.Source.
+func (s *Source) Close() error { return s.device.over.close() }
+
+// hostPort adds the usual port to an address without one.
+func hostPort(address, port string) string {
+	if host, p, err := net.SplitHostPort(address); err == nil {
+		return net.JoinHostPort(host, p)
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}
+
+// A vault reads secrets, keeps them out of errors, and keeps refused ones from being tried again.
+type vault struct {
+	config *Config
+
+	mu       sync.Mutex
+	current  secrets
+	refused  secrets
+	refusals int
+	until    time.Time
+}
+
+// secrets are what is sent to log in.
+type secrets struct{ password, enable string }
+
+// open reads the secrets. It fails while they are known to be refused.
+func (v *vault) open() (secrets, error) {
+	var s secrets
+	var err error
+	if s.password, err = readSecret(v.config.PasswordFile); err != nil {
+		return s, err
+	}
+	if v.config.EnablePasswordFile != "" {
+		if s.enable, err = readSecret(v.config.EnablePasswordFile); err != nil {
+			return s, err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.current = s
+	if s == v.refused && time.Now().Before(v.until) {
+		return s, fmt.Errorf("%w before; not tried again until %s, or until the secrets change", ErrLogin, v.until.UTC().Format(time.RFC3339))
+	}
+	return s, nil
+}
+
+// readSecret reads a file with one secret in it.
+func readSecret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading a secret: %w", err)
+	}
+	s := strings.TrimRight(string(b), "\r\n")
+	if strings.ContainsAny(s, "\r\n") {
+		return "", fmt.Errorf("%s has more than one line", file)
+	}
+	return s, nil
+}
+
+// refuse notes that the device refused s, and returns the error that says so.
+func (v *vault) refuse(s secrets, what string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if s != v.refused {
+		v.refused, v.refusals = s, 0
+	}
+	const day = 24 * time.Hour
+	wait := v.config.LoginRetry
+	for range v.refusals {
+		wait = min(2*wait, max(day, v.config.LoginRetry))
+	}
+	v.refusals++
+	v.until = time.Now().Add(wait)
+	return fmt.Errorf("%w: %s; not tried again for %s, because devices lock accounts", ErrLogin, what, wait)
+}
+
+// accept notes that the device took the secrets.
+func (v *vault) accept() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refused, v.refusals, v.until = secrets{}, 0, time.Time{}
+}
+
+// known are the secrets that must not be shown.
+func (v *vault) known() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []string
+	for _, s := range []string{v.current.password, v.current.enable, v.refused.password, v.refused.enable} {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// scrub keeps secrets out of an error, wherever the text comes from: a device may repeat what it was sent.
+func (v *vault) scrub(err error) error {
+	text := err.Error()
+	clean := text
+	for _, s := range v.known() {
+		clean = strings.ReplaceAll(clean, s, "***")
+	}
+	if clean == text {
+		return err
+	}
+	if errors.Is(err, ErrLogin) {
+		return fmt.Errorf("%w: %s", ErrLogin, clean)
+	}
+	return errors.New(clean)
+}

@@ -1,0 +1,173 @@
+package ciscoasa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// errAgain stops the SSH library from trying the next method with a password that was just refused.
+var errAgain = errors.New("the password is sent once only")
+
+// idle is after which time without a command a connection that turns out to be closed is made again: devices end idle sessions.
+const idle = 5 * time.Second
+
+// sshTransport keeps one session open and runs one command at a time in it.
+type sshTransport struct {
+	config *Config
+	vault  *vault
+	ios    bool
+
+	running sync.Mutex // held while a command runs
+
+	mu     sync.Mutex
+	shell  *shell
+	cancel context.CancelFunc // of what runs
+}
+
+// run implements transport.
+func (t *sshTransport) run(ctx context.Context, command string) (string, error) {
+	t.running.Lock()
+	defer t.running.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.mu.Lock()
+	t.cancel = cancel
+	sh := t.shell
+	t.mu.Unlock()
+	if sh != nil {
+		used := sh.used
+		out, err := sh.command(ctx, command)
+		if err == nil {
+			return out, nil
+		}
+		t.drop(sh)
+		if !errors.Is(err, errEnded) || time.Since(used) < idle {
+			return "", err
+		}
+	}
+	sh, err := t.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	t.mu.Lock()
+	t.shell = sh
+	t.mu.Unlock()
+	out, err := sh.command(ctx, command)
+	if err != nil {
+		t.drop(sh)
+	}
+	return out, err
+}
+
+// drop ends a session that is in an unknown state.
+func (t *sshTransport) drop(sh *shell) {
+	t.mu.Lock()
+	if t.shell == sh {
+		t.shell = nil
+	}
+	t.mu.Unlock()
+	sh.close()
+}
+
+// close implements transport.
+func (t *sshTransport) close() error {
+	t.mu.Lock()
+	sh, cancel := t.shell, t.cancel
+	t.shell = nil
+	t.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if sh != nil {
+		sh.close()
+	}
+	return nil
+}
+
+// connect makes a session in which commands can be run.
+func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
+	s, err := t.vault.open()
+	if err != nil {
+		return nil, err
+	}
+	client, err := t.login(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	sh, err := openShell(client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	if err := t.prepare(ctx, sh, s); err != nil {
+		sh.close()
+		return nil, err
+	}
+	t.vault.accept()
+	return sh, nil
+}
+
+// login connects and authenticates.
+func (t *sshTransport) login(ctx context.Context, s secrets) (*ssh.Client, error) {
+	address := hostPort(t.config.Address, "22")
+	keys, err := trust(t.config.KnownHostsFile, address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	// The library knows no contexts: a closed connection ends its handshake, and all else on it.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	once := &oncePassword{password: s.password}
+	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
+		Config: t.config.algorithms(), User: t.config.Username, HostKeyCallback: keys.check, HostKeyAlgorithms: keys.algorithms,
+		Auth: []ssh.AuthMethod{ssh.PasswordCallback(once.get), ssh.KeyboardInteractive(once.answer)},
+	})
+	switch {
+	case err == nil:
+		return ssh.NewClient(c, channels, requests), nil
+	case ctx.Err() != nil:
+		err = fmt.Errorf("logging in: %w", ctx.Err())
+	case once.sent:
+		err = t.vault.refuse(s, "user name or password is wrong, or the account is locked")
+	}
+	conn.Close()
+	return nil, err
+}
+
+// oncePassword gives the password away once: a device counts each attempt, by whatever method.
+type oncePassword struct {
+	password string
+	sent     bool
+}
+
+func (p *oncePassword) get() (string, error) {
+	if p.sent {
+		return "", errAgain
+	}
+	p.sent = true
+	return p.password, nil
+}
+
+// answer answers the questions of keyboard-interactive (RFC 4256, section 3.2): the one for the password is not echoed.
+func (p *oncePassword) answer(_, _ string, questions []string, echos []bool) ([]string, error) {
+	answers := make([]string, len(questions))
+	for i := range questions {
+		if echos[i] {
+			return nil, errors.New("the device asks more than the password")
+		}
+		var err error
+		if answers[i], err = p.get(); err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
