@@ -166,6 +166,32 @@ func TestDaemonEZVPN(t *testing.T) {
 	}
 }
 
+// TestDaemonVPNC: a client that speaks as Cisco's hardware does, up and stuck.
+func TestDaemonVPNC(t *testing.T) {
+	daemons.NeedVPNC(t)
+	for name, tt := range map[string]struct {
+		lose bool
+		want gateways.IKEState
+	}{"up": {false, gateways.Established}, "stuck in XAUTH": {true, gateways.XAuth}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := ezvpn(t)
+			if tt.lose {
+				p.DropIKEExchange(t, netlab.Transaction, 0, netlab.Reverse)
+			}
+			daemons.StartVPNC(t, p.Client, p.serverAddr)
+			s := live(t, p.server)
+			table := await(t, s, tt.want.String(), func(table gateways.Table) bool {
+				return in(tt.want)(table) && (tt.lose || len(table.Children) == 1)
+			})
+			peer := table.IKE[0].Peer
+			if peer.Address != p.clientAddr || peer.ID != daemons.Group || !tt.lose && peer.Username != daemons.User {
+				t.Errorf("peer %+v", peer)
+			}
+		})
+	}
+}
+
 func TestDaemonStuck(t *testing.T) {
 	for name, tt := range map[string]struct {
 		drop           func(t *testing.T, p *path)
