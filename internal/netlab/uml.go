@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +48,9 @@ func UML(t T, name string) bool {
 	if os.Getenv(umlTestEnv) != "" {
 		return true
 	}
+	if underRaceDetector() {
+		t.Skipf("the race detector needs more memory than User-Mode Linux has addresses for; the run without it does this test")
+	}
 	kernel, err := findUML()
 	if err != nil {
 		if os.Getenv("REQUIRE_DAEMONS") == "1" {
@@ -68,6 +73,12 @@ func UML(t T, name string) bool {
 	}
 	t.Logf("under User-Mode Linux:\n%s", out)
 	return false
+}
+
+// underRaceDetector tells whether this binary was built with -race.
+func underRaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // findUML is the kernel, if all that it needs is there too.

@@ -47,7 +47,8 @@ func TestUMLManySAs(t *testing.T) {
 		addPair(t, h, netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 0x10000+2*i)
 	}
 	t.Logf("%d SAs added in %s", 2*pairs, time.Since(began))
-	for _, with := range []string{"first", "again"} {
+	best := time.Hour
+	for i := range 3 {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -57,17 +58,18 @@ func TestUMLManySAs(t *testing.T) {
 		reading := gateways.NewReading(&table, gateways.NewAttribution(nil), false)
 		counted := time.Since(began)
 		runtime.ReadMemStats(&after)
-		heap := (after.Sys - after.HeapReleased) >> 20
-		t.Logf("%s: read in %s, with counting %s, %d MB allocated, %d MB of memory in use", with, took, counted, (after.TotalAlloc-before.TotalAlloc)>>20, heap)
+		used := (after.Sys - after.HeapReleased) >> 20
+		t.Logf("reading %d: %s, with counting %s, %d MB allocated, %d MB of memory in use", i, took, counted, (after.TotalAlloc-before.TotalAlloc)>>20, used)
 		installed := 0
 		for i := range reading.Peers {
 			installed += reading.Peers[i].Children[gateways.Installed]
 		}
-		if installed != pairs || len(table.Children) != 2*pairs || table.Unparsed != 0 {
-			t.Errorf("%d entries, %d installed, %d unknown", len(table.Children), installed, table.Unparsed)
+		if installed != pairs || len(table.Children) != 2*pairs || table.Unparsed != 0 || used > 100 {
+			t.Errorf("%d entries, %d installed, %d unknown, %d MB", len(table.Children), installed, table.Unparsed, used)
 		}
-		if took > 2*time.Second || heap > 100 {
-			t.Errorf("too much: %s, %d MB", took, heap)
-		}
+		best = min(best, counted)
+	}
+	if best > 2*time.Second { // The best, as others may use this machine too.
+		t.Errorf("takes %s", best)
 	}
 }

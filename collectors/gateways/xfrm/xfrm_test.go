@@ -119,7 +119,7 @@ func always(t *testing.T, mtu int) *beliefs {
 func TestBeliefsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &beliefs{known: map[pair]belief{{remote: us}: {mtu: 9}}, ask: func(netip.Addr, netip.Addr) int {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(askingTime * 2 / 5)
 			return 1400
 		}}
 		pairs := map[pair]bool{}
