@@ -65,7 +65,7 @@ type PeerReading struct {
 	PathMTU int
 	// Negotiating is the IKE SA that is still on its way up, the one that has come farthest if there are several.
 	Negotiating *IKESA
-	children    []ChildSA
+	children    []*ChildSA
 	flows       []Flow
 }
 
@@ -176,7 +176,7 @@ func (c *counting) ike(sa *IKESA) {
 func (c *counting) child(sa *ChildSA) {
 	p := c.owner(&sa.Peer)
 	p.ChildSAs++
-	p.children = append(p.children, *sa)
+	p.children = append(p.children, sa)
 	p.flows = append(p.flows, Flow{Key: sa.counterKey(), In: sa.In, Out: sa.Out})
 	if sa.State != ChildUnknown {
 		p.Children[sa.State]++

@@ -33,7 +33,7 @@ func (t *tunnels) read(r *Reading, started time.Time) {
 		}
 		u.children = map[string]bool{}
 		for j := range p.children {
-			if c := &p.children[j]; c.State.Up() && p.Up == Yes {
+			if c := p.children[j]; c.State.Up() && p.Up == Yes {
 				u.children[c.Key] = true
 			}
 		}

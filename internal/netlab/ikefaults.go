@@ -20,10 +20,12 @@ func (p *Provider) DropIKEExchange(t T, exchange byte, pass int, d Direction) Fa
 		over = []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: uint32(pass), Over: true}}
 	}
 	leaving := leavingBy(p.segments[middleSegment].near.Name)
-	rules := atForward(
-		slices.Concat(leaving, udpPort(2, 500), transportIs(header+typeAt, exchange), over),
-		slices.Concat(leaving, udpPort(2, 4500), transportIs(header, 0, 0, 0, 0), transportIs(header+marker+typeAt, exchange), over),
-	)
+	var matches [][]expr.Any
+	for _, side := range []uint32{0, 2} { // the port from or to; a client behind a NAT has another one
+		matches = append(matches,
+			slices.Concat(leaving, udpPort(side, 500), transportIs(header+typeAt, exchange), over),
+			slices.Concat(leaving, udpPort(side, 4500), transportIs(header, 0, 0, 0, 0), transportIs(header+marker+typeAt, exchange), over))
+	}
 	var at []*NS
 	if d&Forward != 0 {
 		at = append(at, p.R2)
@@ -31,5 +33,5 @@ func (p *Provider) DropIKEExchange(t T, exchange byte, pass int, d Direction) Fa
 	if d&Reverse != 0 {
 		at = append(at, p.R3)
 	}
-	return p.install(t, Fault("ike-exchange-"+strconv.Itoa(int(exchange))), rules, at...)
+	return p.install(t, Fault("ike-exchange-"+strconv.Itoa(int(exchange))), atForward(matches...), at...)
 }

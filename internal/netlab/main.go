@@ -52,6 +52,8 @@ func Main(m Runner) {
 		}
 		setState(stateReady)
 		os.Exit(m.Run())
+	case stateUML:
+		umlInit(m)
 	}
 	err := reexec(unix.CLONE_NEWUSER)
 	if os.Geteuid() == 0 {

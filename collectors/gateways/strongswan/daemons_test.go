@@ -97,6 +97,15 @@ func in(s gateways.IKEState) func(gateways.Table) bool {
 	return func(t gateways.Table) bool { return len(t.IKE) == 1 && t.IKE[0].State == s }
 }
 
+// stays makes sure that a state is not only passed through.
+func stays(t *testing.T, s *Source, state gateways.IKEState) {
+	t.Helper()
+	time.Sleep(300 * time.Millisecond)
+	if table := read(t, s); !in(state)(table) {
+		t.Errorf("does not stay %s: %+v", state, table.IKE)
+	}
+}
+
 // send sends packets through the tunnel to the server.
 func (p *path) send(t *testing.T, n int) {
 	t.Helper()
@@ -166,6 +175,33 @@ func TestDaemonEZVPN(t *testing.T) {
 	}
 }
 
+// TestDaemonVPNC: a client that speaks as Cisco's hardware does, up and stuck.
+func TestDaemonVPNC(t *testing.T) {
+	daemons.NeedVPNC(t)
+	for name, tt := range map[string]struct {
+		lose bool
+		want gateways.IKEState
+	}{"up": {false, gateways.Established}, "stuck in XAUTH": {true, gateways.XAuth}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := ezvpn(t)
+			if tt.lose {
+				p.DropIKEExchange(t, netlab.Transaction, 0, netlab.Reverse)
+			}
+			daemons.StartVPNC(t, p.Client, p.serverAddr)
+			s := live(t, p.server)
+			table := await(t, s, tt.want.String(), func(table gateways.Table) bool {
+				return in(tt.want)(table) && (tt.lose || len(table.Children) == 1)
+			})
+			stays(t, s, tt.want)
+			peer := table.IKE[0].Peer
+			if peer.Address != p.clientAddr || peer.ID != daemons.Group || !tt.lose && peer.Username != daemons.User {
+				t.Errorf("peer %+v", peer)
+			}
+		})
+	}
+}
+
 func TestDaemonStuck(t *testing.T) {
 	for name, tt := range map[string]struct {
 		drop           func(t *testing.T, p *path)
@@ -194,7 +230,9 @@ func TestDaemonStuck(t *testing.T) {
 				t.Fatal("there is a tunnel")
 			}
 			for end, c := range map[*daemons.Charon]gateways.IKEState{p.client: tt.client, p.server: tt.server} {
-				table := await(t, live(t, end), c.String(), in(c))
+				s := live(t, end)
+				table := await(t, s, c.String(), in(c))
+				stays(t, s, c)
 				if len(table.Children) != 0 {
 					t.Errorf("children %+v", table.Children)
 				}

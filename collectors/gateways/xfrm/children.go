@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
@@ -19,7 +20,7 @@ const (
 
 // A group is what may belong together as pairs of SAs.
 type group struct {
-	local, remote      netip.Addr
+	pair
 	proto              uint8
 	reqid, interfaceID uint32
 }
@@ -28,64 +29,71 @@ type group struct {
 // pair, so of each group as many inbound entries are called installed as there are outbound ones; all others have no state. During
 // a rekey, when the old inbound SA is kept for packets under way, that is the new pair, and the old SA has none.
 // It returns the number of SAs whose direction nobody knows too.
-func children(states []state, local map[netip.Addr]bool, pathMTU func(local, remote netip.Addr) int) ([]gateways.ChildSA, int) {
-	entries := make([]gateways.ChildSA, 0, len(states))
-	inbound := map[group][]int{} // indices of states; entries have the same
-	outbound := map[group]int{}
+func children(states []state, local map[netip.Addr]bool, paths *beliefs) ([]gateways.ChildSA, int) {
+	entries := make([]gateways.ChildSA, len(states))
+	outbound := make(map[group]int, len(states)/2)
 	negotiated := map[group]bool{}
-	var acquired []int
-	unknown := 0
-	beliefs := map[[2]netip.Addr]int{}
+	var inbound, acquired []int // indices of states; entries have the same
 	for i := range states {
 		s := &states[i]
-		way := s.way(local)
-		entries = append(entries, entry(s, way))
-		e, g := &entries[i], s.group(way)
+		if s.dir == unknownWay {
+			s.dir = s.way(local)
+		}
+		entries[i] = entry(s)
 		switch {
-		case way == unknownWay:
-			unknown++
-			continue
-		case way == in && s.keyed:
-			inbound[g] = append(inbound[g], i)
-		case way == in:
-			e.State, e.VendorState = gateways.Installing, wordLarval
-			negotiated[g.any()] = true
+		case s.dir == unknownWay:
+		case s.dir == in && s.keyed:
+			inbound = append(inbound, i)
+		case s.dir == in:
+			entries[i].State, entries[i].VendorState = gateways.Installing, wordLarval
+			negotiated[s.group().any()] = true
 		case s.keyed:
-			outbound[g]++
+			outbound[s.group()]++
 		default:
-			e.VendorState = wordAcquire
+			entries[i].VendorState = wordAcquire
 			acquired = append(acquired, i)
 		}
-		if pathMTU != nil && s.keyed && !s.marked {
-			key := [2]netip.Addr{g.local, g.remote}
-			mtu, known := beliefs[key]
-			if !known {
-				mtu = pathMTU(g.local, g.remote)
-				beliefs[key] = mtu
-			}
-			e.PathMTU = mtu
-		}
 	}
-	for g, of := range inbound {
-		slices.SortFunc(of, func(a, b int) int { return cmp.Or(states[b].added.Compare(states[a].added), cmp.Compare(b, a)) })
-		for _, i := range of[:min(len(of), outbound[g])] {
+	slices.SortFunc(inbound, func(a, b int) int { return cmp.Or(states[b].added.Compare(states[a].added), cmp.Compare(b, a)) })
+	for _, i := range inbound {
+		if g := states[i].group(); outbound[g] > 0 {
+			outbound[g]--
 			entries[i].State = gateways.Installed
 		}
 	}
 	for _, i := range acquired {
-		if !negotiated[states[i].group(out).any()] { // else one negotiation has left both
+		if !negotiated[states[i].group().any()] { // else one negotiation has left both
 			entries[i].State = gateways.Installing
 		}
 	}
-	return slices.DeleteFunc(entries, func(e gateways.ChildSA) bool { return e.VendorState == "" }), unknown
+	if paths != nil {
+		believe(entries, states, paths)
+	}
+	known := slices.DeleteFunc(entries, func(e gateways.ChildSA) bool { return e.VendorState == "" })
+	return known, len(states) - len(known)
 }
 
-// way is the direction of an SA: what the kernel says, else which of its ends is this host.
+// believe adds the path MTUs of the SAs that are in use, except where a mark may lead their packets another way.
+func believe(entries []gateways.ChildSA, states []state, paths *beliefs) {
+	pairs := make(map[pair]bool, len(entries)/2)
+	for i := range entries {
+		if entries[i].State.Up() && !states[i].marked {
+			pairs[states[i].pair()] = true
+		}
+	}
+	paths.refresh(pairs)
+	now := time.Now()
+	for i := range entries {
+		if p := states[i].pair(); pairs[p] && entries[i].State.Up() {
+			entries[i].PathMTU = paths.of(p, now)
+		}
+	}
+}
+
+// way is the direction of an SA where the kernel does not say it: which of its ends is this host.
 func (s *state) way(local map[netip.Addr]bool) direction {
 	toUs, fromUs := local[s.dst], local[s.src]
 	switch {
-	case s.dir != unknownWay:
-		return s.dir
 	case toUs && !fromUs:
 		return in
 	case fromUs && !toUs:
@@ -94,31 +102,34 @@ func (s *state) way(local map[netip.Addr]bool) direction {
 	return unknownWay
 }
 
-func (s *state) group(way direction) group {
-	g := group{local: s.src, remote: s.dst, proto: s.proto, reqid: s.reqid, interfaceID: s.interfaceID}
-	if way == in {
-		g.local, g.remote = s.dst, s.src
+// pair is our end and the other one.
+func (s *state) pair() pair {
+	if s.dir == in {
+		return pair{s.dst, s.src}
 	}
-	return g
+	return pair{s.src, s.dst}
+}
+
+func (s *state) group() group {
+	return group{pair: s.pair(), proto: s.proto, reqid: s.reqid, interfaceID: s.interfaceID}
 }
 
 // any is the group without what is not known before an SA is negotiated.
-func (g group) any() group { return group{local: g.local, remote: g.remote, proto: g.proto} }
+func (g group) any() group { return group{pair: g.pair, proto: g.proto} }
 
 // entry is what one SA says by itself. Without a direction it has no word.
-func entry(s *state, way direction) gateways.ChildSA {
+func entry(s *state) gateways.ChildSA {
 	e := gateways.ChildSA{Key: s.key()}
 	traffic := gateways.Traffic{Packets: gateways.Counted(s.packets), Bytes: gateways.Counted(s.bytes)}
-	remote := s.dst
-	switch way {
+	switch s.dir {
 	case unknownWay:
 		return e
 	case in:
-		e.In, e.VendorState, remote = traffic, wordIn, s.src
+		e.In, e.VendorState = traffic, wordIn
 	case out:
 		e.Out, e.VendorState = traffic, wordOut
 	}
-	if !remote.IsUnspecified() {
+	if remote := s.pair().remote; !remote.IsUnspecified() {
 		e.Peer.Address = remote
 	}
 	if s.keyed {

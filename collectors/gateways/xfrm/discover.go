@@ -30,8 +30,11 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 		return nil, err
 	}
 	for i := range states {
-		way := states[i].way(local)
-		if remote := states[i].group(way).remote; way != unknownWay && !remote.IsUnspecified() {
+		st := &states[i]
+		if st.dir == unknownWay {
+			st.dir = st.way(local)
+		}
+		if remote := st.pair().remote; st.dir != unknownWay && !remote.IsUnspecified() {
 			peers[remote] = true
 		}
 	}

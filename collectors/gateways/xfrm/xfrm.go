@@ -45,7 +45,7 @@ type Config struct {
 
 // A Source is the kernel of this host.
 type Source struct {
-	pathMTU  func(local, remote netip.Addr) int
+	paths    *beliefs // nil where nobody can tell
 	socket   *nl.NetlinkSocket
 	requests map[int]*nl.SocketHandle
 	routes   *netlink.Handle
@@ -64,7 +64,10 @@ func New(c Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's IPsec socket: %w", err)
 	}
-	s := &Source{pathMTU: c.PathMTU, socket: socket, requests: map[int]*nl.SocketHandle{netlinkXFRM: {Socket: socket}}}
+	s := &Source{socket: socket, requests: map[int]*nl.SocketHandle{netlinkXFRM: {Socket: socket}}}
+	if c.PathMTU != nil {
+		s.paths = &beliefs{ask: c.PathMTU, known: map[pair]belief{}}
+	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -98,7 +101,7 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	if err != nil {
 		return table, err
 	}
-	table.Children, table.Unparsed = children(states, local, s.pathMTU)
+	table.Children, table.Unparsed = children(states, local, s.paths)
 	table.Counters, err = s.counters()
 	return table, err
 }

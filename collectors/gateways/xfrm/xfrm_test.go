@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,12 +96,56 @@ func TestKeysAreNotKept(t *testing.T) {
 	}
 }
 
-// pair is an inbound and an outbound SA.
-func pair(spi uint32, added time.Time) []state {
+// both are an inbound and an outbound SA.
+func both(spi uint32, added time.Time) []state {
 	return []state{
 		{src: them, dst: us, spi: spi, proto: protoESP, reqid: 1, keyed: true, added: added, packets: 1, bytes: 100},
 		{src: us, dst: them, spi: spi + 1, proto: protoESP, reqid: 1, keyed: true, added: added, packets: 2, bytes: 200},
 	}
+}
+
+// always believes the same of the path to them.
+func always(t *testing.T, mtu int) *beliefs {
+	t.Helper()
+	return &beliefs{known: map[pair]belief{}, ask: func(_, remote netip.Addr) int {
+		if remote != them {
+			t.Errorf("path MTU to %s", remote)
+		}
+		return mtu
+	}}
+}
+
+// TestBeliefsTakeTurns: where asking is slow, all get their turn, and old answers are not believed.
+func TestBeliefsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &beliefs{known: map[pair]belief{{remote: us}: {mtu: 9}}, ask: func(netip.Addr, netip.Addr) int {
+			time.Sleep(askingTime * 2 / 5)
+			return 1400
+		}}
+		pairs := map[pair]bool{}
+		for i := range byte(10) {
+			pairs[pair{us, netip.AddrFrom4([4]byte{10, 0, 0, i})}] = true
+		}
+		known := func() (n int) {
+			for p := range pairs {
+				if b.of(p, time.Now()) == 1400 {
+					n++
+				}
+			}
+			return n
+		}
+		for _, want := range []int{3, 6, 9, 10} {
+			b.refresh(pairs)
+			if got := known(); got != want || b.of(pair{remote: us}, time.Now()) != 0 {
+				t.Errorf("%d known, want %d", got, want)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(beliefAge)
+		if got := known(); got != 0 {
+			t.Errorf("%d old ones are believed", got)
+		}
+	})
 }
 
 func TestChildren(t *testing.T) {
@@ -113,23 +158,18 @@ func TestChildren(t *testing.T) {
 		want    string // "<word> <SPI> <state>" of each
 		unknown int
 	}{
-		"a pair":               {pair(1, when), "in 1 installed, out 2 unknown", 0},
-		"rekeyed, old inbound": {slices.Concat(pair(1, when)[:1], pair(3, later)), "in 1 unknown, in 3 installed, out 4 unknown", 0},
-		"two pairs":            {slices.Concat(pair(1, when), pair(3, later)), "in 1 installed, out 2 unknown, in 3 installed, out 4 unknown", 0},
-		"inbound only":         {pair(1, when)[:1], "in 1 unknown", 0},
-		"outbound only":        {pair(1, when)[1:], "out 2 unknown", 0},
+		"a pair":               {both(1, when), "in 1 installed, out 2 unknown", 0},
+		"rekeyed, old inbound": {slices.Concat(both(1, when)[:1], both(3, later)), "in 1 unknown, in 3 installed, out 4 unknown", 0},
+		"two pairs":            {slices.Concat(both(1, when), both(3, later)), "in 1 installed, out 2 unknown, in 3 installed, out 4 unknown", 0},
+		"inbound only":         {both(1, when)[:1], "in 1 unknown", 0},
+		"outbound only":        {both(1, when)[1:], "out 2 unknown", 0},
 		"larval":               {[]state{larval}, "larval 63 installing", 0},
 		"acquire":              {[]state{acquire}, "acquire 0 installing", 0},
 		"acquire and larval":   {[]state{acquire, larval}, "acquire 0 unknown, larval 63 installing", 0},
 		"of somebody else":     {[]state{other}, "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			entries, unknown := children(tt.states, ours, func(_, remote netip.Addr) int {
-				if remote != them {
-					t.Errorf("path MTU to %s", remote)
-				}
-				return 1400
-			})
+			entries, unknown := children(tt.states, ours, always(t, 1400))
 			var got []string
 			for i := range entries {
 				e := &entries[i]
@@ -149,7 +189,7 @@ func TestChildren(t *testing.T) {
 }
 
 func TestCountersOfChildren(t *testing.T) {
-	entries, _ := children(pair(1, when), ours, nil)
+	entries, _ := children(both(1, when), ours, nil)
 	in, out := gateways.Traffic{Packets: gateways.Counted(1), Bytes: gateways.Counted(100)}, gateways.Traffic{Packets: gateways.Counted(2), Bytes: gateways.Counted(200)}
 	if e := entries[0]; e.In != in || e.Out != (gateways.Traffic{}) {
 		t.Errorf("inbound: %+v", e)
@@ -160,9 +200,9 @@ func TestCountersOfChildren(t *testing.T) {
 }
 
 func TestMarkedRoutesAreNotGuessed(t *testing.T) {
-	states := pair(1, when)
+	states := both(1, when)
 	states[0].marked, states[1].marked = true, true
-	entries, _ := children(states, ours, func(netip.Addr, netip.Addr) int { return 1400 })
+	entries, _ := children(states, ours, always(t, 1400))
 	if entries[0].PathMTU != 0 {
 		t.Errorf("path MTU %d", entries[0].PathMTU)
 	}
@@ -215,7 +255,7 @@ func TestParseStat(t *testing.T) {
 }
 
 func FuzzParseState(f *testing.F) {
-	for _, s := range pair(1, when) {
+	for _, s := range both(1, when) {
 		f.Add(saMessage(s, attr(attrEncap, make([]byte, 24))))
 	}
 	f.Add(saMessage(state{src: us6, dst: them6, proto: protoAH}, []byte{3, 0, 1, 0}))

@@ -6,6 +6,7 @@
 //
 //	strongSwan  strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins
 //	            libstrongswan-extra-plugins libcharon-extauth-plugins
+//	vpnc        vpnc, a client
 //	OpenIKED    openiked, and gcc with libc6-dev for a preloaded shim (see shim/iked_shim.c)
 //	Libreswan   libnss3-tools libcurl3-nss libldns3 libunbound8 libevent-core-2.1-7 libevent-pthreads-2.1-7
 //	            libldap-2.5-0 libaudit1 libcap-ng0, and the package libreswan unpacked beside the system, because it

@@ -23,7 +23,7 @@ type Pluto struct {
 }
 
 // libreswanPeer is the ipsec.conf of one end of a tunnel: IKEv1 policy, local and remote address, local and remote
-// network, whether IKEv2.
+// network, whether IKEv2. Pluto would run strongSwan's script, which stands where Libreswan's belongs.
 const libreswanPeer = `config setup
     uniqueids=no
     ikev1-policy=%s
@@ -34,6 +34,7 @@ conn %s
     rightsubnet=%s
     ikev2=%s
     authby=secret
+    leftupdown=%%disabled
     auto=add
 `
 
