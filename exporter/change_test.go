@@ -10,8 +10,8 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// margin is how much longer than an interval a change may take to be seen: the search, and a second one that confirms it.
-const margin = 15 * time.Second
+// margin is how much longer than an interval a change may take to be seen: the search, where it is, and a second one that confirms it, beside other tests.
+const margin = 20 * time.Second
 
 // blackHole are the series that tell of a black hole on the path to a peer. The second exists only while there is one.
 func blackHole(peer string) (gauge, diagnosis string) {

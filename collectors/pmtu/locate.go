@@ -48,6 +48,9 @@ func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Ro
 	if r.State != BlackHole || r.Method == collectors.ICMP && c.maybeReverse(out, r.Bytes) {
 		return nil
 	}
+	if c.placed(r) {
+		return nil // by another method: that is where to look, and one search for it is enough
+	}
 	st := c.states[r.Method]
 	unknown := !st.place.last.IsValid() && !st.place.first.IsValid()
 	if st.place.bytes != r.Bytes || unknown && time.Since(st.place.at) >= c.opts.Raise {
@@ -57,6 +60,16 @@ func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Ro
 	}
 	r.LastHopPassed, r.FirstHopFailed = st.place.last, st.place.first
 	return nil
+}
+
+// placed tells whether it is known by another method where packets of this size vanish.
+func (c *Collector) placed(r *Result) bool {
+	for m, st := range c.states {
+		if m != r.Method && st.known == BlackHole && st.place.bytes == r.Bytes && (st.place.last.IsValid() || st.place.first.IsValid()) {
+			return true
+		}
+	}
+	return false
 }
 
 // lookUpHops finds out now and then which routers are on the way.

@@ -68,7 +68,7 @@ func (r *Report) placeUnknown(add func(what, why string)) {
 	for i := range r.MTU {
 		m := &r.MTU[i]
 		switch {
-		case m.State != "black_hole" || m.where() != "":
+		case m.State != "black_hole" || r.placed(m.Bytes):
 		case len(r.Hops) == 0:
 			add("between which routers large packets vanish", "the routers on the way were not asked, or do not answer")
 		default:
@@ -124,4 +124,9 @@ func (r *Report) sizesDiffer() bool {
 		size = m.Bytes
 	}
 	return false
+}
+
+// placed tells whether it is known by any method where packets of more than so many bytes vanish.
+func (r *Report) placed(bytes int) bool {
+	return slices.ContainsFunc(r.MTU, func(m MTU) bool { return m.Bytes == bytes && m.where() != "" })
 }

@@ -18,6 +18,7 @@ const (
 	quiet = 5
 	// spacing is the pace of probes; firstTimeout how long answers are waited for while no round trip is known.
 	spacing, firstTimeout  = 10 * time.Millisecond, time.Second
+	pairSpacing            = 20 * time.Millisecond
 	minTimeout, maxTimeout = 200 * time.Millisecond, 2 * time.Second
 	// politePause is longer than common limits on ICMP errors want between two of them (Linux: 1 s, Cisco IOS: 500 ms).
 	politePause = 1100 * time.Millisecond
@@ -174,44 +175,55 @@ func (c *climber) witness(runner int) (best int, ttls []int) {
 	return best, ttls
 }
 
+// atOnce is how many pairs a duel sends before it waits, as long as nothing is lost.
+const atOnce = 3
+
 // duel sends probes of both runners alternately, in an order drawn by a hash, until the first is answered, or is convincingly lost.
 func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (done bool, err error) {
-	pace, controls, lost := spacing, 0, 0
-	climb := &c.result.Climbs[runner]
+	pace, controls, lost := pairSpacing, 0, 0
+	climb, other := &c.result.Climbs[runner], &c.result.Climbs[witness]
 	before := climb.Last()
 	wanted := func() int { return max(tries(lost, controls), c.opts.Tries) }
 	for missed := 0; missed < wanted() && missed < maxTries; {
-		ttl := ttls[missed%len(ttls)]
-		answered := c.result.Climbs[witness].hop(ttl).Answered
-		pair := []target{{runner, ttl}, {witness, ttl}}
-		if c.coin.Heads() {
-			pair[0], pair[1] = pair[1], pair[0]
-		}
-		sent := c.result.Packets
-		if pace == politePause {
-			if err := volley.Pause(ctx, pace); err != nil {
-				return false, err
-			}
-		}
-		if err := c.send(ctx, pair, pace); err != nil {
+		n := 1
+		if pace == pairSpacing {
+			n = min(atOnce, wanted()-missed)
+		} else if err := volley.Pause(ctx, pace); err != nil {
 			return false, err
 		}
-		if c.result.Packets-sent < len(pair) {
+		sent, answered := c.result.Packets, other.answered()
+		pairs := c.pairs(runner, witness, ttls, missed, n)
+		if err := c.send(ctx, pairs, pace); err != nil {
+			return false, err
+		}
+		if c.result.Packets-sent < len(pairs) {
 			return true, nil // out of packets: nothing is proven
 		}
 		if climb.Last() > before {
 			return false, nil
 		}
-		missed, controls = missed+1, controls+1
-		if c.result.Climbs[witness].hop(ttl).Answered == answered {
-			lost++
+		missed, controls = missed+n, controls+n
+		if lost += n - (other.answered() - answered); lost > 0 {
 			pace = politePause // somebody loses packets, or limits their rate
 		}
 		climb.Tries, climb.Answered = missed, controls-lost
 	}
 	climb.Lost = climb.Answered >= 2 && climb.Tries >= wanted()
 	if climb.Lost {
-		climb.Witness = c.result.Climbs[witness].Name
+		climb.Witness = other.Name
 	}
 	return true, nil
+}
+
+// pairs are the next n pairs of a duel.
+func (c *climber) pairs(runner, witness int, ttls []int, first, n int) (pairs []target) {
+	for i := range n {
+		ttl := ttls[(first+i)%len(ttls)]
+		one, two := target{runner, ttl}, target{witness, ttl}
+		if c.coin.Heads() {
+			one, two = two, one
+		}
+		pairs = append(pairs, one, two)
+	}
+	return pairs
 }

@@ -98,6 +98,14 @@ func (c *Climb) At(ttl int) netip.Addr {
 	return c.Hops[ttl-1].From
 }
 
+// answered counts all answers to it.
+func (c *Climb) answered() (n int) {
+	for i := range c.Hops {
+		n += c.Hops[i].Answered
+	}
+	return n
+}
+
 // hop makes room for a TTL.
 func (c *Climb) hop(ttl int) *Hop {
 	for len(c.Hops) < ttl {
