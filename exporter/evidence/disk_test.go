@@ -59,7 +59,7 @@ func writeUntilKilled(dir string) {
 		}
 		ops = append(ops, op{bucketPeers, []byte("hq"), encodePeer(&past{seen: time.Now()})})
 		fail(d.apply(ops))
-		fmt.Println(next - 1)
+		fmt.Fprintln(os.Stdout, next-1)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -164,7 +165,7 @@ func TestHistoryMemory(t *testing.T) {
 	const peers, rounds = 1000, 60
 	for i := range peers * rounds {
 		name := fmt.Sprintf("peer-%04d", i%peers)
-		h.Add(name, Change{At: began().Add(time.Duration(i)), Diagnosis: "peer_silent", Summary: fmt.Sprint(i), Evidence: []string{line, line, line}})
+		h.Add(name, Change{At: began().Add(time.Duration(i)), Diagnosis: "peer_silent", Summary: strconv.Itoa(i), Evidence: []string{line, line, line}})
 		if i < peers {
 			h.SetBaseline(name, baseline())
 		}
@@ -179,7 +180,7 @@ func TestHistoryMemory(t *testing.T) {
 	}
 	for _, i := range []int{0, 500, 999} {
 		got := h.Changes(fmt.Sprintf("peer-%04d", i))
-		if len(got) < 15 || got[len(got)-1].Summary != fmt.Sprint(peers*(rounds-1)+i) {
+		if len(got) < 15 || got[len(got)-1].Summary != strconv.Itoa(peers*(rounds-1)+i) {
 			t.Errorf("peer %d has %d changes", i, len(got))
 		}
 		if _, ok := h.Baseline(fmt.Sprintf("peer-%04d", i)); !ok {
