@@ -73,10 +73,8 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 	return append(b, 0)
 }
 
-// appendExchange appends the record of a probe, of which wire are its packets, encoded by appendPacket.
-func appendExchange(b []byte, id uint64, sent time.Time, p *netio.Packet, timeout time.Duration, packets, omitted int, wire []byte) []byte {
-	b = binary.AppendUvarint(append(b, kindExchange), id)
-	b = binary.AppendVarint(b, nanoseconds(sent))
+// appendHeader appends what is known of a probe before it is sent.
+func appendHeader(b []byte, p *netio.Packet, timeout time.Duration) []byte {
 	b = append(b, flag(p.DontFragment, flagDF), byte(p.Protocol), p.TTL)
 	b = binary.AppendUvarint(b, uint64(p.Port))
 	b = appendInt(b, p.WireSize())
@@ -84,7 +82,14 @@ func appendExchange(b []byte, id uint64, sent time.Time, p *netio.Packet, timeou
 	b = binary.AppendVarint(b, int64(timeout))
 	b = appendAddr(b, p.Path.Dst)
 	b = appendText(b, p.Path.Interface)
-	b = appendText(b, p.Purpose)
+	return appendText(b, p.Purpose)
+}
+
+// appendExchange appends the record of a probe, of which header was encoded by appendHeader and wire are its packets, encoded by appendPacket.
+func appendExchange(b []byte, id uint64, sent time.Time, header []byte, packets, omitted int, wire []byte) []byte {
+	b = binary.AppendUvarint(append(b, kindExchange), id)
+	b = binary.AppendVarint(b, nanoseconds(sent))
+	b = append(b, header...)
 	b = appendInt(b, omitted)
 	b = appendInt(b, packets)
 	return append(b, wire...)

@@ -148,16 +148,21 @@ func (h *History) SetPeers(names []string) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, p := range h.peers {
-		p.current = false
-	}
+	wanted := make(map[string]bool, len(names))
 	for _, name := range names {
-		if len(name) > maxName {
+		if wanted[name] || len(name) > maxName {
 			continue
 		}
+		wanted[name] = true
 		p := h.peer(name, now)
 		p.current = true
 		h.storePeer(name, p, now)
+	}
+	for name, p := range h.peers {
+		if p.current && !wanted[name] { // it is seen for the last time
+			p.seen, p.current = now, false
+			h.storePeer(name, p, now)
+		}
 	}
 	h.shrink()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,5 +210,33 @@ func checkWithTshark(t *testing.T, file []byte, want []frame, whole bool) {
 	}
 	if whole && seen["udp.checksum.status=1"] == 0 {
 		t.Errorf("no checksum of UDP was verified: %v", seen)
+	}
+}
+
+// BenchmarkEcho is one echo over loopback, the kernel's part included, without and with evidence.
+func BenchmarkEcho(b *testing.B) {
+	if err := netlab.Available(); err != nil {
+		b.Skip(err)
+	}
+	limits := netio.Limits{PacketsPerSecond: 1e9, BytesPerSecond: 1e12}
+	stack, err := netio.Open(netio.Config{Limits: limits, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stack.Close()
+	for name, network := range map[string]collectors.Network{"plain": stack, "watched": NewRecorder(0).Open().Watch(stack)} {
+		b.Run(name, func(b *testing.B) {
+			const window = 256
+			slots := make(chan struct{}, window)
+			answer := func(netio.Answer) { <-slots }
+			b.ReportAllocs()
+			for b.Loop() {
+				slots <- struct{}{}
+				network.Send(b.Context(), &netio.Packet{Path: netio.Path{Dst: netip.MustParseAddr("127.0.0.1")}, Size: 84}, time.Second, answer)
+			}
+			for range window {
+				slots <- struct{}{}
+			}
+		})
 	}
 }

@@ -16,6 +16,8 @@ const (
 	maxAnswers = 8
 	// usualRecord holds the record of nearly every probe or answer, so that none has to be allocated.
 	usualRecord = 512
+	// usualHeader holds what is stored of nearly every probe beside its packets.
+	usualHeader = 96
 )
 
 // Watch returns a Network that sends by network and stores in the ring what is sent and what comes of it. Several may share a ring.
@@ -44,19 +46,21 @@ func (w *watched) LocalDrops(v6 bool) uint64 {
 //	               ├──▶ stored ──further answers──▶ stored too
 //	first answer ──┘
 type probe struct {
-	ring    *Ring
-	id      uint64
-	timeout time.Duration
-	owner   func(netio.Answer)
+	ring  *Ring
+	id    uint64
+	owner func(netio.Answer)
 
-	mu     sync.Mutex
-	packet netio.Packet // as it is handed on, with the observer in it
-	sent   time.Time
-	// wire are the encoded packets, packets their number, omitted that of those which are not kept.
-	wire             []byte
+	mu   sync.Mutex
+	sent time.Time
+	// header is what is stored of the probe itself. wire are its encoded packets, packets their number, omitted that of those which are not
+	// kept.
+	header, wire     []byte
 	packets, omitted int
-	// first holds the wire of a probe that is one snapped packet.
-	first [snapLength + 16]byte
+	// usual holds the header and the wire of a probe that is one snapped packet.
+	usual struct {
+		header [usualHeader]byte
+		wire   [snapLength + 16]byte
+	}
 
 	answers                   int
 	early                     [][]byte
@@ -66,16 +70,17 @@ type probe struct {
 
 // Send implements collectors.Network.
 func (w *watched) Send(ctx context.Context, p *netio.Packet, timeout time.Duration, answer func(netio.Answer)) {
-	o := &probe{ring: w.ring, id: w.ring.next.Add(1), timeout: timeout, owner: answer, packet: *p, sent: time.Now()}
-	o.wire = o.first[:0]
-	o.packet.OnWire = o.onWire
+	o := &probe{ring: w.ring, id: w.ring.next.Add(1), owner: answer, sent: time.Now()}
+	o.header, o.wire = appendHeader(o.usual.header[:0], p, timeout), o.usual.wire[:0]
+	packet := *p // the caller may send the same one again
+	packet.OnWire = o.onWire
 	if also := p.OnWire; also != nil {
-		o.packet.OnWire = func(at time.Time, packet []byte) {
-			o.onWire(at, packet)
-			also(at, packet)
+		packet.OnWire = func(at time.Time, b []byte) {
+			o.onWire(at, b)
+			also(at, b)
 		}
 	}
-	w.Network.Send(ctx, &o.packet, timeout, o.onAnswer)
+	w.Network.Send(ctx, &packet, timeout, o.onAnswer)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.returned = true
@@ -136,11 +141,10 @@ func (o *probe) record(a *netio.Answer) {
 // store stores the probe with what answers there are. Under the lock.
 func (o *probe) store(last ...[]byte) {
 	var scratch [usualRecord]byte
-	exchange := appendExchange(scratch[:0], o.id, o.sent, &o.packet, o.timeout, o.packets, o.omitted, o.wire)
+	exchange := appendExchange(scratch[:0], o.id, o.sent, o.header, o.packets, o.omitted, o.wire)
 	o.ring.store(o.fault, exchange)
 	o.ring.store(o.fault, o.early...)
 	o.ring.store(o.fault, last...)
 	o.stored = true
-	o.early, o.wire = nil, nil
-	o.packet.Payload = nil // it is its maker's
+	o.early, o.header, o.wire = nil, nil, nil
 }
