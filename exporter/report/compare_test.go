@@ -72,7 +72,8 @@ func TestCompare(t *testing.T) {
 				"these are different destinations.",
 		},
 		{
-			"a fault at another destination", []*Report{wan(blackHole, "pmtu_black_hole"), elsewhere},
+			"a fault at another destination",
+			[]*Report{wan(blackHole, "pmtu_black_hole"), elsewhere},
 			"Over dsl0 everything that was tested passes, over wan0 packets above 1400 bytes vanish: that does not tell where the fault is. " +
 				"The peer's address is 203.0.113.10 over wan0 and 203.0.113.99 over dsl0: these are different destinations.",
 		},
