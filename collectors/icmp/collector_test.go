@@ -152,7 +152,7 @@ func TestEchoOnTheWire(t *testing.T) {
 				t.Errorf("Tick wants to be called at %v, not at the next phase", next)
 			}
 			time.Sleep(interval)
-			want := []netio.Packet{{Path: target(address).Path, Protocol: netio.Echo, Size: size, Account: account}}
+			want := []netio.Packet{{Path: target(address).Path, Protocol: netio.Echo, Size: size, Account: account, Purpose: "echo: does the peer answer?"}}
 			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b *netio.Account) bool { return a == b })}
 			if diff := cmp.Diff(want, n.sent, same); diff != "" {
 				t.Errorf("packets (-want +got):\n%s", diff)

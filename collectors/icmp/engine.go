@@ -37,6 +37,7 @@ func (s *Shared) Echo(ctx context.Context, path netio.Path, timeout time.Duratio
 		Protocol: netio.Echo,
 		Size:     wireSize(path),
 		Account:  s.account,
+		Purpose:  "echo: does the peer answer?",
 	}, timeout, answer)
 }
 

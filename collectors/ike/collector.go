@@ -251,6 +251,7 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 			Token:    w.spi,
 			Payload:  w.message,
 			Account:  c.opts.Account,
+			Purpose:  "is IKE answered on this port?",
 		}
 		if w.marker() {
 			packet.TokenOffset = markerSize
