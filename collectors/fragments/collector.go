@@ -20,6 +20,8 @@ import (
 const (
 	// above is how much more than the link carries a large message has.
 	above = 100
+	// largest is more than responders need to take (RFC 7296, section 2: 3000 octets): on such links only the fitting message is sent.
+	largest = 3000
 	// fitting is the size of the message that is sent whole and in pieces: every responder takes 1280 octets of IKE (RFC 7296, section 2).
 	fitting = 1200
 	// piece is the size of its fragments.
@@ -73,6 +75,7 @@ type Collector struct {
 	mu         sync.Mutex
 	snapshot   Results
 	incomplete map[collectors.Method]netip.Addr
+	path       netio.Path // that they are about
 }
 
 // New makes a Collector.
@@ -137,6 +140,7 @@ func (c *Collector) retarget(t collectors.Target) {
 		c.mu.Lock()
 		c.snapshot = Results{}
 		clear(c.incomplete)
+		c.path = t.Path
 		c.mu.Unlock()
 	}
 	c.target = t
@@ -175,11 +179,11 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 	}
 	r.At = time.Now()
 	c.mu.Lock()
+	if state == Pass {
+		delete(c.incomplete, m)
+	}
 	r.Incomplete = c.incomplete[m]
 	c.mu.Unlock()
-	if state == Pass {
-		r.Incomplete = netip.Addr{}
-	}
 	return r, nil
 }
 
@@ -198,6 +202,9 @@ func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok b
 	s.piece = min(piece, s.size-leastRest)
 	// Responders need not take more than 3000 octets of IKE, nor more than 1280 (RFC 7296, section 2).
 	s.large, s.largePiece = link+above, fits
+	if s.large > largest {
+		s.large = 0
+	}
 	if c.target.Path.IPv6() {
 		s.largePiece = min(fits, minimum6)
 	}
@@ -206,13 +213,15 @@ func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok b
 
 // judge sends the large message, and the pairs if that was not answered.
 func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (State, error) {
-	r.Large = s.large
-	answered, err := b.send(ctx, message{"large", s.large, s.largePiece})
-	if err != nil {
-		return Unknown, err
-	}
-	if r.LargeAnswered = answered[0]; r.LargeAnswered {
-		return Pass, nil
+	if s.large > 0 {
+		r.Large = s.large
+		answered, err := b.send(ctx, message{"large", s.large, s.largePiece})
+		if err != nil {
+			return Unknown, err
+		}
+		if r.LargeAnswered = answered[0]; r.LargeAnswered {
+			return Pass, nil
+		}
 	}
 	r.Size, r.Piece = s.size, s.piece
 	runs := 2
@@ -359,10 +368,17 @@ func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Durati
 	l.Network.Send(ctx, p, timeout, func(a netio.Answer) {
 		if p.FragmentSize > 0 && a.Outcome == netio.Unreachable &&
 			icmp.ErrorName(p.Path.IPv6(), a.Type, a.Code) == icmp.NameReassemblyTimeout {
-			l.c.mu.Lock()
-			l.c.incomplete[l.method] = a.From
-			l.c.mu.Unlock()
+			l.c.reported(p.Path, l.method, a.From)
 		}
 		answer(a)
 	})
+}
+
+// reported notes who waited in vain for the rest of a message, unless the peer is reached by another path now.
+func (c *Collector) reported(path netio.Path, m collectors.Method, from netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if path == c.path {
+		c.incomplete[m] = from
+	}
 }

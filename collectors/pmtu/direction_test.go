@@ -187,7 +187,7 @@ func TestPlaceIsRemembered(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		round(hops[1], hops[2])
-		if n := ladders(); n == 0 || n > 30 {
+		if n := ladders(); n == 0 || n > 80 {
 			t.Errorf("the first round sent %d probes with a TTL", n)
 		}
 		for range 20 {

@@ -45,6 +45,9 @@ func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Ro
 			return fmt.Errorf("way back: %w", err)
 		}
 	}
+	if r.State.conclusive() && r.State != BlackHole {
+		c.states[r.Method].place = place{} // the next one may be elsewhere
+	}
 	if r.State != BlackHole || r.Method == collectors.ICMP && c.maybeReverse(out, r.Bytes) {
 		return nil
 	}

@@ -52,7 +52,10 @@ type prober struct {
 	// fragment, if set, sends echo requests in fragments of so many bytes, to look at the way back.
 	fragment int
 	// reply is the largest size that was answered, and the largest fragment in which that reply came, 0 if whole.
-	reply struct{ size, fragment int }
+	reply struct {
+		size, fragment int
+		short          bool
+	}
 
 	began time.Time
 	// open are probes that were not reported yet, or were reported as silent.
@@ -318,7 +321,7 @@ func (p *prober) hear(pl *play, it item) {
 	switch a.Outcome {
 	case netio.Delivered, netio.Refused:
 		o.Outcome, o.RoundTrip = Acked, max(a.RoundTrip, time.Nanosecond)
-		p.replied(f.size, a.FragmentSize)
+		p.replied(f.size, a)
 	case netio.TooBig:
 		o.Outcome, o.MTU, o.From = TooBig, a.MTU, a.From
 	case netio.TooBigLocally:
@@ -348,9 +351,9 @@ func (p *prober) hear(pl *play, it item) {
 }
 
 // replied notes in what fragments the reply to a probe came.
-func (p *prober) replied(size, fragment int) {
-	if size > p.reply.size || size == p.reply.size && fragment > p.reply.fragment {
-		p.reply.size, p.reply.fragment = size, fragment
+func (p *prober) replied(size int, a *netio.Answer) {
+	if size > p.reply.size || size == p.reply.size && a.FragmentSize > p.reply.fragment {
+		p.reply.size, p.reply.fragment, p.reply.short = size, a.FragmentSize, a.Short
 	}
 }
 
@@ -388,6 +391,8 @@ type Result struct {
 	RoundTrip time.Duration
 	// ReplyFragment is the size of the largest fragment in which the reply to the largest echo came, 0 if it came whole.
 	ReplyFragment int
+	// ReplyShort means that this reply carried less than its request did.
+	ReplyShort bool
 	// LastHopPassed and FirstHopFailed are the routers between which larger packets vanish; the zero Addr where that is not known.
 	LastHopPassed, FirstHopFailed netip.Addr
 	// Form is the IKE form that was used, empty for ICMP.
@@ -409,7 +414,7 @@ func (p *prober) result(s *Search, took time.Duration) Result {
 	if p.method != collectors.ICMP {
 		r.Form = p.form.String()
 	} else if p.reply.size == v.Bytes {
-		r.ReplyFragment = p.reply.fragment
+		r.ReplyFragment, r.ReplyShort = p.reply.fragment, p.reply.short
 	}
 	if v.State == Unreachable && p.fault != "" {
 		r.Reason += ": " + p.fault

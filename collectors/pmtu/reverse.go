@@ -54,6 +54,8 @@ func (c *Collector) lookBack(ctx context.Context, r *Result, route netio.Route) 
 	back := Reverse{State: Unknown, LowerBytes: r.Bytes, At: r.At}
 	var err error
 	switch {
+	case r.ReplyShort:
+		back = Reverse{Reason: "the peer's echo replies are shorter than the requests", At: r.At}
 	case r.ReplyFragment > 0:
 		back.fragmented(r.ReplyFragment)
 	case r.Bytes >= link:
@@ -61,8 +63,11 @@ func (c *Collector) lookBack(ctx context.Context, r *Result, route netio.Route) 
 	default:
 		back, err = c.searchBack(ctx, r.Bytes, link)
 	}
-	if err != nil {
+	if ctx.Err() != nil {
 		return err
+	}
+	if err != nil {
+		back = Reverse{LowerBytes: r.Bytes, Reason: err.Error(), At: r.At}
 	}
 	c.mu.Lock()
 	c.snapshot.Reverse = back
@@ -107,6 +112,11 @@ func (c *Collector) searchBack(ctx context.Context, whole, link int) (Reverse, e
 	}
 	back := Reverse{LowerBytes: max(whole, r.Bytes), Packets: r.Packets, Reason: r.Reason, At: r.At}
 	switch {
+	case r.ReplyShort:
+		back = Reverse{Reason: "the peer's echo replies are shorter than the requests", At: r.At}
+	case r.State == BlackHole && (r.Bytes < whole || p.onPieces(r.Bytes)):
+		// A reply of that size came whole, or the limit is one of whole fragments: what is limited is the request.
+		back.Reason = "echo requests in so many fragments are not answered"
 	case r.State == BlackHole:
 		back.State, back.LowerBytes, back.UpperBytes = BlackHole, r.Bytes, r.Bytes
 	case r.ReplyFragment > 0:
@@ -117,4 +127,16 @@ func (c *Collector) searchBack(ctx context.Context, whole, link int) (Reverse, e
 		back.Reason = "echo requests in fragments are not answered"
 	}
 	return back, nil
+}
+
+// onPieces tells whether requests of so many bytes fill their fragments to the last byte, so that one byte more takes another fragment.
+func (p *prober) onPieces(size int) bool {
+	const unit = 8
+	header := p.target.Path.HeaderIP()
+	overhead := header
+	if p.target.Path.IPv6() {
+		overhead += unit // the fragment header
+	}
+	piece := (p.fragment - overhead) &^ (unit - 1)
+	return (size-header)%piece == 0
 }

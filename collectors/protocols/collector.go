@@ -29,10 +29,13 @@ const (
 	// know of, and 1 to 255 are reserved (RFC 4303, section 2.1).
 	spiBase = 0xfff00000
 	// maxPackets is the most that a round may send.
-	maxPackets = 250
+	maxPackets = 400
 	// nonceSize is the entropy that an IKE probe wants, markerSize the size of the non-ESP marker (RFC 3948, section 2.2).
 	nonceSize, markerSize = 32, 4
 )
+
+// errAccepted means that no more probes of a form are sent.
+var errAccepted = errors.New("the peer accepts what this form of IKE probe offers")
 
 // Options shape a Collector. Keys and Dialects are needed.
 type Options struct {
@@ -159,6 +162,9 @@ func (c *Collector) ike(m collectors.Method, d *ikeprobe.Dialect) ladder.Runner 
 	return ladder.Runner{
 		Name: string(name),
 		Packet: func(ttl uint8) (*netio.Packet, error) {
+			if !d.Allows(form) {
+				return nil, errAccepted
+			}
 			p := c.packet(name)
 			p.Protocol, p.Port, p.TokenOffset = netio.UDP, port, offset
 			p.Token = c.opts.Keys.SPI(c.target.Identity(), fmt.Sprintf("%s-protocols-%d", m, ttl), form, 0)

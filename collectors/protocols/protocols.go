@@ -125,6 +125,8 @@ func judge(found *ladder.Result, p Protocol, v6 bool) Result {
 	r := Result{Protocol: p, LastHop: c.Last(), Tries: c.Tries, Answered: c.Answered}
 	r.Last = c.At(r.LastHop)
 	switch {
+	case c.Err != nil:
+		r.Reason = "this host does not send it: " + c.Err.Error()
 	case c.Arrived() > 0:
 		r.State, r.Reason = Passes, "the peer itself answers"
 	case c.Refusals >= 2 && prohibited(&c.Refused, v6):

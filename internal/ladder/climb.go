@@ -2,9 +2,11 @@ package ladder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/volley"
 )
 
@@ -65,7 +67,7 @@ func Run(ctx context.Context, to volley.Sender, runners []Runner, opts Options) 
 		var targets []target
 		for ttl := base; ttl < base+rungs; ttl++ {
 			for i := range runners {
-				if c.result.Climbs[i].Arrived() == 0 {
+				if c.result.Climbs[i].Arrived() == 0 && c.result.Climbs[i].Err == nil {
 					targets = append(targets, target{i, ttl})
 				}
 			}
@@ -102,26 +104,42 @@ func (c *climber) send(ctx context.Context, targets []target, pace time.Duration
 	if c.result.Packets+len(targets) > c.opts.Packets {
 		targets = targets[:max(0, c.opts.Packets-c.result.Packets)]
 	}
-	shots := make([]*volley.Shot, 0, len(targets))
+	shots, fired := make([]*volley.Shot, 0, len(targets)), make([]target, 0, len(targets))
 	for _, t := range targets {
 		r := &c.runners[t.runner]
 		packet, err := r.Packet(uint8(t.ttl)) //nolint:gosec // at most maxTTL
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.Name, err)
+			c.result.Climbs[t.runner].Err = fmt.Errorf("%s: %w", r.Name, err)
+			continue
 		}
 		packet.TTL = uint8(t.ttl) //nolint:gosec // at most maxTTL
-		shots = append(shots, &volley.Shot{Packet: packet, Accept: r.Accept})
+		shots, fired = append(shots, &volley.Shot{Packet: packet, Accept: r.Accept}), append(fired, t)
 	}
-	if err := volley.Fire(ctx, c.to, shots, pace, c.patience()); err != nil {
+	err := volley.Fire(ctx, c.to, shots, pace, c.patience())
+	if ctx.Err() != nil || errors.Is(err, netio.ErrNoPrivilege) {
 		return err
 	}
-	c.result.Packets += len(shots)
 	for i, s := range shots {
-		a := s.Answer()
-		c.result.Climbs[targets[i].runner].record(targets[i].ttl, &a)
+		a, climb := s.Answer(), &c.result.Climbs[fired[i].runner]
+		if a.Outcome == netio.NotSent {
+			climb.Err = a.Err
+			continue
+		}
+		c.result.Packets++
+		climb.record(fired[i].ttl, &a)
 		c.rtt = max(c.rtt, a.RoundTrip)
 	}
-	return nil
+	return c.broken()
+}
+
+// broken is the error of the first runner if not one of them can send.
+func (c *climber) broken() error {
+	for i := range c.result.Climbs {
+		if c.result.Climbs[i].Err == nil {
+			return nil
+		}
+	}
+	return c.result.Climbs[0].Err
 }
 
 func (c *climber) patience() time.Duration {
@@ -141,6 +159,11 @@ func (c *climber) contest(ctx context.Context, runner int) error {
 		}
 		before := climb.Last()
 		done, err := c.duel(ctx, runner, witness, ttls)
+		if err == nil && climb.Lost && len(ttls) > 1 {
+			// It is lost somewhere behind. That it is lost before the very next router has to be shown there.
+			climb.Lost = false
+			done, err = c.duel(ctx, runner, witness, ttls[:1])
+		}
 		if err != nil || done || climb.Last() == before {
 			return err
 		}
@@ -152,7 +175,7 @@ func (c *climber) witness(runner int) (best int, ttls []int) {
 	best = -1
 	climb := &c.result.Climbs[runner]
 	climb.Detour = false
-	if climb.Arrived() > 0 {
+	if climb.Arrived() > 0 || climb.Err != nil {
 		return -1, nil
 	}
 	for i := range c.result.Climbs {

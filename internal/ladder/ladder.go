@@ -68,6 +68,8 @@ type Climb struct {
 	Witness string
 	// Tries is how often it stayed unanswered where Witness was answered; Answered how often that was, of as many.
 	Tries, Answered int
+	// Err is why probes of this kind did not leave this host; the others are not disturbed by that.
+	Err error
 	// Detour means that it meets other routers than the others, so that they cannot be compared.
 	Detour bool
 }

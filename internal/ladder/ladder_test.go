@@ -93,12 +93,12 @@ func TestRun(t *testing.T) {
 		"ESP is lost behind the second router": {
 			cfg:     netsim.Config{Block: isESP, BlockBehind: 2, RefuseIPsec: true},
 			want:    map[string]view{"icmp": {5, 5, false, netip.Addr{}}, "esp": {2, 0, true, hops[2]}},
-			packets: 46,
+			packets: 80,
 		},
 		"ESP is lost at once": {
 			cfg:     netsim.Config{Block: isESP, RefuseIPsec: true},
 			want:    map[string]view{"icmp": {5, 5, false, netip.Addr{}}, "esp": {0, 0, true, hops[0]}},
-			packets: 46,
+			packets: 80,
 		},
 		"routers behind the loss say nothing": {
 			cfg:     netsim.Config{Block: isESP, BlockBehind: 2, Quiet: quiet(3, 4)},
@@ -108,7 +108,7 @@ func TestRun(t *testing.T) {
 		"a router in the middle says nothing": {
 			cfg:     netsim.Config{Block: isESP, BlockBehind: 2, Quiet: quiet(3)},
 			want:    map[string]view{"icmp": {5, 5, false, netip.Addr{}}, "esp": {2, 0, true, hops[3]}},
-			packets: 46,
+			packets: 80,
 		},
 		"nothing comes back": {
 			cfg:     netsim.Config{DropICMP: true},

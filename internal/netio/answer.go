@@ -73,6 +73,8 @@ type Answer struct {
 	Type, Code uint8
 	// FragmentSize is the size of the largest fragment in which the answer came, 0 if it came whole or that is not known.
 	FragmentSize int
+	// Short means that an echo reply carries less than its request did.
+	Short bool
 	// TTL and DontFragment are those of the answer's IPv4 header; 0 and false where there is none to see.
 	TTL          uint8
 	DontFragment bool

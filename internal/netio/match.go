@@ -63,6 +63,12 @@ func (s *Stack) onEchoReply(set *sockets, from netip.Addr, m *icmp.Message, rx r
 		return
 	}
 	a := Answer{Outcome: Delivered, From: from, Type: m.Type, Code: m.Code, TTL: rx.ttl, DontFragment: rx.df}
+	headers := HeaderEcho + HeaderIPv4
+	if from.Is6() {
+		headers = HeaderEcho + HeaderIPv6
+	}
+	// Of what fills the buffer the rest is not seen.
+	a.Short = len(m.Data)+headers < f.size && len(rx.packet) < packetBuffer && len(rx.icmp6) < packetBuffer
 	s.flights.settle(f, a, rx)
 }
 

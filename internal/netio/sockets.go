@@ -9,7 +9,9 @@ import (
 	"syscall"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -201,6 +203,15 @@ func (s *sockets) openWhole6() error {
 			set(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_INTERFACE),
 			s.common(fd, unix.IPPROTO_IPV6))
 	})
+	if err != nil {
+		closing(c)
+		return fmt.Errorf("raw IPv6 socket: %w", err)
+	}
+	// Nobody reads it: what others send under this protocol number is not to pile up.
+	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
+	if err == nil {
+		err = ipv6.NewPacketConn(c).SetBPF(nothing)
+	}
 	if err != nil {
 		closing(c)
 		return fmt.Errorf("raw IPv6 socket: %w", err)

@@ -33,12 +33,12 @@ func (s *Shot) Answer() netio.Answer {
 	return s.answer
 }
 
-// hear keeps an answer, and tells whether it is the first.
+// hear keeps an answer, and tells whether it is the first. A reply that is none is as good as silence: no other first answer will come.
 func (s *Shot) hear(a *netio.Answer) (first bool) {
-	if a.Outcome == netio.Delivered && s.Accept != nil && !s.Accept(a) {
-		return false
-	}
 	kept := *a
+	if a.Outcome == netio.Delivered && s.Accept != nil && !s.Accept(a) {
+		kept = netio.Answer{Outcome: netio.Silent, Sent: a.Sent}
+	}
 	kept.Payload, kept.Wire = nil, nil // valid only during the call
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +50,7 @@ func (s *Shot) hear(a *netio.Answer) (first bool) {
 }
 
 // Fire sends the shots, spacing apart, and returns when each is answered or its time is over. It returns the first error of a probe that
-// did not leave this host, and then sends no more of them.
+// did not leave this host, once it is known what became of the others.
 func Fire(ctx context.Context, to Sender, shots []*Shot, spacing, timeout time.Duration) error {
 	decided := make(chan struct{}, len(shots))
 	for i, s := range shots {
@@ -64,15 +64,17 @@ func Fire(ctx context.Context, to Sender, shots []*Shot, spacing, timeout time.D
 				decided <- struct{}{}
 			}
 		})
-		if a := s.Answer(); a.Outcome == netio.NotSent {
-			return a.Err
-		}
 	}
 	for range shots {
 		select {
 		case <-decided:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+	for _, s := range shots {
+		if a := s.Answer(); a.Outcome == netio.NotSent {
+			return a.Err
 		}
 	}
 	return nil
