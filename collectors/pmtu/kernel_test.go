@@ -81,11 +81,11 @@ func measureOnce(t *testing.T, c *Collector, target collectors.Target) Results {
 }
 
 // slack is how many packets more than promised a search may cost here: none, except under the race detector, which slows this
-// process down so much that an answer may be read after the search has given up waiting for it.
+// process down so much that answers are read after the search has given up waiting for them. There only the cap holds.
 func slack() int {
 	info, ok := debug.ReadBuildInfo()
 	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return 3
+		return defaultPackets
 	}
 	return 0
 }
