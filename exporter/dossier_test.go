@@ -67,7 +67,7 @@ func TestPeerPages(t *testing.T) {
 	}{
 		"/": {200, "text/html; charset=utf-8", []string{`href="peers/head%20office"`}},
 		"/peers/head%20office": {200, "text/html; charset=utf-8", []string{
-			"pmtu_black_hole", "isp acme", "larger ones vanish", "1401 bytes with DF", "no answer within", `href="head%20office/report"`,
+			"pmtu_black_hole", "isp acme", "larger ones vanish", "1401 bytes with DF", "no answer within", `href="./head%20office/report"`,
 			"lost after 10.77.2.2, before or at 10.77.3.2", "begins",
 		}},
 		"/peers/head%20office/report":                 {200, "text/plain; charset=utf-8", []string{"FAULT pmtu_black_hole", "WHAT WE ASK", "ping -M do"}},

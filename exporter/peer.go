@@ -89,8 +89,8 @@ func (p *peer) start() {
 
 // stop ends the peer: its series vanish at once, what runs is cancelled and done is closed when it has ended.
 func (p *peer) stop() (done <-chan struct{}) {
+	p.cancel() // first: a lookup that ends now must not schedule anything after the removal
 	done = p.app.schedule.Remove(p.cfg.Name)
-	p.cancel()
 	p.app.store.RemovePeer(p.cfg.Name)
 	p.ring.Close()
 	return done
@@ -113,6 +113,9 @@ func (p *peer) lookup(ctx context.Context) (again bool) {
 	p.app.count(collectorResolve, reason)
 	if err == nil && addr != now {
 		p.measure(addr)
+		if p.ctx.Err() != nil { // removed meanwhile: what was scheduled since is nobody's
+			p.app.schedule.Remove(p.cfg.Name)
+		}
 	}
 	return false
 }
@@ -155,6 +158,7 @@ func (p *peer) measure(addr netip.Addr) {
 	p.icmp.SetTarget(t)
 	p.ike.SetTarget(t)
 	if !first {
+		p.verdict.moved()
 		p.app.log.Info("the peer has another address now", "peer", p.cfg.Name, "address", addr)
 		for _, t := range p.tasks {
 			p.app.schedule.Now(p.key(t.collector.String()))

@@ -51,7 +51,11 @@ func (p *peer) standing() diagnosis.Standing {
 	_, known := p.verdict.tracker.Healthy()
 	every := p.cfg.Intervals
 	return diagnosis.Standing{
-		Peer: p.cfg.Name, ISP: p.cfg.Labels["isp"], Interval: max(every.ICMP, every.IKE, every.PMTU), Measured: known, Held: p.verdict.tracker.Held(),
+		Peer: p.cfg.Name, ISP: p.cfg.Labels["isp"], Measured: known, Held: p.verdict.tracker.Held(),
+		Interval: max(every.ICMP, every.IKE, every.PMTU),
+		Intervals: map[string]time.Duration{
+			diagnosis.FragmentsDropped: every.Fragments, diagnosis.ESPBlocked: every.Protocols, diagnosis.AHBlocked: every.Protocols,
+		},
 	}
 }
 
@@ -63,7 +67,11 @@ func (a *app) controlled(now time.Time) []diagnosis.Control {
 	out := make([]diagnosis.Control, 0, len(controls))
 	for _, c := range controls {
 		facts := c.verdict.facts(c.findings(now), now)
-		out = append(out, diagnosis.JudgeControl(c.cfg.Addr, facts.Reach[collectors.ICMP], facts.MTU[collectors.ICMP]))
+		mtu := &facts.MTU[collectors.ICMP]
+		if !c.cfg.Collectors.Has(config.PMTU) {
+			mtu = nil
+		}
+		out = append(out, diagnosis.JudgeControl(c.cfg.Addr, facts.Reach[collectors.ICMP], mtu))
 	}
 	return out
 }

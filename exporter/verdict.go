@@ -55,6 +55,16 @@ func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorS
 	return news
 }
 
+// moved forgets what was known of the peer's former address. A diagnosis that holds ends when the new one is known to be well.
+func (v *verdict) moved() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.lastAnswer[:])
+	clear(v.lastOffer[:])
+	v.ran = config.CollectorSet(0)
+	v.tracker.Await()
+}
+
 // measured notes how a measurement of a collector went. That it cannot be made is logged when it begins, and when it ends.
 func (p *peer) measured(c config.Collector, reason string) {
 	p.app.count(c.String(), reason)
@@ -119,7 +129,8 @@ func (p *peer) remember(f *findings, changed []diagnosis.Change) {
 	for _, c := range changed {
 		p.app.history.Add(p.cfg.Name, evidence.Change{At: c.At, Diagnosis: c.Name, On: c.On, Summary: c.Summary, Evidence: c.Evidence})
 	}
-	if healthy, known := p.verdict.tracker.Healthy(); healthy && known && f.pmtu.Known {
+	// While a first verdict waits for a second, the latest findings may be those of a fault already.
+	if healthy, known := p.verdict.tracker.Healthy(); healthy && known && f.pmtu.Known && !p.verdict.tracker.Doubting() {
 		p.app.history.SetBaseline(p.cfg.Name, baseline(f))
 	}
 }

@@ -36,17 +36,24 @@ type Control struct {
 	// Measured is when the oldest result was measured that State rests on.
 	Measured time.Time
 	Evidence string
+	// Answers is whether it answers echoes, whatever is known of its path MTU: then not every control fails for certain.
+	Answers bool
 }
 
-// JudgeControl judges a control by its echoes and its path MTU. It fails where it is silent or behind a black hole, in
-// either direction; it is fine where both are known to be well.
-func JudgeControl(addr netip.Addr, echo Reach, mtu MTU) Control {
-	c := or(echo.is(Silent), mtu.blackHole())
-	evidence := echo.evidence(collectors.ICMP)
-	if mtu.blackHole().state == Holds {
-		evidence = mtu.evidence(collectors.ICMP)
+// JudgeControl judges a control by its echoes and, if this host can measure that, its path MTU; else mtu is nil. It fails where it is
+// silent or behind a black hole, in either direction; it is fine where all that is measured is known to be well.
+func JudgeControl(addr netip.Addr, echo Reach, mtu *MTU) Control {
+	silent := echo.is(Silent)
+	c, evidence := silent, echo.evidence(collectors.ICMP)
+	if mtu != nil {
+		c = or(silent, mtu.blackHole())
+		if mtu.blackHole().state == Holds {
+			evidence = mtu.evidence(collectors.ICMP)
+		}
 	}
-	return Control{State: c.state, Measured: c.at, Evidence: fmt.Sprintf("control %s: %s", addr, evidence)}
+	return Control{
+		State: c.state, Measured: c.at, Evidence: fmt.Sprintf("control %s: %s", addr, evidence), Answers: silent.state == Absent,
+	}
 }
 
 // A Standing is what is known of one peer, for a Vantage.
@@ -54,12 +61,21 @@ type Standing struct {
 	Peer string
 	// ISP is the value of its label isp, empty if it has none.
 	ISP string
-	// Interval is the longest of those of its collectors that find faults.
-	Interval time.Duration
+	// Interval is the longest of those of its collectors that find faults; Intervals are those of the faults that others find.
+	Interval  time.Duration
+	Intervals map[string]time.Duration
 	// Measured is whether its health is known, one way or the other.
 	Measured bool
 	// Held are the diagnoses that hold.
 	Held []Held
+}
+
+// every is how often it is measured whether a fault holds.
+func (s *Standing) every(fault string) time.Duration {
+	if d, ok := s.Intervals[fault]; ok {
+		return d
+	}
+	return s.Interval
 }
 
 // A Vantage tells the faults of this host's surroundings from those of the peers' providers. It is ready as it is, and may
@@ -114,6 +130,9 @@ func (v *Vantage) Update(now time.Time, peers []Standing, controls []Control) {
 	var longest time.Duration
 	for i := range peers {
 		longest = max(longest, peers[i].Interval)
+		for _, d := range peers[i].Intervals {
+			longest = max(longest, d)
+		}
 		v.status[peers[i].Peer] = v.judge(now, &peers[i], len(controls) > 0 && failing.State == Undecided)
 	}
 	for fault, a := range v.past {
@@ -148,7 +167,7 @@ func (v *Vantage) judge(now time.Time, p *Standing, blind bool) Suspicion {
 			case !ok || a.peers != nil && (!member || !since.Equal(p.Held[i].Since)):
 			case a.seen.Equal(now):
 				return Suspicion{State: Holds, Measured: a.measured, Evidence: a.evidence}
-			case now.Sub(a.seen) <= 2*p.Interval && (a.peers != nil || !p.Held[i].Since.After(a.seen)):
+			case now.Sub(a.seen) <= 2*p.every(fault) && (a.peers != nil || !p.Held[i].Since.After(a.seen)):
 				unknown = true
 			}
 		}
@@ -167,9 +186,12 @@ func controlsFail(controls []Control) Suspicion {
 	var known []claim
 	var evidence []string
 	for _, c := range controls {
-		if c.State != Undecided && !c.Measured.IsZero() {
+		switch {
+		case c.State != Undecided && !c.Measured.IsZero():
 			known = append(known, claim{c.State, c.Measured})
 			evidence = append(evidence, c.Evidence)
+		case c.Answers:
+			known = append(known, claim{state: Undecided})
 		}
 	}
 	if len(known) == 0 {
@@ -212,7 +234,7 @@ func outbreaks(peers []Standing) map[string]affair {
 	}
 	out := make(map[string]affair)
 	for fault, all := range onsets {
-		if together := outbreak(all, measured); together != nil {
+		if together := outbreak(fault, all, measured); together != nil {
 			out[fault] = describe(fault, together, measured)
 		}
 	}
@@ -220,13 +242,13 @@ func outbreaks(peers []Standing) map[string]affair {
 }
 
 // outbreak are the most onsets within two intervals, nil if they are too few of all measured peers or of one provider.
-func outbreak(all []onset, measured int) (most []onset) {
+func outbreak(fault string, all []onset, measured int) (most []onset) {
 	slices.SortFunc(all, func(a, b onset) int {
 		return cmp.Or(a.since.Compare(b.since), strings.Compare(a.Peer, b.Peer))
 	})
 	var longest time.Duration
 	for _, o := range all {
-		longest = max(longest, o.Interval)
+		longest = max(longest, o.every(fault))
 	}
 	first := 0
 	for last := range all {

@@ -178,16 +178,20 @@ func TestJudgeControl(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.53")
 	for name, tt := range map[string]struct {
 		echo Reach
-		mtu  MTU
+		mtu  *MTU
 		want State
 	}{
-		"nothing known":      {want: Undecided},
-		"fine":               {answers(), sized(Clean, 1500), Absent},
-		"told so":            {answers(), sized(Reduced, 1400), Absent},
-		"silent":             {silent(), MTU{}, Holds},
-		"black hole":         {answers(), sized(BlackHole, 1400), Holds},
-		"size not known yet": {answers(), MTU{}, Undecided},
-		"hardly asked":       {hardly(), sized(Unreachable, 0), Undecided},
+		"nothing known":           {Reach{}, &MTU{}, Undecided},
+		"fine":                    {answers(), ptr(sized(Clean, 1500)), Absent},
+		"told so":                 {answers(), ptr(sized(Reduced, 1400)), Absent},
+		"silent":                  {silent(), &MTU{}, Holds},
+		"black hole":              {answers(), ptr(sized(BlackHole, 1400)), Holds},
+		"size not known yet":      {answers(), &MTU{}, Undecided},
+		"hardly asked":            {hardly(), ptr(sized(Unreachable, 0)), Undecided},
+		"size is never measured":  {answers(), nil, Absent},
+		"silent, never a size":    {silent(), nil, Holds},
+		"hardly asked, no size":   {hardly(), nil, Undecided},
+		"nothing known, no sizes": {Reach{}, nil, Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := JudgeControl(addr, tt.echo, tt.mtu)
@@ -195,6 +199,35 @@ func TestJudgeControl(t *testing.T) {
 				t.Errorf("%+v, want %v", c, tt.want)
 			}
 		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestOneControlIsDead: another that answers, though its path MTU is not known, tells that it is not this host's edge.
+func TestOneControlIsDead(t *testing.T) {
+	peers := []Standing{peerOf("a", "acme", fault(PeerSilent, 100))}
+	v := &Vantage{}
+	v.Update(at(110), peers, []Control{failing(109), JudgeControl(netip.MustParseAddr("192.0.2.53"), answers(), &MTU{})})
+	if got := suspicions(v, peers); got != "?a" {
+		t.Errorf("%s, want it unknown", got)
+	}
+}
+
+// TestOutbreakOfARareMeasurement: what is measured every five minutes breaks out over five minutes; what is measured every minute does not.
+func TestOutbreakOfARareMeasurement(t *testing.T) {
+	for name, want := range map[string]string{FragmentsDropped: "+a +b +c", PeerSilent: "-a -b -c"} {
+		peers := []Standing{
+			peerOf("a", "acme", fault(name, 100)), peerOf("b", "beta", fault(name, 250)), peerOf("c", "acme", fault(name, 400)),
+		}
+		for i := range peers {
+			peers[i].Intervals = map[string]time.Duration{FragmentsDropped: 5 * time.Minute}
+		}
+		v := &Vantage{}
+		v.Update(at(450), peers, nil)
+		if got := suspicions(v, peers); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
 	}
 }
 
