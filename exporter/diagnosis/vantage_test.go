@@ -182,12 +182,12 @@ func TestJudgeControl(t *testing.T) {
 		want State
 	}{
 		"nothing known":           {Reach{}, &MTU{}, Undecided},
-		"fine":                    {answers(), ptr(sized(Clean, 1500)), Absent},
-		"told so":                 {answers(), ptr(sized(Reduced, 1400)), Absent},
+		"fine":                    {answers(), new(sized(Clean, 1500)), Absent},
+		"told so":                 {answers(), new(sized(Reduced, 1400)), Absent},
 		"silent":                  {silent(), &MTU{}, Holds},
-		"black hole":              {answers(), ptr(sized(BlackHole, 1400)), Holds},
+		"black hole":              {answers(), new(sized(BlackHole, 1400)), Holds},
 		"size not known yet":      {answers(), &MTU{}, Undecided},
-		"hardly asked":            {hardly(), ptr(sized(Unreachable, 0)), Undecided},
+		"hardly asked":            {hardly(), new(sized(Unreachable, 0)), Undecided},
 		"size is never measured":  {answers(), nil, Absent},
 		"silent, never a size":    {silent(), nil, Holds},
 		"hardly asked, no size":   {hardly(), nil, Undecided},
@@ -201,8 +201,6 @@ func TestJudgeControl(t *testing.T) {
 		})
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // TestOneControlIsDead: another that answers, though its path MTU is not known, tells that it is not this host's edge.
 func TestOneControlIsDead(t *testing.T) {
