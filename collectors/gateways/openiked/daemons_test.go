@@ -49,7 +49,11 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("half-open: %+v", ike)
 	}
 	path.Heal(t, fault)
-	charon.Initiate(t)
+	for range 3 { // a busy machine may need longer than one attempt takes
+		if charon.Initiate(t) {
+			break
+		}
+	}
 	if ike := read("established", gateways.Established); ike.Peer.Address != client || ike.Peer.ID != client.String() || ike.Version != 2 {
 		t.Errorf("established: %+v", ike)
 	}
