@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -68,9 +69,17 @@ func TestPathChanges(t *testing.T) {
 	l.SetMTU(t, netlab.DefaultMTU)
 	t.Logf("over after %v", eventually(t, interval+margin, "the path has grown back", both(false)).Round(time.Millisecond))
 	s.await(t, margin, `peer_healthy{peer="four"}`, 1)
-	for _, text := range []string{`msg="diagnosis begins" peer=four`, `msg="diagnosis ends" peer=six`} {
-		if n := s.logged.count(text); n != 1 {
-			t.Errorf("%d lines with %s:\n%s", n, text, s.logged)
+	for _, peer := range []string{"four", "six"} {
+		for _, turn := range []string{"begins", "ends"} {
+			text := fmt.Sprintf(`msg="diagnosis %s" peer=%s`, turn, peer)
+			if n := s.logged.count(text + " diagnosis=pmtu_black_hole "); n != 1 {
+				t.Errorf("%d lines with %s for the black hole:\n%s", n, text, s.logged)
+			}
+			// Routers do not fragment IPv6, and the peer is not told either: its way back is a black hole too, and may have been confirmed.
+			others := s.logged.count(text) - 1
+			if back := s.logged.count(text + " diagnosis=pmtu_black_hole_reverse "); others != back || back > 1 || back > 0 && peer == "four" {
+				t.Errorf("%d other lines with %s:\n%s", others, text, s.logged)
+			}
 		}
 	}
 }
