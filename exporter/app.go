@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
-	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
@@ -222,7 +221,7 @@ func errorReason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return reasonTimeout
-	case errors.Is(err, pmtu.ErrAccepted), errors.Is(err, fragments.ErrAccepted):
+	case errors.Is(err, collectors.ErrAccepted):
 		return reasonAccepted
 	case errors.Is(err, netio.ErrNoPrivilege):
 		return reasonNoPrivilege

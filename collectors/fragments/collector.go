@@ -30,8 +30,6 @@ const (
 	leastRest = 64
 	// minimum6 is what every IPv6 link carries (RFC 8200, section 5): no router refuses fragments of that size.
 	minimum6 = 1280
-	// markerSize is the size of the non-ESP marker (RFC 3948, section 2.2); nonceSize the entropy that an IKE probe wants.
-	markerSize, nonceSize = 4, 32
 )
 
 // The pace.
@@ -45,9 +43,6 @@ const (
 	// on IPv6 (RFC 8200, section 4.5; RFC 1122, section 3.3.2 wants 60 to 120 s).
 	linger = 125 * time.Second
 )
-
-// ErrAccepted means that the peer accepted what an IKE probe offered.
-var ErrAccepted = errors.New("the peer accepts what this form of IKE probe offers")
 
 // Options shape a Collector. Keys and Dialects are needed.
 type Options struct {
@@ -158,7 +153,10 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		r.Reason, r.Unasked = "no IKE message is known to be answered", true
 		return r, nil
 	}
-	b := &batch{c: c, method: m, dialect: d, form: d.Form(), coin: volley.Coin{Seed: volley.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m))}}
+	b := &batch{
+		c: c, probes: collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target},
+		coin: volley.Coin{Seed: volley.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m))},
+	}
 	sizes, ok := c.sizes(m, b.natural(), route.LinkMTU)
 	if !ok {
 		r.Reason = "the path carries too little to tell a fragment from a whole message"
@@ -225,7 +223,7 @@ func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (St
 	}
 	r.Size, r.Piece = s.size, s.piece
 	runs := 2
-	if last := c.Snapshot(); last.Of(b.method).State == Dropped {
+	if last := c.Snapshot(); last.Of(b.probes.Method).State == Dropped {
 		runs = 1 // no news
 	}
 	t := trial{pieces: 2}
@@ -273,13 +271,11 @@ func (b *batch) pairs(ctx context.Context, s sizes, t *trial) error {
 
 // A batch sends the messages of one round of one method.
 type batch struct {
-	c       *Collector
-	method  collectors.Method
-	dialect *ikeprobe.Dialect
-	form    ikeprobe.Form
-	rtt     time.Duration
-	pace    time.Duration
-	coin    volley.Coin
+	c      *Collector
+	probes collectors.IKEProbes
+	rtt    time.Duration
+	pace   time.Duration
+	coin   volley.Coin
 }
 
 // A message is one to send: of so many bytes, in fragments of so many unless that is 0. kind tells its token apart from others'.
@@ -291,28 +287,30 @@ type message struct {
 // natural is the least size of a message of the form, of the whole IP packet. A padded one is a little larger.
 func (b *batch) natural() int {
 	const padding = 32
-	t := &b.c.target
-	return t.Path.HeaderIP() + netio.HeaderUDP + ikeprobe.Size(b.form, t.IKE.Auth, b.method == collectors.NATT) + padding
+	return b.probes.Least() + padding
 }
 
 // send sends messages and tells which were answered.
 func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 	shots := make([]*volley.Shot, 0, len(messages))
 	for _, m := range messages {
-		if !b.dialect.Allows(b.form) {
-			return nil, fmt.Errorf("%w: %s", ErrAccepted, b.form)
+		if err := b.probes.Allowed(); err != nil {
+			return nil, err
 		}
 		packet, err := b.packet(m)
 		if err != nil {
 			return nil, err
 		}
-		shots = append(shots, &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool { return b.accept(packet, a) }})
+		shots = append(shots, &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool {
+			ok, _ := b.probes.Answers(a, packet.Token)
+			return ok
+		}})
 	}
 	timeout := firstTimeout
 	if b.rtt > 0 {
 		timeout = min(max(4*b.rtt, minTimeout), maxTimeout)
 	}
-	if err := volley.Fire(ctx, listener{b.c.network, b.c, b.method}, shots, b.pace, timeout); err != nil {
+	if err := volley.Fire(ctx, listener{b.c.network, b.c, b.probes.Method}, shots, b.pace, timeout); err != nil {
 		return nil, err
 	}
 	answered := make([]bool, len(shots))
@@ -326,34 +324,16 @@ func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 
 // packet makes the packet of a message.
 func (b *batch) packet(m message) (*netio.Packet, error) {
-	t := &b.c.target
-	marker := b.method == collectors.NATT
-	p := &netio.Packet{
-		Path: t.Path, Protocol: netio.UDP, Port: t.IKE.Port, FragmentSize: m.piece, Account: b.c.opts.Account,
-		Purpose: "IKE message sent whole, without DF: the counterpart of one in fragments",
+	p, err := b.probes.Packet(b.probes.Method.String()+"-"+m.kind, m.size)
+	if err != nil {
+		return nil, err
 	}
+	p.FragmentSize, p.Account = m.piece, b.c.opts.Account
+	p.Purpose = "IKE message sent whole, without DF: the counterpart of one in fragments"
 	if m.piece > 0 {
 		p.Linger, p.Purpose = linger, "IKE message in IP fragments: do they arrive?"
 	}
-	if marker {
-		p.Port, p.TokenOffset = t.IKE.NATTPort, markerSize
-	}
-	p.Token = b.c.opts.Keys.SPI(t.Identity(), b.method.String()+"-"+m.kind, b.form, m.size)
-	var nonce [nonceSize]byte
-	b.c.opts.Keys.Nonce(nonce[:])
-	payload := m.size - t.Path.HeaderIP() - netio.HeaderUDP
-	var err error
-	p.Payload, err = ikeprobe.Build(b.form, t.IKE.Auth, p.Token, marker, payload, nonce[:])
-	return p, err
-}
-
-// accept tells whether a reply is an IKE message, and notes what it means for the form.
-func (b *batch) accept(p *netio.Packet, a *netio.Answer) bool {
-	reply, err := ikeprobe.Classify(a.Payload, p.Token, b.method == collectors.NATT)
-	if err == nil && reply.Name == ikeprobe.NameSA {
-		b.dialect.Drop(b.form)
-	}
-	return err == nil
+	return p, nil
 }
 
 // A listener is the network, with an ear for reports that the rest of a message never came: they come long after the round has ended.

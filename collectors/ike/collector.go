@@ -18,8 +18,6 @@ const (
 	MinGap = 10 * time.Second
 	// staleAfter is after how many intervals without a round a result is unknown.
 	staleAfter = 3
-	// markerSize is the size of the non-ESP marker (RFC 3948, section 2.2), behind which the token of a packet then stands.
-	markerSize = 4
 	// routeAge is how long what this host knows about the way to the peer is believed.
 	routeAge = time.Minute
 )
@@ -245,16 +243,14 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 		}
 		w.sent[f]++
 		packet := &netio.Packet{
-			Path:     c.target.Path,
-			Protocol: netio.UDP,
-			Port:     w.port,
-			Token:    w.spi,
-			Payload:  w.message,
-			Account:  c.opts.Account,
-			Purpose:  "is IKE answered on this port?",
-		}
-		if w.marker() {
-			packet.TokenOffset = markerSize
+			Path:        c.target.Path,
+			Protocol:    netio.UDP,
+			Port:        w.port,
+			Token:       w.spi,
+			TokenOffset: w.method.Marker(),
+			Payload:     w.message,
+			Account:     c.opts.Account,
+			Purpose:     "is IKE answered on this port?",
 		}
 		return packet, &probe{c: c, w: w, generation: c.generation, number: w.number, form: f, spi: w.spi, marker: w.marker()}, wait
 	}

@@ -24,7 +24,7 @@ func accepting(versions ...byte) func(port uint16, payload []byte) []byte {
 	return func(port uint16, payload []byte) []byte {
 		message := payload
 		if port == target(false).IKE.NATTPort {
-			message = payload[markerSize:]
+			message = payload[collectors.NATT.Marker():]
 		}
 		for _, v := range versions {
 			if message[17] != v {
@@ -83,7 +83,7 @@ func TestAcceptedOfferIsNotMadeAgain(t *testing.T) {
 				for i, want := range tt.want {
 					path.Forget()
 					results, err := c.Measure(t.Context(), inVersion1())
-					got := found{Packets: len(path.Sent()), Accepted: errors.Is(err, ErrAccepted)}
+					got := found{Packets: len(path.Sent()), Accepted: errors.Is(err, collectors.ErrAccepted)}
 					for _, r := range results.Results {
 						got.Form, got.Bytes = r.Form, r.Bytes
 					}
@@ -129,8 +129,8 @@ func TestFormIsDroppedDuringASearch(t *testing.T) {
 		dialect := ikeprobe.NewDialect(ikeprobe.V1, ikeprobe.PSK)
 		c.opts.Dialects = map[collectors.Method]*ikeprobe.Dialect{collectors.IKE: dialect}
 		time.AfterFunc(200*time.Millisecond, func() { dialect.Drop(ikeprobe.V1Main) })
-		if _, err := c.Measure(t.Context(), inVersion1()); !errors.Is(err, ErrAccepted) {
-			t.Errorf("error %v, want %v", err, ErrAccepted)
+		if _, err := c.Measure(t.Context(), inVersion1()); !errors.Is(err, collectors.ErrAccepted) {
+			t.Errorf("error %v, want %v", err, collectors.ErrAccepted)
 		}
 		for _, s := range path.Sent() {
 			if s.At > 200*time.Millisecond {

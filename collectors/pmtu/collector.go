@@ -275,11 +275,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 // least (RFC 7296, section 2), and some take not much more.
 func (c *Collector) trusted(m collectors.Method) int {
 	const ikeOctets = 3000
-	size := c.target.Path.HeaderIP() + netio.HeaderUDP + ikeOctets
-	if m == collectors.NATT {
-		size += markerSize
-	}
-	return size
+	return c.target.Path.HeaderIP() + netio.HeaderUDP + m.Marker() + ikeOctets
 }
 
 // reach is the most that a method tries. Behind a responder that was found to refuse more than is trusted, that is the most until it
@@ -340,7 +336,7 @@ func (st *methodState) doubt(r *Result) {
 func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Route, now time.Time) (*Search, *prober) {
 	p := c.prober(m, st, now)
 	link := c.reach(m, st, route, now)
-	if st.search != nil && st.prober.form == p.form && st.search.Verdict().Link == link &&
+	if st.search != nil && st.prober.ike.Form == p.ike.Form && st.search.Verdict().Link == link &&
 		st.search.Resume(now.Sub(st.prober.began)) {
 		return st.search, st.prober
 	}
@@ -368,20 +364,20 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 // prober makes the prober of a method.
 func (c *Collector) prober(m collectors.Method, st *methodState, now time.Time) *prober {
 	p := &prober{
-		network: c.network, target: c.target, method: m, account: c.opts.Account, keys: c.opts.Keys, began: now,
+		network: c.network, target: c.target, method: m, account: c.opts.Account, began: now,
 		news: news{wake: make(chan struct{}, 1)},
 	}
 	if m == collectors.ICMP {
 		return p
 	}
-	p.dialect = c.opts.Dialects[m]
-	if p.dialect == nil {
+	dialect := c.opts.Dialects[m]
+	if dialect == nil {
 		if st.dialect == nil {
 			st.dialect = ikeprobe.NewDialect(c.target.IKE.Version, c.target.IKE.Auth)
 		}
-		p.dialect = st.dialect
+		dialect = st.dialect
 	}
-	p.form = p.dialect.Form()
+	p.ike = collectors.IKEProbes{Keys: c.opts.Keys, Dialect: dialect, Form: dialect.Form(), Method: m, Target: c.target}
 	return p
 }
 

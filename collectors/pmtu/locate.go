@@ -150,7 +150,7 @@ func (p *prober) runner(size int) ladder.Runner {
 			return packet, err
 		},
 		Accept: func(a *netio.Answer) bool {
-			return p.method == collectors.ICMP || p.understood(a, netio.Token(a.Payload[p.tokenOffset():]))
+			return p.method == collectors.ICMP || p.understood(a, netio.Token(a.Payload[p.method.Marker():]))
 		},
 	}
 }

@@ -11,19 +11,12 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
-	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// Why the path was not measured by a method.
-var (
-	// ErrNotSent means that a probe did not leave this host.
-	ErrNotSent = errors.New("probe was not sent")
-	// ErrAccepted means that the peer accepted what an IKE probe offered, and keeps a half-open SA for it. Probes of that form
-	// are not sent any more: the next round uses the next form, and if there is none left, it fails with this error again.
-	ErrAccepted = errors.New("the peer accepts what this form of IKE probe offers")
-)
+// ErrNotSent means that the path was not measured by a method because a probe did not leave this host.
+var ErrNotSent = errors.New("probe was not sent")
 
 const (
 	// maxPacket is the largest IP packet (RFC 791, section 3.1).
@@ -33,10 +26,6 @@ const (
 	// paddedIKE is how much larger than its natural size an IKE control is: enough for the Vendor ID that pads all larger
 	// ones, so that a peer that does not answer messages with one is not taken for a black hole.
 	paddedIKE = 32
-	// nonceSize is the entropy that an IKE probe wants.
-	nonceSize = 32
-	// markerSize is the size of the non-ESP marker (RFC 3948, section 2.2).
-	markerSize = 4
 )
 
 // A prober makes and sends the probes of one method to one peer and hears what becomes of them.
@@ -45,10 +34,8 @@ type prober struct {
 	target  collectors.Target
 	method  collectors.Method
 	account *netio.Account
-	// keys, dialect and form are for the IKE methods.
-	keys    *ikeprobe.Keyring
-	dialect *ikeprobe.Dialect
-	form    ikeprobe.Form
+	// ike are the messages of the IKE methods.
+	ike collectors.IKEProbes
 	// fragment, if set, sends echo requests in fragments of so many bytes, to look at the way back.
 	fragment int
 	// reply is the largest size that was answered, and the largest fragment in which that reply came, 0 if whole.
@@ -116,7 +103,7 @@ func (p *prober) control() int {
 	if p.method == collectors.ICMP {
 		return header + netio.HeaderEcho + netio.TokenSize
 	}
-	return header + netio.HeaderUDP + ikeprobe.Size(p.form, p.target.IKE.Auth, p.method == collectors.NATT) + paddedIKE
+	return p.ike.Least() + paddedIKE
 }
 
 // packet makes a probe of exactly this size.
@@ -124,36 +111,18 @@ func (p *prober) packet(size int) (*netio.Packet, error) { return p.build(size, 
 
 // build makes a probe of exactly this size. role tells its initiator SPI apart from those of the same size.
 func (p *prober) build(size int, role string) (*netio.Packet, error) {
-	packet := &netio.Packet{
-		Path: p.target.Path, DontFragment: true, Account: p.account, Purpose: "path MTU by " + p.method.String() + ": does this size pass?",
-	}
-	if p.method == collectors.ICMP {
-		packet.Protocol, packet.Size = netio.Echo, size
-		if p.fragment > 0 {
-			packet.DontFragment, packet.FragmentSize, packet.Purpose = false, p.fragment, "way back: does a reply of this size come?"
+	packet := &netio.Packet{Path: p.target.Path, Protocol: netio.Echo, Size: size}
+	if p.method != collectors.ICMP {
+		var err error
+		if packet, err = p.ike.Packet(role, size); err != nil {
+			return nil, err
 		}
-		return packet, nil
 	}
-	packet.Protocol, packet.Port, packet.TokenOffset = netio.UDP, p.target.IKE.Port, p.tokenOffset()
-	marker := p.method == collectors.NATT
-	if marker {
-		packet.Port = p.target.IKE.NATTPort
+	packet.DontFragment, packet.Account, packet.Purpose = true, p.account, "path MTU by "+p.method.String()+": does this size pass?"
+	if p.fragment > 0 {
+		packet.DontFragment, packet.FragmentSize, packet.Purpose = false, p.fragment, "way back: does a reply of this size come?"
 	}
-	payload := size - p.target.Path.HeaderIP() - netio.HeaderUDP
-	packet.Token = p.keys.SPI(p.target.Identity(), role, p.form, size)
-	var nonce [nonceSize]byte
-	p.keys.Nonce(nonce[:])
-	var err error
-	packet.Payload, err = ikeprobe.Build(p.form, p.target.IKE.Auth, packet.Token, marker, payload, nonce[:])
-	return packet, err
-}
-
-// tokenOffset is where the token stands in a payload.
-func (p *prober) tokenOffset() int {
-	if p.method == collectors.NATT {
-		return markerSize
-	}
-	return 0
+	return packet, nil
 }
 
 // run drives a search to its end.
@@ -234,10 +203,10 @@ func (pl *play) patience() time.Duration {
 
 // allowed gives the reason why no more probes of the form may be sent, by whomever the peer was found to accept it.
 func (p *prober) allowed() error {
-	if p.method == collectors.ICMP || p.dialect.Allows(p.form) {
+	if p.method == collectors.ICMP {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", ErrAccepted, p.form)
+	return p.ike.Allowed()
 }
 
 // send sends one probe.
@@ -275,16 +244,11 @@ func (p *prober) counts(packet *netio.Packet, a *netio.Answer) bool {
 
 // understood tells whether a reply is an IKE message, and notes what it means for the form.
 func (p *prober) understood(a *netio.Answer, token netio.Token) bool {
-	reply, err := ikeprobe.Classify(a.Payload, token, p.method == collectors.NATT)
-	switch {
-	case err != nil:
-		return false
-	case reply.Name == ikeprobe.NameSA:
-		p.dialect.Drop(p.form)
-	default:
-		p.dialect.Confirm(p.form)
+	ok, accepted := p.ike.Answers(a, token)
+	if ok && !accepted {
+		p.ike.Dialect.Confirm(p.ike.Form)
 	}
-	return true
+	return ok
 }
 
 // wait takes news until stop, an error, or the timer's end.
@@ -412,7 +376,7 @@ func (p *prober) result(s *Search, took time.Duration) Result {
 		Loss: v.Loss, LossSamples: v.Samples, RoundTrip: v.RoundTrip, Reason: v.Reason, At: time.Now(),
 	}
 	if p.method != collectors.ICMP {
-		r.Form = p.form.String()
+		r.Form = p.ike.Form.String()
 	} else if p.reply.size == v.Bytes {
 		r.ReplyFragment, r.ReplyShort = p.reply.fragment, p.reply.short
 	}

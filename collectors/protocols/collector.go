@@ -30,12 +30,7 @@ const (
 	spiBase = 0xfff00000
 	// maxPackets is the most that a round may send.
 	maxPackets = 400
-	// nonceSize is the entropy that an IKE probe wants, markerSize the size of the non-ESP marker (RFC 3948, section 2.2).
-	nonceSize, markerSize = 32, 4
 )
-
-// errAccepted means that no more probes of a form are sent.
-var errAccepted = errors.New("the peer accepts what this form of IKE probe offers")
 
 // Options shape a Collector. Keys and Dialects are needed.
 type Options struct {
@@ -143,7 +138,14 @@ func (c *Collector) runners() []ladder.Runner {
 
 // packet is what the probes have in common.
 func (c *Collector) packet(p Protocol) *netio.Packet {
-	return &netio.Packet{Path: c.target.Path, Account: c.opts.Account, Purpose: "how far does " + string(p) + " get? (rising TTL)"}
+	packet := &netio.Packet{Path: c.target.Path}
+	c.label(packet, p)
+	return packet
+}
+
+// label says what a packet is for, and who pays for it.
+func (c *Collector) label(packet *netio.Packet, p Protocol) {
+	packet.Account, packet.Purpose = c.opts.Account, "how far does "+string(p)+" get? (rising TTL)"
 }
 
 func (c *Collector) echo(uint8) (*netio.Packet, error) {
@@ -154,32 +156,26 @@ func (c *Collector) echo(uint8) (*netio.Packet, error) {
 
 // ike is the ladder of a port.
 func (c *Collector) ike(m collectors.Method, d *ikeprobe.Dialect) ladder.Runner {
-	form, marker, name, port := d.Form(), false, UDP500, c.target.IKE.Port
-	offset := 0
+	name := UDP500
 	if m == collectors.NATT {
-		marker, name, port, offset = true, UDP4500, c.target.IKE.NATTPort, markerSize
+		name = UDP4500
 	}
+	probes := &collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target}
 	return ladder.Runner{
 		Name: string(name),
 		Packet: func(ttl uint8) (*netio.Packet, error) {
-			if !d.Allows(form) {
-				return nil, errAccepted
+			if err := probes.Allowed(); err != nil {
+				return nil, err
 			}
-			p := c.packet(name)
-			p.Protocol, p.Port, p.TokenOffset = netio.UDP, port, offset
-			p.Token = c.opts.Keys.SPI(c.target.Identity(), fmt.Sprintf("%s-protocols-%d", m, ttl), form, 0)
-			var nonce [nonceSize]byte
-			c.opts.Keys.Nonce(nonce[:])
-			var err error
-			p.Payload, err = ikeprobe.Build(form, c.target.IKE.Auth, p.Token, marker, 0, nonce[:])
+			p, err := probes.Packet(fmt.Sprintf("%s-protocols-%d", m, ttl), 0)
+			if err == nil {
+				c.label(p, name)
+			}
 			return p, err
 		},
 		Accept: func(a *netio.Answer) bool {
-			reply, err := ikeprobe.Classify(a.Payload, [netio.TokenSize]byte(a.Payload[offset:]), marker)
-			if err == nil && reply.Name == ikeprobe.NameSA {
-				d.Drop(form)
-			}
-			return err == nil
+			ok, _ := probes.Answers(a, netio.Token(a.Payload[m.Marker():]))
+			return ok
 		},
 	}
 }
