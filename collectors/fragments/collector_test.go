@@ -12,21 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
 )
-
-func target(v6 bool) collectors.Target {
-	dst := netip.MustParseAddr("203.0.113.10")
-	if v6 {
-		dst = netip.MustParseAddr("2001:db8:1::10")
-	}
-	return collectors.Target{Peer: "hq", Path: netio.Path{Dst: dst}, IKE: collectors.IKESettings{Port: 500, NATTPort: 4500}}
-}
 
 // collector makes a Collector for a peer that is known to answer the first form.
 func collector(t *testing.T, network collectors.Network) *Collector {
@@ -81,7 +73,7 @@ func TestMeasure(t *testing.T) {
 		for _, v6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, IPv6 %t", name, v6), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					got, err := collector(t, netsim.New(tt.cfg, 1)).Measure(t.Context(), target(v6))
+					got, err := collector(t, netsim.New(tt.cfg, 1)).Measure(t.Context(), collectorstest.Target(v6))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -103,7 +95,7 @@ func TestNothingLargerThanFits(t *testing.T) {
 			path := netsim.New(netsim.Config{DropFragments: true, Respond: upTo(0)}, 1)
 			c := collector(t, path)
 			c.opts.Fits = func(collectors.Method) int { return fits }
-			if _, err := c.Measure(t.Context(), target(false)); err != nil {
+			if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 				t.Fatal(err)
 			}
 			for _, s := range path.Sent() {
@@ -124,7 +116,7 @@ func TestUnknownForm(t *testing.T) {
 		path := netsim.New(netsim.Config{}, 1)
 		c := collector(t, path)
 		c.opts.Dialects[collectors.NATT].Reset()
-		got, err := c.Measure(t.Context(), target(false))
+		got, err := c.Measure(t.Context(), collectorstest.Target(false))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +144,7 @@ func TestNothingIsDroppedByChance(t *testing.T) {
 					path := netsim.New(cfg, seed)
 					c := collector(t, path)
 					c.opts.Seed = seed
-					got, err := c.Measure(t.Context(), target(seed%2 == 0))
+					got, err := c.Measure(t.Context(), collectorstest.Target(seed%2 == 0))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -175,7 +167,7 @@ func TestDropsAreFoundInSpiteOfLoss(t *testing.T) {
 	states := make(map[State]int)
 	synctest.Test(t, func(t *testing.T) {
 		for seed := range uint64(300) {
-			got, err := collector(t, netsim.New(netsim.Config{DropFragments: true, Loss: 0.1, ReverseLoss: 0.1}, seed)).Measure(t.Context(), target(false))
+			got, err := collector(t, netsim.New(netsim.Config{DropFragments: true, Loss: 0.1, ReverseLoss: 0.1}, seed)).Measure(t.Context(), collectorstest.Target(false))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +184,7 @@ func TestDropsAreFoundInSpiteOfLoss(t *testing.T) {
 // TestIncomplete: a report that the rest of a message never came arrives long after the round, and is evidence for the next.
 func TestIncomplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		to := target(false)
+		to := collectorstest.Target(false)
 		path := netsim.New(netsim.Config{DropFragments: true}, 1)
 		c := collector(t, reporting{path, to.Path.Dst})
 		for range 2 {
@@ -222,30 +214,22 @@ func (r reporting) Send(ctx context.Context, p *netio.Packet, timeout time.Durat
 	}
 }
 
-// scope keeps the series that are made in it.
-type scope struct {
-	names  []string
-	series []*collectors.Series
-}
-
-func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
-	series := collectors.NewSeries(f.Kind, []*dto.LabelPair{})
-	s.names, s.series = append(s.names, f.Name+" "+strings.Join(values, " ")), append(s.series, series)
-	return series
-}
-
 func TestExposer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{}, 1)
 		c := collector(t, path)
-		var s scope
+		var s collectorstest.Scope
 		e := NewExposer(c, &s, time.Minute, time.Now)
 		exposed := func() map[string]float64 {
 			e.Expose()
 			out := make(map[string]float64)
-			for i, series := range s.series {
+			for i, series := range s.Made {
 				if m := series.Metric(); m != nil {
-					out[s.names[i]] = m.GetGauge().GetValue()
+					words := []string{s.Families[i].Name}
+					for _, l := range m.GetLabel() {
+						words = append(words, l.GetValue())
+					}
+					out[strings.Join(words, " ")] = m.GetGauge().GetValue()
 				}
 			}
 			return out
@@ -255,7 +239,7 @@ func TestExposer(t *testing.T) {
 		}
 		measure := func() {
 			t.Helper()
-			if _, err := c.Measure(t.Context(), target(false)); err != nil {
+			if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/responder"
@@ -86,7 +87,7 @@ func (r *rig) verify(t *testing.T, v6 bool, fits int, want State) {
 	t.Helper()
 	c := collector(t, r.stack)
 	c.opts.Fits = func(collectors.Method) int { return fits }
-	to := target(v6)
+	to := collectorstest.Target(v6)
 	to.Path.Dst = r.ServerAddr(v6)
 	got, err := c.Measure(t.Context(), to)
 	if err != nil || len(got.Results) != 2 {
@@ -112,7 +113,7 @@ func TestUnprivileged(t *testing.T) {
 		t.Cleanup(func() { stack.Close() })
 		r.stack = stack
 	})
-	to := target(false)
+	to := collectorstest.Target(false)
 	to.Path.Dst = r.ServerAddr(false)
 	got, err := collector(t, r.stack).Measure(t.Context(), to)
 	if one := got.Of(collectors.IKE); err != nil || one.State != Unknown || one.Reason != "fragments need CAP_NET_RAW" {

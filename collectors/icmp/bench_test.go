@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/internal/netio"
 )
@@ -27,7 +28,7 @@ func BenchmarkEcho(b *testing.B) {
 
 func BenchmarkExpose(b *testing.B) {
 	c := icmp.New(b.Context(), instant{}, target(address), icmp.Options{})
-	e := icmp.NewExposer(&scope{}, c, time.Now)
+	e := icmp.NewExposer(collectorstest.OfPeer(), c, time.Now)
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {

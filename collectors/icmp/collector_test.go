@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/internal/netio"
 )
@@ -278,7 +279,7 @@ func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, func(int) []reply { return []reply{delivered(5 * time.Millisecond), delivered(6 * time.Millisecond)} })
 		c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Router: n})
-		s := &scope{}
+		s := collectorstest.OfPeer()
 		e := icmp.NewExposer(s, c, time.Now)
 		var all sync.WaitGroup
 		for _, f := range []func(i int){
@@ -337,9 +338,9 @@ func TestLocalDropsAreNotLoss(t *testing.T) {
 		if r.State != icmp.Reachable || r.Sent != 1 || r.Reason != icmp.ErrLocalDrops.Error() {
 			t.Errorf("result %+v", r)
 		}
-		s := &scope{}
+		s := collectorstest.OfPeer()
 		icmp.NewExposer(s, c, time.Now).Expose()
-		for _, f := range s.gather() {
+		for _, f := range s.Gather() {
 			if v := f.Metric[0].Counter.GetValue(); f.GetName() == "ipsec_path_icmp_requests_total" && v != 2 || f.GetName() == "ipsec_path_icmp_replies_total" && v != 2 {
 				t.Errorf("%s is %v, want 2: the late reply shows that its echo arrived", f.GetName(), v)
 			}

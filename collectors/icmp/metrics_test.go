@@ -10,22 +10,23 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/icmp"
 )
 
 // expose returns the page of a collector, without comments.
 func expose(t *testing.T, c *icmp.Collector, now func() time.Time) string {
 	t.Helper()
-	s := &scope{}
+	s := collectorstest.OfPeer()
 	e := icmp.NewExposer(s, c, now)
 	e.Expose()
 	return text(t, s)
 }
 
-func text(t *testing.T, s *scope) string {
+func text(t *testing.T, s *collectorstest.Scope) string {
 	t.Helper()
 	var b strings.Builder
-	for _, f := range s.gather() {
+	for _, f := range s.Gather() {
 		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +61,7 @@ func TestExposition(t *testing.T) {
 			return nil
 		})
 		c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Buckets: icmp.ClassicBuckets})
-		s := &scope{}
+		s := collectorstest.OfPeer()
 		e := icmp.NewExposer(s, c, time.Now)
 
 		e.Expose()
@@ -118,13 +119,13 @@ func TestBuckets(t *testing.T) {
 			n := newNetwork(t, func(n int) []reply { return []reply{delivered(time.Duration(n+1) * 5 * time.Millisecond)} })
 			c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Buckets: tt.buckets})
 			run(c, 300)
-			s := &scope{}
+			s := collectorstest.OfPeer()
 			icmp.NewExposer(s, c, time.Now).Expose()
-			for i, f := range s.families {
+			for i, f := range s.Families {
 				if f.Kind != collectors.Histogram {
 					continue
 				}
-				h := s.series[i].Metric().GetHistogram()
+				h := s.Made[i].Metric().GetHistogram()
 				if h.GetSampleCount() != 300 {
 					t.Errorf("buckets %v: %d samples", tt.buckets, h.GetSampleCount())
 				}
@@ -140,11 +141,11 @@ func TestBuckets(t *testing.T) {
 }
 
 func TestFamiliesAreComplete(t *testing.T) {
-	s := &scope{}
+	s := collectorstest.OfPeer()
 	n := newNetwork(t, nil)
 	icmp.NewExposer(s, icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{}), time.Now)
 	same := cmp.Comparer(func(a, b *collectors.Family) bool { return a == b })
-	if diff := cmp.Diff(icmp.Families(), s.families, same); diff != "" {
+	if diff := cmp.Diff(icmp.Families(), s.Families, same); diff != "" {
 		t.Errorf("families (-listed +used):\n%s", diff)
 	}
 }

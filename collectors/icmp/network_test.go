@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/netio"
 )
@@ -85,36 +83,4 @@ func (f *network) Send(_ context.Context, p *netio.Packet, limit time.Duration, 
 	if !decided {
 		time.AfterFunc(limit, func() { answer(netio.Answer{Outcome: netio.Silent}) })
 	}
-}
-
-// scope collects the series of one peer.
-type scope struct {
-	families []*collectors.Family
-	series   []*collectors.Series
-}
-
-func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
-	labels := []*dto.LabelPair{{Name: new("peer"), Value: new(peer)}}
-	for i, v := range values {
-		labels = append(labels, &dto.LabelPair{Name: &f.Labels[i], Value: new(v)})
-	}
-	made := collectors.NewSeries(f.Kind, labels)
-	s.families, s.series = append(s.families, f), append(s.series, made)
-	return made
-}
-
-// gather returns what a scrape would.
-func (s *scope) gather() []*dto.MetricFamily {
-	var all []*dto.MetricFamily
-	for i, f := range s.families {
-		if m := s.series[i].Metric(); m != nil {
-			kind := map[collectors.Kind]dto.MetricType{
-				collectors.Gauge:     dto.MetricType_GAUGE,
-				collectors.Counter:   dto.MetricType_COUNTER,
-				collectors.Histogram: dto.MetricType_HISTOGRAM,
-			}[f.Kind]
-			all = append(all, &dto.MetricFamily{Name: &f.Name, Help: &f.Help, Type: &kind, Metric: []*dto.Metric{m}})
-		}
-	}
-	return all
 }

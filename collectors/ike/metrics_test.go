@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
@@ -27,15 +28,15 @@ func contextWithLimit(t *testing.T, limit time.Duration) (context.Context, conte
 // expose returns the page of a collector, without comments.
 func expose(t *testing.T, c *ike.Collector) string {
 	t.Helper()
-	s := &scope{}
+	s := collectorstest.OfPeer()
 	ike.NewExposer(s, c, time.Now).Expose()
 	return text(t, s)
 }
 
-func text(t *testing.T, s *scope) string {
+func text(t *testing.T, s *collectorstest.Scope) string {
 	t.Helper()
 	var b strings.Builder
-	for _, f := range s.gather() {
+	for _, f := range s.Gather() {
 		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +68,7 @@ func TestExposition(t *testing.T) {
 			return answering(ikeprobe.V2Major3)(s, 0)
 		})
 		c := newCollector(t, n)
-		s := &scope{}
+		s := collectorstest.OfPeer()
 		e := ike.NewExposer(s, c, time.Now)
 		check := func(when, want string) {
 			t.Helper()
@@ -122,10 +123,10 @@ ipsec_path_ike_response_info{peer="hq",method="natt",port="4500",version="2",pro
 }
 
 func TestFamiliesAreComplete(t *testing.T) {
-	s := &scope{}
+	s := collectorstest.OfPeer()
 	ike.NewExposer(s, newCollector(t, newNetwork(t, silence)), time.Now)
 	used := make(map[*collectors.Family]int)
-	for _, f := range s.families {
+	for _, f := range s.Families {
 		used[f]++
 	}
 	for _, f := range ike.Families() {

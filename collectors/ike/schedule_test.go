@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
@@ -292,7 +293,7 @@ func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, answering(ikeprobe.V2Major3))
 		c := newCollector(t, n)
-		s := &scope{}
+		s := collectorstest.OfPeer()
 		e := ike.NewExposer(s, c, time.Now)
 		other := target(address)
 		other.IKE.Version = ikeprobe.V2

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
@@ -23,7 +24,7 @@ func accepting(versions ...byte) func(port uint16, payload []byte) []byte {
 	refuse := netsim.Responder()
 	return func(port uint16, payload []byte) []byte {
 		message := payload
-		if port == target(false).IKE.NATTPort {
+		if port == collectorstest.Target(false).IKE.NATTPort {
 			message = payload[collectors.NATT.Marker():]
 		}
 		for _, v := range versions {
@@ -42,7 +43,7 @@ func accepting(versions ...byte) func(port uint16, payload []byte) []byte {
 
 // inVersion1 is the peer of the tests, spoken to in IKEv1.
 func inVersion1() collectors.Target {
-	to := target(false)
+	to := collectorstest.Target(false)
 	to.IKE.Version = ikeprobe.V1
 	return to
 }

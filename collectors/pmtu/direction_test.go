@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netsim"
@@ -125,7 +126,7 @@ func TestNoFalseReverse(t *testing.T) {
 				for seed := range uint64(1000) {
 					c := located(t, netsim.New(cfg, seed))
 					c.opts.Methods = []collectors.Method{collectors.ICMP}
-					if _, err := c.Measure(t.Context(), target(false)); err != nil {
+					if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 						t.Fatal(err)
 					}
 					states[c.Snapshot().Reverse.State]++
@@ -146,7 +147,7 @@ func TestReverseIsFoundInSpiteOfLoss(t *testing.T) {
 		for seed := range uint64(300) {
 			c := located(t, netsim.New(netsim.Config{ReverseMTU: 1437, ReverseDrop: true, Loss: 0.1, ReverseLoss: 0.1}, seed))
 			c.opts.Methods = []collectors.Method{collectors.ICMP}
-			if _, err := c.Measure(t.Context(), target(false)); err != nil {
+			if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 				t.Fatal(err)
 			}
 			switch back := c.Snapshot().Reverse; {
@@ -180,7 +181,7 @@ func TestPlaceIsRemembered(t *testing.T) {
 		}
 		round := func(wantLast, wantFirst netip.Addr) {
 			t.Helper()
-			r := measure(t, c, target(false))
+			r := measure(t, c, collectorstest.Target(false))
 			if r.LastHopPassed != wantLast || r.FirstHopFailed != wantFirst {
 				t.Errorf("lost after %s, before or at %s", r.LastHopPassed, r.FirstHopFailed)
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
@@ -39,7 +40,7 @@ func TestResponderThatRefusesLargeMessages(t *testing.T) {
 				}, 1)
 				c := collector(t, path, collectors.IKE)
 				for round, want := range []Result{tt.first, tt.later, tt.later} {
-					r := measure(t, c, target(false))
+					r := measure(t, c, collectorstest.Target(false))
 					if r.State != want.State || r.Bytes != want.Bytes || r.LinkBytes != link {
 						t.Errorf("round %d: %s %d of %d, want %s %d", round, r.State, r.Bytes, r.LinkBytes, want.State, want.Bytes)
 					}
@@ -69,7 +70,7 @@ func TestWalk(t *testing.T) {
 			Dialects: map[collectors.Method]*ikeprobe.Dialect{collectors.IKE: ikeprobe.NewDialect(ikeprobe.Auto, ikeprobe.PSK)},
 		})
 		for range len(ikeprobe.Ladder(ikeprobe.Auto)) {
-			if r := measure(t, c, target(false)); r.State == Clean {
+			if r := measure(t, c, collectorstest.Target(false)); r.State == Clean {
 				if r.Form != ikeprobe.V1Main.String() {
 					t.Errorf("answered by %s", r.Form)
 				}

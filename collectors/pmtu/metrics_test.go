@@ -11,35 +11,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
 )
 
-// scope keeps the series that are made in it.
-type scope struct {
-	names  []string
-	series []*collectors.Series
-}
-
-func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
-	var labels []*dto.LabelPair
-	for i := range f.Labels {
-		labels = append(labels, &dto.LabelPair{Name: &f.Labels[i], Value: &values[i]})
-	}
-	series := collectors.NewSeries(f.Kind, labels)
-	s.names, s.series = append(s.names, strings.TrimPrefix(f.Name, "ipsec_path_")), append(s.series, series)
-	return series
-}
-
 // exposed returns what is set.
-func (s *scope) exposed() []string {
+func exposed(s *collectorstest.Scope) []string {
 	var lines []string
-	for i, series := range s.series {
+	for i, series := range s.Made {
 		if m := series.Metric(); m != nil {
-			words := []string{s.names[i]}
+			words := []string{strings.TrimPrefix(s.Families[i].Name, "ipsec_path_")}
 			for _, l := range m.GetLabel() {
 				words = append(words, l.GetName()+"="+l.GetValue())
 			}
@@ -54,18 +38,18 @@ func TestExposer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1400, Route: netio.Route{CachedMTU: 1400}}, 1)
 		c := collector(t, path, collectors.ICMP, collectors.IKE)
-		var s scope
+		var s collectorstest.Scope
 		e := NewExposer(c, &s, time.Minute, time.Now)
 		check := func(when string, want ...string) {
 			t.Helper()
 			e.Expose()
-			if diff := cmp.Diff(want, s.exposed()); diff != "" {
+			if diff := cmp.Diff(want, exposed(&s)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
 		measure := func() {
 			t.Helper()
-			if _, err := c.Measure(t.Context(), target(false)); err != nil {
+			if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 				t.Fatal(err)
 			}
 		}

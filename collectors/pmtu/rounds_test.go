@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
@@ -133,7 +134,7 @@ func TestRounds(t *testing.T) {
 					}
 					time.Sleep(max(s.after, time.Second))
 					path.Forget()
-					r := measure(t, c, target(false))
+					r := measure(t, c, collectorstest.Target(false))
 					if r.State != s.state || r.State.conclusive() && r.Bytes != s.bytes {
 						t.Errorf("step %d: got %s %d, want %s %d (%s)", i, r.State, r.Bytes, s.state, s.bytes, r.Reason)
 					}
@@ -168,7 +169,7 @@ func TestLossChangesNothing(t *testing.T) {
 				c := collector(t, path, collectors.ICMP)
 				packets := 0
 				for range 1440 {
-					r := measure(t, c, target(false))
+					r := measure(t, c, collectorstest.Target(false))
 					packets += r.Packets
 					path.Forget()
 					time.Sleep(time.Minute - r.Duration)
@@ -191,7 +192,7 @@ func TestOneMethodDoesNotClearAnother(t *testing.T) {
 		c := collector(t, path)
 		states := func() map[string]State {
 			t.Helper()
-			results, err := c.Measure(t.Context(), target(false))
+			results, err := c.Measure(t.Context(), collectorstest.Target(false))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -266,7 +267,7 @@ func TestPeersThatDislikePadding(t *testing.T) {
 			}
 			return netsim.Responder()(port, payload)
 		}}, 1)
-		if r := measure(t, collector(t, path, collectors.IKE), target(false)); r.State != Unreachable {
+		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != Unreachable {
 			t.Errorf("got %s %d, want unreachable", r.State, r.Bytes)
 		}
 	})
@@ -278,7 +279,7 @@ func TestEarlyEndLosesNothing(t *testing.T) {
 		cfg := netsim.Config{MTU: 1437, Delay: 300 * time.Millisecond, PTB: netsim.PTBs{Drop: true}}
 		loseNext(1400, 1)(&cfg)
 		path := netsim.New(cfg, 1)
-		r := measure(t, collector(t, path, collectors.ICMP), target(false))
+		r := measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
 		if r.State != BlackHole || r.Bytes != 1437 || r.Packets != len(path.Sent()) {
 			t.Errorf("got %s %d with %d of %d packets", r.State, r.Bytes, r.Packets, len(path.Sent()))
 		}
@@ -291,7 +292,7 @@ func TestEarlyEndLosesNothing(t *testing.T) {
 func TestMethodsHintToEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1437, Delay: 20 * time.Millisecond, PTB: netsim.PTBs{Drop: true}}, 1)
-		results, err := collector(t, path).Measure(t.Context(), target(false))
+		results, err := collector(t, path).Measure(t.Context(), collectorstest.Target(false))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +308,7 @@ func TestAnotherAddressIsAnotherPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1400, Delay: 20 * time.Millisecond}, 1)
 		c := collector(t, path, collectors.ICMP)
-		to := target(false)
+		to := collectorstest.Target(false)
 		measure(t, c, to)
 		path.Set(mtu(1300))
 		measure(t, c, to)
@@ -343,7 +344,7 @@ func TestSlowSearchIsResumed(t *testing.T) {
 		var r Result
 		for r.State != BlackHole && rounds < 5 {
 			rounds++
-			r = measure(t, c, target(false))
+			r = measure(t, c, collectorstest.Target(false))
 			if r.State == Inconclusive && (r.Bytes == 0 || r.Bytes > 1437 || !strings.Contains(r.Reason, "at least")) {
 				t.Errorf("round %d: lower bound %d (%s)", rounds, r.Bytes, r.Reason)
 			}
@@ -370,7 +371,7 @@ func TestDialect(t *testing.T) {
 			Methods: []collectors.Method{collectors.IKE}, Keys: keys,
 			Dialects: map[collectors.Method]*ikeprobe.Dialect{collectors.IKE: dialect},
 		})
-		if r := measure(t, c, target(false)); r.State != Unreachable || r.Form != ikeprobe.V2BadKE.String() {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != Unreachable || r.Form != ikeprobe.V2BadKE.String() {
 			t.Errorf("got %s with %s, want unreachable with the form that is not answered", r.State, r.Form)
 		}
 		if dialect.Answered() || dialect.Form() != ikeprobe.V2BadKE {
@@ -379,7 +380,7 @@ func TestDialect(t *testing.T) {
 		for dialect.Form() != ikeprobe.V1Main {
 			dialect.Advance()
 		}
-		if r := measure(t, c, target(false)); r.State != Clean || r.Form != ikeprobe.V1Main.String() {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != Clean || r.Form != ikeprobe.V1Main.String() {
 			t.Errorf("got %s with %s, want clean with the form that is answered", r.State, r.Form)
 		}
 		if !dialect.Answered() {
@@ -392,7 +393,7 @@ func TestDialect(t *testing.T) {
 func TestReflectionIsNoAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{Respond: func(_ uint16, payload []byte) []byte { return payload }}, 1)
-		if r := measure(t, collector(t, path, collectors.IKE), target(false)); r.State != Unreachable {
+		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != Unreachable {
 			t.Errorf("got %s, want unreachable", r.State)
 		}
 	})
@@ -400,7 +401,7 @@ func TestReflectionIsNoAck(t *testing.T) {
 
 func TestInsideATunnelNothingIsSent(t *testing.T) {
 	path := netsim.New(netsim.Config{Route: netio.Route{Tunnel: "device wg0 (wireguard)"}}, 1)
-	r := measure(t, collector(t, path, collectors.ICMP), target(false))
+	r := measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
 	if r.State != Inconclusive || r.Reason != "inside the tunnel: device wg0 (wireguard)" || len(path.Sent()) > 0 {
 		t.Errorf("got %s (%s) and %d packets", r.State, r.Reason, len(path.Sent()))
 	}
@@ -410,13 +411,13 @@ func TestErrors(t *testing.T) {
 	boom := errors.New("no such device")
 	t.Run("route", func(t *testing.T) {
 		c := collector(t, netsim.New(netsim.Config{RouteErr: boom}, 1), collectors.ICMP)
-		if _, err := c.Measure(t.Context(), target(false)); !errors.Is(err, boom) {
+		if _, err := c.Measure(t.Context(), collectorstest.Target(false)); !errors.Is(err, boom) {
 			t.Errorf("got %v, want %v", err, boom)
 		}
 	})
 	t.Run("not sent", func(t *testing.T) {
 		c := collector(t, netsim.New(netsim.Config{Broken: boom}, 1))
-		results, err := c.Measure(t.Context(), target(false))
+		results, err := c.Measure(t.Context(), collectorstest.Target(false))
 		if !errors.Is(err, boom) || !errors.Is(err, ErrNotSent) || len(results.Results) != 0 {
 			t.Errorf("got %v with %d results, want %v and none", err, len(results.Results), boom)
 		}
@@ -430,7 +431,7 @@ func TestErrors(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			if _, err := c.Measure(ctx, target(false)); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := c.Measure(ctx, collectorstest.Target(false)); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 			}
 			if took := time.Since(start); took != 1500*time.Millisecond {
@@ -445,10 +446,10 @@ func TestRoundsCloseTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1400, Delay: 5 * time.Millisecond, PTB: netsim.PTBs{Drop: true}}, 1)
 		c := collector(t, path, collectors.IKE)
-		measure(t, c, target(false))
-		measure(t, c, target(false))
+		measure(t, c, collectorstest.Target(false))
+		measure(t, c, collectorstest.Target(false))
 		path.Set(mtu(1500))
-		if r := measure(t, c, target(false)); r.State != Clean {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != Clean {
 			t.Errorf("got %s %d, want clean", r.State, r.Bytes)
 		}
 	})
@@ -462,18 +463,18 @@ func TestOutOfTime(t *testing.T) {
 		c := collector(t, path)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		if _, err := c.Measure(ctx, target(false)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.Measure(ctx, collectorstest.Target(false)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
 		s := c.Snapshot()
 		if len(s.Results) != 2 || s.Results[0].State != Clean || s.Results[1].State != Clean || s.Results[1].Method != collectors.IKE || !s.Known || s.At.IsZero() {
 			t.Errorf("got %+v, want the clean results of echo and IKE", s)
 		}
-		r, err := c.Measure(t.Context(), target(false))
+		r, err := c.Measure(t.Context(), collectorstest.Target(false))
 		if err != nil || len(r.Results) != 3 || r.Results[0].Method != collectors.NATT {
 			t.Errorf("the next round: %+v, %v; want NAT-T to have its turn first", r.Results, err)
 		}
-		if r, err = c.Measure(t.Context(), target(false)); err != nil || r.Results[0].Method != collectors.ICMP {
+		if r, err = c.Measure(t.Context(), collectorstest.Target(false)); err != nil || r.Results[0].Method != collectors.ICMP {
 			t.Errorf("the round after it: %+v, %v; want the usual order", r.Results, err)
 		}
 	})

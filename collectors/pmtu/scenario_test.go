@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/netsim"
 )
 
@@ -100,7 +101,7 @@ func TestScenarios(t *testing.T) {
 					tt.path.Delay = 20 * time.Millisecond
 				}
 				path := netsim.New(tt.path, 1)
-				r := measure(t, collector(t, path, tt.method), target(tt.v6))
+				r := measure(t, collector(t, path, tt.method), collectorstest.Target(tt.v6))
 				if r.State != tt.state || r.State.conclusive() && r.Bytes != tt.bytes {
 					t.Errorf("got %s %d, want %s %d (%s)", r.State, r.Bytes, tt.state, tt.bytes, r.Reason)
 				}
@@ -173,7 +174,7 @@ func TestUselessPTBsAreCounted(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := measure(t, collector(t, netsim.New(netsim.Config{MTU: 1400, PTB: tt.ptb}, 1), collectors.ICMP), target(tt.v6))
+				r := measure(t, collector(t, netsim.New(netsim.Config{MTU: 1400, PTB: tt.ptb}, 1), collectors.ICMP), collectorstest.Target(tt.v6))
 				if r.Rejected[tt.reason] == 0 || r.PTBRejected != r.Rejected[tt.reason] {
 					t.Errorf("rejected %v, want %s only", r.Rejected, tt.reason)
 				}
@@ -214,7 +215,7 @@ func TestEveryMTU(t *testing.T) {
 				most, slowest := 0, time.Duration(0)
 				for mtu := least; mtu < 1500; mtu++ {
 					path := netsim.New(netsim.Config{MTU: mtu, Delay: 20 * time.Millisecond, PTB: tt.ptb}, 1)
-					r := measure(t, collector(t, path, tt.method), target(tt.v6))
+					r := measure(t, collector(t, path, tt.method), collectorstest.Target(tt.v6))
 					if r.State != tt.state || r.Bytes != mtu {
 						t.Errorf("got %s %d, want %s %d", r.State, r.Bytes, tt.state, mtu)
 					}

@@ -1,30 +1,16 @@
 package pmtu
 
 import (
-	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
-	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
 )
-
-// target is the peer of the tests.
-func target(v6 bool) collectors.Target {
-	dst := netip.MustParseAddr("203.0.113.10")
-	if v6 {
-		dst = netip.MustParseAddr("2001:db8:1::10")
-	}
-	return collectors.Target{
-		Peer: "hq",
-		Path: netio.Path{Dst: dst},
-		IKE:  collectors.IKESettings{Port: 500, NATTPort: 4500},
-	}
-}
 
 // collector makes a Collector of these methods on a path.
 func collector(t *testing.T, path collectors.Network, methods ...collectors.Method) *Collector {
@@ -52,7 +38,7 @@ func measure(t *testing.T, c *Collector, to collectors.Target) Result {
 // search measures a path once by ICMP, starting from nothing.
 func search(t *testing.T, path *netsim.Path) Result {
 	t.Helper()
-	return measure(t, collector(t, path, collectors.ICMP), target(false))
+	return measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
 }
 
 // statistics are what many searches found and cost.

@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
@@ -27,14 +27,6 @@ func TestMain(m *testing.M) { netlab.Main(m) }
 
 var routers = []netip.Addr{
 	netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3"),
-}
-
-func target(v6 bool) collectors.Target {
-	dst := netip.MustParseAddr("203.0.113.10")
-	if v6 {
-		dst = netip.MustParseAddr("2001:db8:1::10")
-	}
-	return collectors.Target{Peer: "hq", Path: netio.Path{Dst: dst}, IKE: collectors.IKESettings{Port: 500, NATTPort: 4500}}
 }
 
 func collector(t *testing.T, network collectors.Network) *Collector {
@@ -69,7 +61,7 @@ func same(a, b any) string { return cmp.Diff(a, b, cmpopts.EquateComparable(neti
 
 func TestMeasure(t *testing.T) {
 	ipsec := func(p *netio.Packet) bool { return p.Protocol == netio.ESP || p.Protocol == netio.AH }
-	peer := target(false).Path.Dst
+	peer := collectorstest.Target(false).Path.Dst
 	arrives := view{State: Passes, LastHop: 4, Last: peer}
 	silent := view{State: Unknown, LastHop: 3, Last: routers[2]}
 	withIPsec := func(v view) map[Protocol]view {
@@ -99,7 +91,7 @@ func TestMeasure(t *testing.T) {
 					}
 					return netsim.Responder()(port, payload)
 				}
-				got, err := collector(t, netsim.New(tt.cfg, 1)).Measure(t.Context(), target(false))
+				got, err := collector(t, netsim.New(tt.cfg, 1)).Measure(t.Context(), collectorstest.Target(false))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +120,7 @@ func TestNothingIsBlockedByChance(t *testing.T) {
 					cfg.Hops, cfg.RefuseIPsec = routers, seed%2 == 0
 					c := collector(t, netsim.New(cfg, seed))
 					c.opts.Seed = seed
-					got, err := c.Measure(t.Context(), target(seed%3 == 0))
+					got, err := c.Measure(t.Context(), collectorstest.Target(seed%3 == 0))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -189,7 +181,7 @@ func TestScenarios(t *testing.T) {
 			defer wg.Wait()
 			for _, v6 := range []bool{false, true} {
 				wg.Go(func() {
-					to := target(v6)
+					to := collectorstest.Target(v6)
 					to.Path.Dst = p.ServerAddr(v6)
 					got, err := collector(t, stack).Measure(t.Context(), to)
 					if err != nil {
@@ -239,36 +231,20 @@ func verify(t *testing.T, scenario string, p *netlab.Provider, v6 bool, got *Res
 	}
 }
 
-// scope keeps the series that are made in it.
-type scope struct {
-	names  []string
-	series []*collectors.Series
-}
-
-func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
-	var labels []*dto.LabelPair
-	for i := range f.Labels {
-		labels = append(labels, &dto.LabelPair{Name: &f.Labels[i], Value: &values[i]})
-	}
-	series := collectors.NewSeries(f.Kind, labels)
-	s.names, s.series = append(s.names, strings.TrimPrefix(f.Name, "ipsec_path_")), append(s.series, series)
-	return series
-}
-
 func TestExposer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{Hops: routers, RefuseIPsec: true}, 1)
 		c := collector(t, path)
-		var s scope
+		var s collectorstest.Scope
 		e := NewExposer(c, &s, time.Minute, time.Now)
 		exposed := func() (lines []string) {
 			e.Expose()
-			for i, series := range s.series {
+			for i, series := range s.Made {
 				m := series.Metric()
 				if m == nil {
 					continue
 				}
-				line := s.names[i]
+				line := strings.TrimPrefix(s.Families[i].Name, "ipsec_path_")
 				for _, l := range m.GetLabel() {
 					line = fmt.Sprint(line, " ", l.GetValue())
 				}
@@ -279,7 +255,7 @@ func TestExposer(t *testing.T) {
 		if lines := exposed(); lines != nil {
 			t.Errorf("before the first round: %v", lines)
 		}
-		if _, err := c.Measure(t.Context(), target(false)); err != nil {
+		if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{

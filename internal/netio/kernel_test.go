@@ -30,6 +30,14 @@ func openIn(t *testing.T, ns *netlab.NS, unprivileged bool) *Stack {
 	return s
 }
 
+// inLab opens a stack with all privileges at the client of a new provider.
+func inLab(t *testing.T) (*netlab.Provider, *Stack) {
+	t.Helper()
+	netlab.Need(t)
+	p := netlab.NewProvider(t)
+	return p, openIn(t, p.Client, false)
+}
+
 // probe sends one probe and returns its first answer.
 func probe(t *testing.T, s *Stack, p *Packet) Answer {
 	t.Helper()
@@ -153,9 +161,7 @@ func TestUnprivileged(t *testing.T) {
 
 // TestTimeExceeded: a router names itself when a probe's TTL runs out there.
 func TestTimeExceeded(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		dst := p.ServerAddr(v6)
@@ -186,9 +192,7 @@ func TestSilence(t *testing.T) {
 }
 
 func TestAccountsCountTheWire(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	var acct Account
 	for _, packet := range []*Packet{echoOf(p.ServerAddr(false), 1000), datagramOf(p.ServerAddr(true), 9, 500), echoOf(p.ServerAddr(false), 1501)} {
 		packet.Account = &acct
@@ -200,9 +204,7 @@ func TestAccountsCountTheWire(t *testing.T) {
 }
 
 func TestSourceAndInterface(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		for name, path := range map[string]Path{
@@ -253,9 +255,7 @@ func blockingPolicy(t *testing.T, ns *netlab.NS, dst netip.Addr) {
 
 // TestPolicyOfThisHost: on a VPN gateway probes must not be pulled into the tunnel to the peer.
 func TestPolicyOfThisHost(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	if !s.Capabilities()[PolicyBypass] {
 		t.Fatal("no policy bypass in a namespace of our own")
 	}
@@ -286,9 +286,7 @@ func TestPolicyOfThisHost(t *testing.T) {
 
 // TestForgedPacketsTooBig: an attacker who does not see our probes changes nothing and is counted.
 func TestForgedPacketsTooBig(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		before := s.Stats().Rejected
@@ -332,9 +330,7 @@ func TestSendRefusesImpossiblePackets(t *testing.T) {
 
 // TestLocalDropsAreNotSilence: answers that this host throws away are told apart from those that never came.
 func TestLocalDropsAreNotSilence(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	sockets, err := s.set("")
 	if err != nil {
 		t.Fatal(err)
@@ -391,9 +387,7 @@ func TestErrorsOfOthersAreNotOurs(t *testing.T) {
 
 // TestInterfaceComesBack: a dial-up line that is redialled has the same name and is another interface.
 func TestInterfaceComesBack(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	link := func() {
 		l := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "dial1"}
 		l.Name = "dial0"

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/wire/icmp"
 	"ipsec_path_exporter/internal/wire/ip"
 )
@@ -23,9 +22,7 @@ func ipsecOf(dst netip.Addr, protocol Protocol, ttl uint8) *Packet {
 
 // TestFragments: a probe in fragments arrives as one packet, where fragments pass.
 func TestFragments(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		dst := p.ServerAddr(v6)
@@ -58,9 +55,7 @@ func TestFragments(t *testing.T) {
 
 // TestIPsecProtocols: errors about ESP and AH probes find them.
 func TestIPsecProtocols(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		dst := p.ServerAddr(v6)
@@ -85,9 +80,7 @@ func TestIPsecProtocols(t *testing.T) {
 
 // TestOnWire: what an observer sees is what was sent and what came back.
 func TestOnWire(t *testing.T) {
-	netlab.Need(t)
-	p := netlab.NewProvider(t)
-	s := openIn(t, p.Client, false)
+	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {
 		t.Helper()
 		dst := p.ServerAddr(v6)
