@@ -29,6 +29,12 @@ func (a *app) find(name string) (*peer, bool) {
 	return p, ok
 }
 
+// Known implements web.Dossiers.
+func (d dossiers) Known(name string) bool {
+	_, ok := d.find(name)
+	return ok
+}
+
 // Detail implements web.Dossiers.
 func (d dossiers) Detail(name string) (web.Detail, bool) {
 	p, ok := d.find(name)

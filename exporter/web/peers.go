@@ -44,6 +44,8 @@ type Exchange struct {
 
 // Dossiers are what is known about the peers.
 type Dossiers interface {
+	// Known tells whether there is a peer of that name.
+	Known(name string) bool
 	// Detail is for the page of a peer; false if there is none of that name.
 	Detail(name string) (Detail, bool)
 	// Report writes a peer's report in a form: text, markdown or json. It returns ErrForm for any other.
@@ -69,7 +71,7 @@ func peerPages(mux *http.ServeMux, root string, cfg *Config) error {
 	known := func(serve func(w http.ResponseWriter, r *http.Request, name string)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			name := r.PathValue("name")
-			if _, ok := cfg.Dossiers.Detail(name); !ok {
+			if !cfg.Dossiers.Known(name) {
 				text(w, http.StatusNotFound, "no peer of this name is measured\n")
 				return
 			}
