@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -21,6 +22,8 @@ type Config struct {
 	Peers []Peer
 	// Modules are the settings of each module by its name. There always is one called DefaultModule.
 	Modules map[string]Settings
+	// Gateways are those whose table of SAs is read. Their names are unique.
+	Gateways []Gateway
 	// Limits bound the whole process.
 	Limits Limits
 	// Controls are addresses beyond the own edge that are known to behave: where they fail too, this host's own connection is the fault.
@@ -39,12 +42,16 @@ type Peer struct {
 	Addr    netip.Addr
 	// Labels stand on every series of this peer. Peers may have different ones. None has an empty value.
 	Labels map[string]string
+	// Gateways are the names of those where an SA of this peer is expected, Match is how its SAs are known besides by its address.
+	Gateways []string
+	Match    Match
 	Settings
 }
 
 // Equal tells whether two peers are measured in the same way, and shown in the same way.
 func (p Peer) Equal(q Peer) bool {
-	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels)
+	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels) &&
+		slices.Equal(p.Gateways, q.Gateways) && p.Match.Equal(q.Match)
 }
 
 // Load reads a file.
@@ -72,24 +79,38 @@ func FromArguments(peers []string) (*Config, error) {
 // Read reads a file, unless path is empty, and adds peers given as [NAME=]ADDRESS, whose module is the file's default one.
 // The file then needs no peers of its own.
 func Read(path string, peers []string) (*Config, error) {
+	cfg, err := ReadAny(path, peers)
+	if err == nil && len(cfg.Peers) == 0 {
+		return nil, ErrNoPeers(path)
+	}
+	return cfg, err
+}
+
+// ReadAny is Read, but there may be no peers at all.
+func ReadAny(path string, peers []string) (*Config, error) {
 	if path == "" {
-		return FromFlags(peers)
+		return decode("", nil, peers)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return parse(path, data, peers)
+	return decode(path, data, peers)
 }
 
 func parse(file string, data []byte, flags []string) (*Config, error) {
+	cfg, err := decode(file, data, flags)
+	if err == nil && len(cfg.Peers) == 0 {
+		return nil, ErrNoPeers(file)
+	}
+	return cfg, err
+}
+
+func decode(file string, data []byte, flags []string) (*Config, error) {
 	d := newDecoder(file)
 	d.document(data)
 	for _, flag := range flags {
 		d.argument(place{item: "--peer=" + flag}, flag)
-	}
-	if len(d.config.Peers) == 0 && len(d.problems) == 0 {
-		return nil, errNoPeers(file)
 	}
 	if err := d.err(); err != nil {
 		return nil, err
@@ -97,7 +118,8 @@ func parse(file string, data []byte, flags []string) (*Config, error) {
 	return &d.config, nil
 }
 
-func errNoPeers(file string) error {
+// ErrNoPeers says what to do about a configuration without peers; file is empty if there is none.
+func ErrNoPeers(file string) error {
 	if file == "" {
 		return errors.New("no peers: give --peer=203.0.113.10 or a file with --config.file")
 	}

@@ -79,10 +79,17 @@ func TestReference(t *testing.T) {
 	branch.Family = config.FamilyIP6
 	branch.Collectors = config.NewCollectorSet(config.ICMP, config.PMTU)
 	branch.Intervals.ICMP = time.Second
+	branch.OnDemand = true
 	want := []config.Peer{
 		{Name: "203.0.113.10", Address: "203.0.113.10", Addr: netip.MustParseAddr("203.0.113.10"), Settings: config.Defaults()},
 		{Name: "hq", Address: "vpn.example.net", Labels: map[string]string{"site": "haiti", "isp": "acme"}, Settings: asa},
-		{Name: "branch", Address: "2001:db8::1", Addr: netip.MustParseAddr("2001:db8::1"), Settings: branch},
+		{
+			Name: "branch", Address: "2001:db8::1", Addr: netip.MustParseAddr("2001:db8::1"), Settings: branch, Gateways: []string{"hub"},
+			Match: config.Match{
+				Addresses: []string{"198.51.100.0/24", "branch-outside"}, IDs: []string{"branch.example.net"}, Usernames: []string{"branch"},
+				Groups: []string{"branches"},
+			},
+		},
 	}
 	if diff := cmp.Diff(want, got.Peers, address); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
@@ -102,7 +109,7 @@ func TestReferenceIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		"zzzzzz: 0", "limits: {zzzzzz: 0}", "peers: [{zzzzzz: 0}]",
+		"zzzzzz: 0", "limits: {zzzzzz: 0}", "peers: [{zzzzzz: 0}]", "gateways: [{zzzzzz: 0}]", "peers: [{match: {zzzzzz: 0}}]",
 		"modules: {default: {ike: {zzzzzz: 0}}}", "modules: {default: {esp: {zzzzzz: 0}}}", "modules: {default: {intervals: {zzzzzz: 0}}}",
 	} {
 		_, err := config.Parse("", []byte(text))
@@ -271,8 +278,11 @@ func TestEqual(t *testing.T) {
 		`{name: a, address: 203.0.113.10, labels: {site: x}}`,
 		`{name: a, address: 203.0.113.10, labels: {site: x, isp: z}}`,
 		`{name: a, address: 203.0.113.10, labels: {site: x, isp: y}, ike: {port: 501}}`,
+		`{name: a, address: 203.0.113.10, labels: {site: x, isp: y}, on_demand: true}`,
+		`{name: a, address: 203.0.113.10, labels: {site: x, isp: y}, gateways: [g]}`,
+		`{name: a, address: 203.0.113.10, labels: {site: x, isp: y}, match: {ids: [a]}}`,
 	} {
-		if p.Equal(parse(t, "peers: ["+other+"]").Peers[0]) {
+		if p.Equal(parse(t, "gateways: [{name: g, type: xfrm}]\npeers: ["+other+"]").Peers[0]) {
 			t.Errorf("equal to %s", other)
 		}
 	}

@@ -122,6 +122,7 @@ func (d *decoder) settings(to *[]override) []field {
 			field{"natt", set(to, oneOf(d, NATTAuto, NATTAlways, NATTNever), func(s *Settings, v NATT) { s.ESP.NATT = v })},
 		),
 		{"collectors", set(to, d.collectors, func(s *Settings, v CollectorSet) { s.Collectors = v })},
+		{"on_demand", set(to, d.boolean, func(s *Settings, v bool) { s.OnDemand = v })},
 		nested("intervals",
 			field{"icmp", set(to, interval(minICMP, ""), func(s *Settings, v time.Duration) { s.Intervals.ICMP = v })},
 			field{"ike", set(to, interval(minIKE, lockout), func(s *Settings, v time.Duration) { s.Intervals.IKE = v })},

@@ -51,6 +51,8 @@ func (d *decoder) filePeer(n *yaml.Node, at place) {
 		{"address", keep},
 		{"module", func(n *yaml.Node, at place) { base = d.moduleOf(n, at) }},
 		{"labels", func(n *yaml.Node, at place) { p.Labels = d.labels(n, at) }},
+		{"gateways", func(n *yaml.Node, at place) { p.Gateways = d.gatewaysOf(n, at) }},
+		{"match", func(n *yaml.Node, at place) { p.Match = d.match(n, at) }},
 	}, d.settings(&overrides)...))
 	if !readable {
 		return
@@ -198,7 +200,7 @@ func badName(s string) string {
 	case len(s) > longest:
 		return fmt.Sprintf("is longer than %d bytes", longest)
 	case strings.Contains(s, "/"), s == ".", s == "..":
-		return "cannot be part of the URL of the peer's page"
+		return "cannot be part of a URL"
 	case s == "_unmatched":
 		return "is reserved for what belongs to no peer"
 	}

@@ -26,6 +26,8 @@ type Settings struct {
 	Collectors CollectorSet
 	// Intervals are how often.
 	Intervals Intervals
+	// OnDemand says that a tunnel without traffic may have no SA.
+	OnDemand bool
 }
 
 // ESP describes the tunnels of a peer, only to compute how large the packets inside them may be.

@@ -19,9 +19,13 @@ type decoder struct {
 	modules  map[string]module
 	// names says where each name of a peer was given first.
 	names map[string]string
+	// gateways are the names of all gateways, also of those with problems.
+	gateways map[string]bool
 }
 
-func newDecoder(file string) *decoder { return &decoder{file: file, names: make(map[string]string)} }
+func newDecoder(file string) *decoder {
+	return &decoder{file: file, names: make(map[string]string), gateways: make(map[string]bool)}
+}
 
 // A field is one known key of a mapping, and what reads its value.
 type field struct {
@@ -32,16 +36,20 @@ type field struct {
 // document reads the whole file.
 func (d *decoder) document(data []byte) {
 	d.config.Limits = DefaultLimits()
-	var modules, peers *yaml.Node
+	var modules, peers, gateways *yaml.Node
 	if root := d.root(data); root != nil {
 		d.fields(root, place{}, []field{
 			{"modules", func(n *yaml.Node, _ place) { modules = n }},
 			{"peers", func(n *yaml.Node, _ place) { peers = n }},
+			{"gateways", func(n *yaml.Node, _ place) { gateways = n }},
 			{"controls", func(n *yaml.Node, at place) { d.list(n, at, d.control) }},
 			{"limits", d.limits},
 		})
 	}
 	d.readModules(modules)
+	if gateways != nil {
+		d.list(gateways, place{path: "gateways"}, d.gateway)
+	}
 	if peers != nil {
 		d.list(peers, place{path: "peers"}, d.filePeer)
 	}

@@ -1,0 +1,71 @@
+package config_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ipsec_path_exporter/exporter/config"
+)
+
+func TestReferenceGateways(t *testing.T) {
+	got, err := config.Load("testdata/reference.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const every, limit = config.DefaultGatewayInterval, 20 * time.Second
+	want := []config.Gateway{
+		{
+			Name: "hub", Type: config.CiscoASA, Interval: every, Timeout: limit,
+			Login: config.Login{
+				Address: "192.0.2.1", Transport: "ssh", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
+				EnablePasswordFile: "testdata/hub.enable", EnableLevel: 5, Context: "vpn", KnownHostsFile: "testdata/known_hosts",
+			},
+		},
+		{
+			Name: "hub-by-https", Type: config.CiscoASA, Interval: every, Timeout: limit,
+			Login: config.Login{
+				Address: "asa.example.net:8443", Transport: "https", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
+				CAFile: "testdata/ca.pem",
+			},
+		},
+		{Name: "charon", Type: config.StrongSwan, Interval: every, Timeout: limit, Socket: "unix:///var/run/charon.vici", Login: config.Login{Transport: "ssh"}},
+		{
+			Name: "pluto", Type: config.Libreswan, Interval: every, Timeout: limit, Socket: "/run/pluto/pluto.ctl",
+			Program: "/usr/libexec/ipsec/whack", Login: config.Login{Transport: "ssh"},
+		},
+		{Name: "kernel", Type: config.XFRM, Interval: every, Timeout: limit, UnmatchedEach: true, Login: config.Login{Transport: "ssh"}},
+	}
+	if diff := cmp.Diff(want, got.Gateways); diff != "" {
+		t.Errorf("gateways (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"testdata/hub.password", "testdata/hub.enable"}, got.Gateways[0].Secrets()); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+}
+
+func TestGatewayForms(t *testing.T) {
+	c := parse(t, `
+gateways:
+  - {name: a, type: cisco_ios, address: "[2001:db8::1]:22", username: u, password_file: /run/p, known_hosts_file: k, enable: login, insecure: }
+  - {name: b, type: xfrm, interval: 5s}
+  - {name: c, type: openiked, interval: 1s, timeout: 500ms}
+modules: {default: {on_demand: true}}
+peers: [{address: 203.0.113.10, on_demand: false}, {address: 203.0.113.11, gateways: [c, b]}]
+`)
+	a, b := c.Gateways[0], c.Gateways[1]
+	if !a.Login.EnableLogin || a.Login.EnableLevel != 0 || a.Login.PasswordFile != "/run/p" || a.Login.Address != "[2001:db8::1]:22" {
+		t.Errorf("gateway a: %+v", a)
+	}
+	if b.Interval != 5*time.Second || b.Timeout != 5*time.Second {
+		t.Errorf("gateway b: %+v", b)
+	}
+	if c.Peers[0].OnDemand || !c.Peers[1].OnDemand {
+		t.Errorf("peers: %+v", c.Peers)
+	}
+	again := parse(t, `{gateways: [{name: b, type: xfrm, interval: 5s}], peers: [{address: 203.0.113.10}]}`)
+	if b != again.Gateways[0] {
+		t.Errorf("the same gateway twice: %+v and %+v", b, again.Gateways[0])
+	}
+}
