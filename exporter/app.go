@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
@@ -38,6 +39,7 @@ type app struct {
 	store    *store.Store
 	schedule *schedule.Scheduler
 	resolver resolver
+	readers  *readers
 	ready    atomic.Bool
 
 	// evidence keeps probes and what came of them, history what changed. A check has a trace for all of its probes, or nothing.
@@ -98,13 +100,14 @@ func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, storag
 		history:  history,
 		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
 		peers:    make(map[string]*peer),
+		readers:  newReaders(log),
 	}
 	a.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, a.accounts[collectorICMP])
 	rejected := newRejected()
 	if a.costs, err = pmtu.NewCosts(a.metrics.registry, rejected); err != nil {
 		return nil, err
 	}
-	a.metrics.registry.MustRegister(newStackMetrics(stack, a.accounts, rejected), newScheduleMetrics(a.schedule))
+	a.metrics.registry.MustRegister(newStackMetrics(stack, a.accounts, rejected), newScheduleMetrics(a.schedule), gateways.NewMetrics(a.readers.pollers))
 	return a, nil
 }
 
@@ -130,8 +133,9 @@ func limits(cfg *config.Config) netio.Limits {
 	return netio.Limits{PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond)}
 }
 
-// close closes the sockets, and writes what was not written yet.
+// close closes the sockets, and writes what was not written yet. The contexts of everything that runs have ended.
 func (a *app) close() {
+	a.readers.close()
 	_ = a.stack.Close() // what could go wrong then helps nobody
 	if err := a.history.Close(); err != nil {
 		a.log.Error("the last changes of the history are lost", "err", err)
@@ -160,8 +164,13 @@ func (a *app) degraded() []string {
 	return lines
 }
 
-// apply makes the configured peers the running ones. Peers that did not change go on undisturbed, counters included.
+// apply makes the configured peers and gateways the running ones. Those that did not change go on undisturbed, counters included.
 func (a *app) apply(ctx context.Context, cfg *config.Config) {
+	a.applyPeers(ctx, cfg)
+	a.applyGateways(ctx, cfg)
+}
+
+func (a *app) applyPeers(ctx context.Context, cfg *config.Config) {
 	a.stack.SetLimits(limits(cfg))
 	a.schedule.SetMaxFirst(firstRounds(len(cfg.Peers)))
 	wanted := make(map[string]config.Peer, len(cfg.Peers))

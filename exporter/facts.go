@@ -23,6 +23,7 @@ type findings struct {
 	fragments *fragments.Results
 	protocols *protocols.Results
 	vantage   diagnosis.Suspicion
+	gateways  []diagnosis.Gateway
 	// every is how often they are measured, for the age of results; the zero value lets none be too old.
 	every config.Intervals
 }
@@ -33,7 +34,7 @@ func (p *peer) findings(now time.Time) *findings {
 	pieces, ways := p.fragments.Snapshot(), p.protocols.Snapshot()
 	return &findings{
 		icmp: &echoes, ike: &answers, pmtu: &sizes, fragments: &pieces, protocols: &ways,
-		vantage: p.app.vantage.Of(p.cfg.Name), every: p.cfg.Intervals,
+		vantage: p.app.vantage.Of(p.cfg.Name), gateways: p.stories(), every: p.cfg.Intervals,
 	}
 }
 
@@ -49,7 +50,7 @@ func stale(at, now time.Time, every time.Duration) bool {
 func (v *verdict) facts(f *findings, now time.Time) diagnosis.Facts {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	out := diagnosis.Facts{Vantage: f.vantage}
+	out := diagnosis.Facts{Vantage: f.vantage, Gateways: f.gateways}
 	if f.icmp != nil {
 		v.echoes = f.icmp.State
 		out.Reach[collectors.ICMP] = reachByEcho(f.icmp)

@@ -15,6 +15,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/fragments"
+	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
@@ -47,6 +48,16 @@ func peerFamilies() []documented {
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
 		}[f.Kind]
 		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels, f.Optional)})
+	}
+	return rows
+}
+
+// gatewayFamilies are all families about gateways and their SAs.
+func gatewayFamilies() []documented {
+	var rows []documented
+	for _, f := range gateways.Families() {
+		kind := map[collectors.Kind]string{collectors.Gauge: "gauge", collectors.Counter: "counter"}[f.Kind]
+		rows = append(rows, documented{f.Name, kind, f.Help, f.Labels})
 	}
 	return rows
 }
@@ -142,6 +153,8 @@ func labelValues(a *app) string {
 		{"", "diagnosis", diagnosis.Names()},
 		{"mtu_state", "state", wordsOf(pmtu.States())},
 		{"ike_response_info", "probe", wordsOf(ikeprobe.Ladder(ikeprobe.Auto))},
+		{"ike_sas", "state", wordsOf(gateways.IKEStates())},
+		{"child_sas", "state", wordsOf(gateways.ChildStates())},
 		{"collector_runs_total", "collector", []string{collectorICMP, collectorIKE, collectorPMTU, collectorResolve}},
 		{"collector_errors_total", "reason", reasons},
 		{"icmp_errors_total", "error", wire.ErrorNames()},
@@ -177,6 +190,7 @@ func TestMetricsDoc(t *testing.T) {
 	}
 	have, a := string(b), idleApp(t)
 	want := fill(t, have, "peers", familyTable(peerFamilies()))
+	want = fill(t, want, "gateways", familyTable(gatewayFamilies()))
 	want = fill(t, want, "process", familyTable(processFamilies(t, a)))
 	want = fill(t, want, "values", labelValues(a))
 	if *updateDoc {

@@ -116,6 +116,7 @@ func (p *peer) lookup(ctx context.Context) (again bool) {
 		if p.ctx.Err() != nil { // removed meanwhile: what was scheduled since is nobody's
 			p.app.schedule.Remove(p.cfg.Name)
 		}
+		p.app.attribute()
 	}
 	return false
 }

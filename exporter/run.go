@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -69,7 +70,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	}
 	defer a.close()
 	log.Info("ipsec_path_exporter starts", "version", version.Version, "peers", len(cfg.Peers))
-	for _, line := range append(a.degraded(), cfg.Warnings()...) {
+	for _, line := range slices.Concat(a.degraded(), cfg.Warnings(), secretProblems(cfg)) {
 		log.Warn("measuring is limited", "limit", line)
 	}
 	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1)}
@@ -202,7 +203,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	r.app.apply(r.life, cfg)
 	r.app.metrics.loaded(true)
 	r.app.log.Info("the configuration was reloaded", "peers", len(cfg.Peers))
-	for _, w := range cfg.Warnings() {
+	for _, w := range slices.Concat(cfg.Warnings(), secretProblems(cfg)) {
 		r.app.log.Warn("measuring is limited", "limit", w)
 	}
 	return nil
@@ -217,7 +218,7 @@ func CheckConfig(o ServeOptions, out io.Writer) error {
 	packets, bytes := cfg.PacketRate()
 	fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
 		len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
-	for _, w := range cfg.Warnings() {
+	for _, w := range slices.Concat(cfg.Warnings(), secretProblems(cfg)) {
 		fmt.Fprintf(out, "warning: %s\n", w)
 	}
 	return nil

@@ -24,6 +24,7 @@ type verdict struct {
 	echoes     icmp.State                // at the last judgement
 	ran        config.CollectorSet       // collectors that have ended a measurement
 	trouble    map[string]string         // by collector, why it cannot measure
+	told       map[string]bool           // gateways that told about the peer at the last judgement
 }
 
 // reachable are the methods that diagnoses know.
@@ -110,6 +111,9 @@ func (p *peer) judge(now time.Time) {
 	}
 	for _, c := range changed {
 		log := p.app.log.With("peer", p.cfg.Name, "diagnosis", c.Name, "summary", c.Summary)
+		if c.Gateway != "" {
+			log = log.With("gateway", c.Gateway)
+		}
 		if c.On {
 			log.Info("diagnosis begins")
 		} else {
@@ -145,6 +149,10 @@ func secondLook(doubts []string) (wanted config.CollectorSet) {
 			wanted = wanted.With(config.Fragments)
 		case diagnosis.ESPBlocked, diagnosis.AHBlocked:
 			wanted = wanted.With(config.Protocols)
+		case diagnosis.TunnelOversized:
+			wanted = wanted.With(config.PMTU)
+		case diagnosis.ESPOneWay, diagnosis.NegotiationStuck, diagnosis.ChildMissing, diagnosis.NoSA:
+			// The next reading of the gateway tells.
 		case diagnosis.PeerSilent:
 			wanted = wanted.With(config.ICMP, config.IKE, config.PMTU)
 		default:

@@ -11,6 +11,8 @@ type Observation struct {
 	// Up, IKEUp and ChildUp are as in PeerReading.
 	Up             Answer
 	IKEUp, ChildUp bool
+	// NoIKE says that the gateway knows child SAs only.
+	NoIKE bool
 	// IKESAs and ChildSAs count all.
 	IKESAs, ChildSAs int
 	// State and VendorState are those of the IKE SA that is still on its way up, IKEUnknown if there is none.
@@ -20,6 +22,8 @@ type Observation struct {
 	In, Out Count
 	// PathMTU is what the gateway believes, 0 if unknown.
 	PathMTU int
+	// NATT is whether the children in use are encapsulated in UDP, unknown where they differ.
+	NATT Answer
 }
 
 // negotiating tells whether the tunnel was on its way up, and not up.
@@ -30,7 +34,7 @@ func observe(p *PeerReading, a *Accumulator, at time.Time) Observation {
 	in, out := a.Traffic(p.Peer)
 	o := Observation{
 		At: at, Up: p.Up, IKEUp: p.IKEUp(), ChildUp: p.ChildUp(), IKESAs: p.IKESAs, ChildSAs: p.ChildSAs,
-		In: in.Packets, Out: out.Packets, PathMTU: p.PathMTU,
+		In: in.Packets, Out: out.Packets, PathMTU: p.PathMTU, NATT: p.NATT,
 	}
 	if p.Negotiating != nil {
 		o.State, o.VendorState = p.Negotiating.State, tidy(p.Negotiating.VendorState)

@@ -23,6 +23,8 @@ type PollerConfig struct {
 	// UnmatchedEach lists SAs that belong to no configured peer by address.
 	UnmatchedEach bool
 	Log           *slog.Logger
+	// Done is called after each attempt to read, from the goroutine of Run; it may be nil.
+	Done func()
 }
 
 // A Poller reads one gateway again and again and keeps what it found. Its methods may be called from any goroutine; none of
@@ -149,6 +151,9 @@ func (p *Poller) Poll(ctx context.Context) {
 	case failed:
 		log.Info("gateway can be read again")
 	}
+	if p.config.Done != nil {
+		p.config.Done()
+	}
 }
 
 // read contains a panic: a parser that fails on one device must not end the measurements of all others.
@@ -182,6 +187,7 @@ func (p *Poller) take(t *Table, a attempt) {
 			r.Up = r.up(t.NoIKE)
 		}
 		o := observe(r, p.accumulator, a.ended)
+		o.NoIKE = t.NoIKE
 		if h.add(&o); !h.Expected && h.quiet() {
 			delete(p.histories, name)
 		}

@@ -63,6 +63,8 @@ type PeerReading struct {
 	Established time.Time
 	// PathMTU is the largest path MTU that the gateway believes for a child in use, 0 if unknown: it builds packets up to it.
 	PathMTU int
+	// NATT is whether the children in use are encapsulated in UDP, unknown where they differ.
+	NATT Answer
 	// Negotiating is the IKE SA that is still on its way up, the one that has come farthest if there are several.
 	Negotiating *IKESA
 	children    []*ChildSA
@@ -181,8 +183,14 @@ func (c *counting) child(sa *ChildSA) {
 	if sa.State != ChildUnknown {
 		p.Children[sa.State]++
 	}
-	if sa.State.Up() {
-		p.PathMTU = max(p.PathMTU, sa.PathMTU)
+	if !sa.State.Up() {
+		return
+	}
+	p.PathMTU = max(p.PathMTU, sa.PathMTU)
+	if first := p.Children[Installed]+p.Children[ChildRekeying] == 1; first {
+		p.NATT = sa.NATT
+	} else if p.NATT != sa.NATT {
+		p.NATT = Unknown
 	}
 }
 

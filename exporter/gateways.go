@@ -1,0 +1,213 @@
+package exporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/gateways/ciscoasa"
+	"ipsec_path_exporter/collectors/gateways/libreswan"
+	"ipsec_path_exporter/collectors/gateways/openiked"
+	"ipsec_path_exporter/collectors/gateways/strongswan"
+	"ipsec_path_exporter/collectors/gateways/xfrm"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/internal/netio"
+)
+
+// readers are the gateways that are read. Each has a goroutine of its own: one that hangs delays nothing else.
+type readers struct {
+	log     *slog.Logger
+	beliefs *netio.Beliefs // nil where the kernel cannot be asked
+
+	mu      sync.Mutex
+	running []*reader // in the order of the configuration
+	// attributing is held while the peers are handed out, so that the newest ones come last.
+	attributing sync.Mutex
+	ended       sync.WaitGroup
+}
+
+// A reader is one gateway that is read.
+type reader struct {
+	cfg    config.Gateway
+	poller *gateways.Poller
+	cancel context.CancelFunc
+}
+
+func newReaders(log *slog.Logger) *readers {
+	r := &readers{log: log}
+	var err error
+	if r.beliefs, err = netio.NewBeliefs(); err != nil {
+		log.Warn("what this host's kernel believes about paths stays unknown", "err", err)
+	}
+	return r
+}
+
+// close waits until all readers have ended; their contexts have.
+func (r *readers) close() {
+	r.ended.Wait()
+	if r.beliefs != nil {
+		r.beliefs.Close()
+	}
+}
+
+// pollers are those that run now.
+func (r *readers) pollers() []*gateways.Poller {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*gateways.Poller, 0, len(r.running))
+	for _, g := range r.running {
+		out = append(out, g.poller)
+	}
+	return out
+}
+
+// apply makes the configured gateways the running ones. Those that did not change go on, with what they have counted. peers tells
+// which there are; done is called after each reading. What has to end is not waited for: a gateway may hang.
+func (r *readers) apply(ctx context.Context, wanted []config.Gateway, peers func(gateway string) []gateways.Peer, done func(gateway string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.running
+	r.running = make([]*reader, 0, len(wanted))
+	for _, cfg := range wanted {
+		if i := slices.IndexFunc(before, func(g *reader) bool { return g.cfg == cfg }); i >= 0 {
+			r.running = append(r.running, before[i])
+			before = slices.Delete(before, i, i+1)
+			continue
+		}
+		r.running = append(r.running, r.start(ctx, cfg, peers, done))
+	}
+	for _, g := range before {
+		g.cancel()
+	}
+}
+
+// start reads a gateway until its context ends.
+func (r *readers) start(ctx context.Context, cfg config.Gateway, peers func(gateway string) []gateways.Peer, done func(gateway string)) *reader {
+	ctx, cancel := context.WithCancel(ctx)
+	source, err := newSource(&cfg, r.beliefs)
+	if err != nil {
+		source = broken{err}
+	}
+	g := &reader{cfg: cfg, cancel: cancel, poller: gateways.NewPoller(gateways.PollerConfig{
+		Name: cfg.Name, Source: source, Interval: cfg.Interval, Timeout: cfg.Timeout, UnmatchedEach: cfg.UnmatchedEach, Log: r.log,
+		Done: func() { done(cfg.Name) },
+	})}
+	g.poller.SetPeers(peers(cfg.Name))
+	r.ended.Go(func() { g.poller.Run(ctx) })
+	return g
+}
+
+// broken is a source that could not be made.
+type broken struct{ err error }
+
+// Read implements gateways.Source.
+func (b broken) Read(context.Context) (gateways.Table, error) { return gateways.Table{}, b.err }
+
+// Close implements gateways.Source.
+func (broken) Close() error { return nil }
+
+// newSource makes what reads a gateway. beliefs may be nil.
+func newSource(g *config.Gateway, beliefs *netio.Beliefs) (gateways.Source, error) {
+	c := strongswan.Config{Socket: g.Socket}
+	if beliefs != nil {
+		c.PathMTU = beliefs.PathMTU
+	}
+	switch g.Type {
+	case config.StrongSwan:
+		return strongswan.New(c)
+	case config.Libreswan:
+		return libreswan.New(libreswan.Config{Socket: g.Socket, Whack: g.Program, PathMTU: c.PathMTU}), nil
+	case config.OpenIKED:
+		return openiked.New(openiked.Config{Socket: g.Socket, Ikectl: g.Program, PathMTU: c.PathMTU}), nil
+	case config.XFRM:
+		return xfrm.New(xfrm.Config{PathMTU: c.PathMTU})
+	case config.CiscoASA, config.CiscoIOS:
+		l := &g.Login
+		return ciscoasa.New(ciscoasa.Config{
+			Type: g.Type.String(), Transport: l.Transport, Address: l.Address, Username: l.Username,
+			PasswordFile: l.PasswordFile, EnablePasswordFile: l.EnablePasswordFile, EnableLevel: l.EnableLevel, EnableLogin: l.EnableLogin,
+			Context: l.Context, KnownHostsFile: l.KnownHostsFile, CAFile: l.CAFile, Insecure: l.Insecure, LegacyAlgorithms: l.LegacyAlgorithms,
+		})
+	}
+	return nil, fmt.Errorf("gateway %s has an unknown type", g.Name)
+}
+
+// attribute tells all gateways which peers there are now, and where.
+func (a *app) attribute() {
+	a.readers.attributing.Lock()
+	defer a.readers.attributing.Unlock()
+	for _, p := range a.readers.pollers() {
+		p.SetPeers(a.sites(p.Name()))
+	}
+}
+
+// sites are the running peers, as a gateway has to know them.
+func (a *app) sites(gateway string) []gateways.Peer {
+	running := a.running()
+	out := make([]gateways.Peer, 0, len(running))
+	for _, p := range running {
+		out = append(out, gateways.Peer{
+			Name: p.cfg.Name, Labels: p.cfg.Labels, Address: p.current().Path.Dst, Match: gateways.Match(p.cfg.Match),
+			Expected: slices.Contains(p.cfg.Gateways, gateway), OnDemand: p.cfg.OnDemand,
+		})
+	}
+	return out
+}
+
+// applyGateways makes the configured gateways the running ones, after the peers.
+func (a *app) applyGateways(ctx context.Context, cfg *config.Config) {
+	a.readers.apply(ctx, cfg.Gateways, a.sites, a.gatewayRead)
+	a.attribute()
+}
+
+// gatewayRead has the peers judged by what a gateway just told, or did not tell.
+func (a *app) gatewayRead(gateway string) {
+	now := time.Now()
+	for _, p := range a.running() {
+		if slices.Contains(p.cfg.Gateways, gateway) || p.hasStory(gateway) {
+			p.judge(now)
+		}
+	}
+}
+
+// secretProblems says which files with secrets cannot be read, or can be read by others.
+func secretProblems(cfg *config.Config) []string {
+	var all []string
+	for i := range cfg.Gateways {
+		g := &cfg.Gateways[i]
+		for _, file := range g.Secrets() {
+			if why := secretProblem(file); why != "" {
+				all = append(all, fmt.Sprintf("gateway %s: the secret %s %s", g.Name, file, why))
+			}
+		}
+	}
+	return all
+}
+
+func secretProblem(file string) string {
+	const othersRead = 0o004
+	f, err := os.Open(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist: the gateway cannot be read until it does"
+	case errors.Is(err, fs.ErrPermission):
+		return "may not be read by this process"
+	case err != nil:
+		return "cannot be read"
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil || !info.Mode().IsRegular():
+		return "is not a file"
+	case info.Mode().Perm()&othersRead != 0:
+		return "can be read by everybody on this host: take that right away (chmod o-r)"
+	}
+	return ""
+}
