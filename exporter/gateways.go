@@ -25,6 +25,8 @@ import (
 type readers struct {
 	log     *slog.Logger
 	beliefs *netio.Beliefs // nil where the kernel cannot be asked
+	// open makes what reads a gateway.
+	open func(*config.Gateway) (gateways.Source, error)
 
 	mu      sync.Mutex
 	running []*reader // in the order of the configuration
@@ -46,6 +48,7 @@ func newReaders(log *slog.Logger) *readers {
 	if r.beliefs, err = netio.NewBeliefs(); err != nil {
 		log.Warn("what this host's kernel believes about paths stays unknown", "err", err)
 	}
+	r.open = func(g *config.Gateway) (gateways.Source, error) { return newSource(g, r.beliefs) }
 	return r
 }
 
@@ -91,7 +94,7 @@ func (r *readers) apply(ctx context.Context, wanted []config.Gateway, peers func
 // start reads a gateway until its context ends.
 func (r *readers) start(ctx context.Context, cfg config.Gateway, peers func(gateway string) []gateways.Peer, done func(gateway string)) *reader {
 	ctx, cancel := context.WithCancel(ctx)
-	source, err := newSource(&cfg, r.beliefs)
+	source, err := r.open(&cfg)
 	if err != nil {
 		source = broken{err}
 	}

@@ -3,6 +3,7 @@ package exporter
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/internal/netio"
@@ -21,6 +23,8 @@ import (
 type lab struct {
 	*netlab.Provider
 	gateway *responder.Responder
+	// open is in place of what reads gateways, if it is set.
+	open func(*config.Gateway) (gateways.Source, error)
 }
 
 func newLab(tb testing.TB) *lab {
@@ -38,6 +42,56 @@ func newLab(tb testing.TB) *lab {
 
 // address is that of the gateway, as it is configured.
 func (l *lab) address(v6 bool) string { return l.ServerAddr(v6).String() }
+
+// asaGateway is the table of an ASA with one tunnel or attempt: the state of its IKE SA, its peer, and the path MTU that it believes, 0 for no child.
+func asaGateway(state, peer string, pathMTU int) *gateways.Transcript {
+	t := &gateways.Transcript{Type: "cisco_asa", Exchanges: []gateways.Exchange{
+		{Request: "show version", Response: "Cisco Adaptive Security Appliance Software Version 9.8(4)10\n"},
+		{Request: "show crypto isakmp sa detail", Response: fmt.Sprintf(`
+IKEv1 SAs:
+
+   Active SA: 1
+    Rekey SA: 0 (A tunnel will report 1 Active and 1 Rekey SA during rekey)
+Total IKE SA: 1
+
+1   IKE Peer: %s
+    Type    : L2L             Role    : initiator
+    Rekey   : no              State   : %s
+    Encrypt : aes-256         Hash    : SHA
+    Auth    : preshared       Lifetime: 86400
+    Lifetime Remaining: 86000
+`, peer, state)},
+	}}
+	ipsec := "There are no ipsec sas\n"
+	if pathMTU > 0 {
+		ipsec = fmt.Sprintf(`interface: outside
+    Crypto map tag: outside_map, seq num: 10, local addr: 192.0.2.1
+
+      local ident (addr/mask/prot/port): (10.1.0.0/255.255.255.0/0/0)
+      remote ident (addr/mask/prot/port): (10.9.0.0/255.255.255.0/0/0)
+      current_peer: %[1]s
+
+      #pkts encaps: 15, #pkts encrypt: 15, #pkts digest: 15
+      #pkts decaps: 3, #pkts decrypt: 3, #pkts verify: 3
+
+      local crypto endpt.: 192.0.2.1/4500, remote crypto endpt.: %[1]s/4500
+      path mtu %[2]d, ipsec overhead 82(52), media mtu 1500
+      current outbound spi: 5F60718A
+      current inbound spi : 1B2C3D4E
+
+    inbound esp sas:
+      spi: 0x1B2C3D4E (455884110)
+         SA State: active
+         in use settings ={L2L, Tunnel,  NAT-T-Encaps, IKEv1, }
+    outbound esp sas:
+      spi: 0x5F60718A (1600156042)
+         SA State: active
+         in use settings ={L2L, Tunnel,  NAT-T-Encaps, IKEv1, }
+`, peer, pathMTU)
+	}
+	t.Exchanges = append(t.Exchanges, gateways.Exchange{Request: "show crypto ipsec sa", Response: ipsec})
+	return t
+}
 
 // dead is an address in the gateway's network that nobody has.
 func (l *lab) dead() string { return l.ServerAddr(false).Next().Next().String() }

@@ -55,6 +55,9 @@ func (l *lab) serveAs(t *testing.T, text string, unprivileged bool, r resolver) 
 	}
 	s.app = l.app(t, cfg, slog.New(slog.NewTextHandler(s.logged, nil)), unprivileged)
 	s.resolver = r
+	if l.open != nil {
+		s.readers.open = l.open
+	}
 	s.start(t, cfg)
 	return s
 }
