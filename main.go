@@ -41,6 +41,7 @@ func run(args []string) int {
 	serve, serveOptions := serveCommand(app)
 	check, checkOptions := checkCommand(app)
 	capture, captureOptions := captureCommand(app)
+	gateway, gatewayOptions := gatewayCommand(app)
 
 	command, err := app.Parse(args)
 	if err != nil {
@@ -63,6 +64,8 @@ func run(args []string) int {
 		return runCheck(ctx, checkOptions)
 	case capture.FullCommand():
 		return runCapture(ctx, captureOptions)
+	case gateway.FullCommand():
+		return runGateway(ctx, gatewayOptions)
 	}
 	return exitOK
 }
