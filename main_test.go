@@ -24,6 +24,9 @@ import (
 // manyAtOnce is how many tests run side by side: they wait most of the time.
 const manyAtOnce = "32"
 
+// noGateway is what is said besides on a host without a VPN gateway.
+const noGateway = "; on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are taken, but none was found here"
+
 // TestMain puts the tests into a network of their own: what they measure is there, or nowhere.
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -199,7 +202,7 @@ func (p program) badUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exitFault, "no peers: give --peer=203.0.113.10 or a file with --config.file"},
+		{"", exitFault, "no peers: give --peer=203.0.113.10 or a file with --config.file" + noGateway},
 		{"--bogus", exitUnable, "unknown long flag '--bogus' (try --help)"},
 		{"measure 203.0.113.10", exitUnable, "unexpected measure (try --help)"},
 		{"--peer=203.0.113.300", exitFault, `--peer=203.0.113.300: address: "203.0.113.300" is not a valid IPv4 address`},
@@ -215,7 +218,7 @@ func (p program) badUsage(t *testing.T) {
 		{"--config.file=" + badAddress, exitFault, badAddress + `:2: peers[0] ("hq"): address: "203.0.113.300" is not a valid IPv4 address`},
 		{
 			"--config.file=" + noPeers, exitFault,
-			noPeers + ": no peers: write for example `peers: [{address: 203.0.113.10}]`, or give --peer=203.0.113.10",
+			noPeers + ": no peers: write for example `peers: [{address: 203.0.113.10}]`, or give --peer=203.0.113.10" + noGateway,
 		},
 		{
 			"--config.file=" + several, exitFault,
@@ -279,7 +282,7 @@ func (p program) configCheck(t *testing.T) {
 		{bad, result{
 			"",
 			bad + `:2: peers[0] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address` + "\n" +
-				bad + `:3: peers[1] ("a/b"): name: "a/b" cannot be part of the URL of the peer's page` + "\n", exitFault,
+				bad + `:3: peers[1] ("a/b"): name: "a/b" cannot be part of a URL` + "\n", exitFault,
 		}},
 		{tight, result{
 			"peers: 1; 10.1 packets/s and 1167 bytes/s when all is well (limits: 5 packets/s, 2000000 bytes/s)\n" +

@@ -65,7 +65,7 @@ func ReadGateway(ctx context.Context, o GatewayOptions) error {
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }() // it was read
 	if o.Record != "" {
 		if err := record(ctx, source, &cfg.Gateways[i], o.Record); err != nil {
 			return err
@@ -281,7 +281,7 @@ func (v *gatewayView) text() []byte {
 		}
 		row(sa.Peer, sa.Remote, version, sa.State, sa.VendorState, since, sa.ID, sa.Username, sa.Group)
 	}
-	w.Flush()
+	_ = w.Flush() // into memory
 	if len(v.Children) > 0 {
 		fmt.Fprintln(w)
 		row("PEER", "REMOTE", "CHILD", "STATE", "PACKETS IN", "OUT", "BYTES IN", "OUT", "PATH MTU", "NAT-T")
@@ -294,7 +294,7 @@ func (v *gatewayView) text() []byte {
 		}
 		row(sa.Peer, sa.Remote, sa.Name, sa.State, number(sa.PacketsIn), number(sa.PacketsOut), number(sa.BytesIn), number(sa.BytesOut), mtu, sa.NATT)
 	}
-	w.Flush()
+	_ = w.Flush() // into memory
 	if len(v.Expected) > 0 {
 		fmt.Fprintln(w)
 		row("EXPECTED", "UP")
@@ -306,7 +306,7 @@ func (v *gatewayView) text() []byte {
 		}
 		row(e.Peer, up)
 	}
-	w.Flush()
+	_ = w.Flush() // into memory
 	return b.Bytes()
 }
 

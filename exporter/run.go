@@ -57,7 +57,12 @@ var errHistograms = errors.New("--no-histogram.native and --no-histogram.classic
 //	                           ▼ scrape: no I/O
 //	                        /metrics
 func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
-	cfg, v, err := o.validate()
+	base, v, err := o.validate()
+	if err != nil {
+		return err
+	}
+	d := newDiscovery(log)
+	cfg, err := d.complete(ctx, base, o.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -73,7 +78,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	for _, line := range slices.Concat(a.degraded(), cfg.Warnings(), secretProblems(cfg)) {
 		log.Warn("measuring is limited", "limit", line)
 	}
-	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1)}
+	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1), discovery: d, base: base, peers: cfg.Peers}
 	server, err := web.Server(web.Config{
 		Log: log, RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath,
 		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()), Dossiers: dossiers{a},
@@ -97,7 +102,7 @@ func (o *ServeOptions) validate() (*config.Config, validated, error) {
 	if v.buckets, err = o.buckets(); err != nil {
 		return nil, v, err
 	}
-	cfg, err := config.Read(o.ConfigFile, o.Peers)
+	cfg, err := config.ReadAny(o.ConfigFile, o.Peers)
 	if err != nil {
 		return nil, v, err
 	}
@@ -136,6 +141,7 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	})
 	g.Go(func() error { return a.schedule.Run(ctx) })
 	g.Go(func() error { return r.hangups(ctx) })
+	g.Go(func() error { return r.rediscover(ctx) })
 	g.Go(func() error { return a.watchVantage(ctx) })
 	err := g.Wait()
 	a.log.Info("ipsec_path_exporter ends")
@@ -172,6 +178,11 @@ type reloader struct {
 	life    context.Context //nolint:containedctx // peers live as long as the program, not as long as the request that made them
 	hup     <-chan os.Signal
 	turn    chan struct{}
+
+	// Of whose turn it is: the configuration as it was read, and the peers that run, which may have been discovered.
+	discovery *discovery
+	base      *config.Config
+	peers     []config.Peer
 }
 
 // hangups reloads at every SIGHUP.
@@ -194,12 +205,17 @@ func (r *reloader) reload(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	cfg, err := config.Read(r.options.ConfigFile, r.options.Peers)
+	base, err := config.ReadAny(r.options.ConfigFile, r.options.Peers)
+	var cfg *config.Config
+	if err == nil {
+		cfg, err = r.discovery.complete(ctx, base, r.options.ConfigFile)
+	}
 	if err != nil {
 		r.app.metrics.loaded(false)
 		r.app.log.Error("reload failed, the running configuration stays", "err", err)
 		return err
 	}
+	r.base, r.peers = base, cfg.Peers
 	r.app.apply(r.life, cfg)
 	r.app.metrics.loaded(true)
 	r.app.log.Info("the configuration was reloaded", "peers", len(cfg.Peers))
@@ -209,11 +225,48 @@ func (r *reloader) reload(ctx context.Context) error {
 	return nil
 }
 
+// rediscover takes up the peers of this host's gateways as they come and go, where the configuration names none.
+func (r *reloader) rediscover(ctx context.Context) error {
+	ticker := time.NewTicker(discoverEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case r.turn <- struct{}{}:
+			r.discover(ctx)
+			<-r.turn
+		}
+	}
+}
+
+// discover looks for peers again.
+func (r *reloader) discover(ctx context.Context) {
+	if len(r.base.Peers) > 0 {
+		return
+	}
+	cfg, err := r.discovery.complete(ctx, r.base, r.options.ConfigFile)
+	if err != nil || slices.EqualFunc(cfg.Peers, r.peers, config.Peer.Equal) {
+		return // gateways that are gone keep their peers
+	}
+	r.peers = cfg.Peers
+	r.app.apply(r.life, cfg)
+	r.app.log.Info("the gateways of this host have other peers now", "peers", len(cfg.Peers))
+}
+
 // CheckConfig prints what a configuration needs, or returns all its problems.
 func CheckConfig(o ServeOptions, out io.Writer) error {
 	cfg, _, err := o.validate()
 	if err != nil {
 		return err
+	}
+	if len(cfg.Peers) == 0 && !slices.ContainsFunc(cfg.Gateways, func(g config.Gateway) bool { return discovers(g.Type) }) {
+		return config.ErrNoPeers(o.ConfigFile)
 	}
 	packets, bytes := cfg.PacketRate()
 	fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",

@@ -54,6 +54,21 @@ func (p Peer) Equal(q Peer) bool {
 		slices.Equal(p.Gateways, q.Gateways) && p.Match.Equal(q.Match)
 }
 
+// Discovered adds a peer that gateways have told about: with the settings of the default module, and its address as its name. Whether it
+// should have an SA just now they did not tell.
+func (c *Config) Discovered(address string, gateways []string) error {
+	d := newDecoder("")
+	d.modules = map[string]module{DefaultModule: {settings: c.Modules[DefaultModule]}}
+	d.argument(place{item: strconv.Quote(address)}, address)
+	if err := d.err(); err != nil {
+		return err
+	}
+	p := d.config.Peers[0]
+	p.Gateways, p.OnDemand = gateways, true
+	c.Peers = append(slices.Clip(c.Peers), p)
+	return nil
+}
+
 // Load reads a file.
 func Load(path string) (*Config, error) { return Read(path, nil) }
 
