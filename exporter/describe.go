@@ -35,7 +35,7 @@ func (p *peer) describe(r *report.Report, t collectors.Target, f *findings, trac
 			r.Reverse = report.OfReverse(&f.pmtu.Reverse)
 		}
 		r.Hops = report.OfHops(f.pmtu.Hops)
-		if tunnel, ok := recommend(&p.cfg, t, *f.pmtu, now); ok {
+		if tunnel, ok := recommend(&p.cfg, t, *f.pmtu, f.gateways, now); ok {
 			r.Tunnel = &tunnel
 		}
 	}

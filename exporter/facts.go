@@ -51,6 +51,10 @@ func (v *verdict) facts(f *findings, now time.Time) diagnosis.Facts {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	out := diagnosis.Facts{Vantage: f.vantage, Gateways: f.gateways}
+	v.told = v.told[:0]
+	for i := range f.gateways {
+		v.told = append(v.told, f.gateways[i].Name)
+	}
 	if f.icmp != nil {
 		v.echoes = f.icmp.State
 		out.Reach[collectors.ICMP] = reachByEcho(f.icmp)

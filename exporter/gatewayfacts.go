@@ -18,23 +18,18 @@ const (
 // stories are what the gateways show about the peer.
 func (p *peer) stories() []diagnosis.Gateway {
 	var out []diagnosis.Gateway
-	told := make(map[string]bool)
 	for _, g := range p.app.readers.pollers() {
 		if h, ok := g.History(p.cfg.Name); ok {
 			out = append(out, story(g.Name(), &h))
-			told[g.Name()] = true
 		}
 	}
-	p.verdict.mu.Lock()
-	p.verdict.told = told
-	p.verdict.mu.Unlock()
 	return out
 }
 
 // hasStory tells whether a gateway shows anything about the peer, or did at the last judgement.
 func (p *peer) hasStory(gateway string) bool {
 	p.verdict.mu.Lock()
-	told := p.verdict.told[gateway]
+	told := slices.Contains(p.verdict.told, gateway)
 	p.verdict.mu.Unlock()
 	return told || slices.ContainsFunc(p.app.readers.pollers(), func(g *gateways.Poller) bool {
 		if g.Name() != gateway {

@@ -73,3 +73,25 @@ func TestStory(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 }
+
+func TestBare(t *testing.T) {
+	t.Parallel()
+	const unknown, alone, udp = diagnosis.EncapsulationUnknown, diagnosis.Bare, diagnosis.InUDP
+	for _, tt := range []struct {
+		seen []diagnosis.Encapsulation
+		want bool
+	}{
+		{nil, false},
+		{[]diagnosis.Encapsulation{unknown}, false},
+		{[]diagnosis.Encapsulation{unknown, alone}, true},
+		{[]diagnosis.Encapsulation{alone, udp}, false},
+	} {
+		var all []diagnosis.Gateway
+		for _, e := range tt.seen {
+			all = append(all, diagnosis.Gateway{Encapsulation: e})
+		}
+		if got := bare(all); got != tt.want {
+			t.Errorf("%v: %t", tt.seen, got)
+		}
+	}
+}

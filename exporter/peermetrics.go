@@ -114,7 +114,7 @@ func newTunnelExposer(p *peer) *tunnelExposer {
 
 // Expose implements collectors.Exposer.
 func (e *tunnelExposer) Expose() {
-	t, ok := recommend(&e.p.cfg, e.p.current(), e.p.pmtu.Snapshot(), time.Now())
+	t, ok := recommend(&e.p.cfg, e.p.current(), e.p.pmtu.Snapshot(), e.p.stories(), time.Now())
 	if !ok {
 		e.mtu.Clear()
 		e.mss.Clear()

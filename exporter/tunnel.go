@@ -6,6 +6,7 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/internal/wire/ipsec"
 )
@@ -15,7 +16,9 @@ const mtuStale = 3
 
 // recommend computes a tunnel's MTU from the smallest path MTU of the methods that measure the way there only. An echo comes back as
 // large as it went, so a small way back would shrink its result: it counts only where IKE knows nothing.
-func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.Time) (report.Tunnel, bool) {
+//
+// seen are what gateways show about the peer: where its encapsulation is left to them, and they agree, it is theirs.
+func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, seen []diagnosis.Gateway, now time.Time) (report.Tunnel, bool) {
 	smallest, byEcho := 0, 0
 	for i := range s.Results {
 		r := &s.Results[i]
@@ -32,7 +35,7 @@ func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.
 	if smallest == 0 {
 		smallest = byEcho
 	}
-	udp := cfg.ESP.NATT != config.NATTNever
+	udp := cfg.ESP.NATT == config.NATTAlways || cfg.ESP.NATT == config.NATTAuto && !bare(seen)
 	mtu := cfg.ESP.Cipher.TunnelMTU(smallest, t.Path.IPv6(), udp)
 	mss := ipsec.MSS(mtu, false)
 	if smallest == 0 || mss <= 0 {
@@ -43,4 +46,19 @@ func recommend(cfg *config.Peer, t collectors.Target, s pmtu.Snapshot, now time.
 		encapsulation = "udp"
 	}
 	return report.Tunnel{MTUBytes: mtu, MSSBytes: mss, Cipher: cfg.ESP.Cipher.Name, Encapsulation: encapsulation}, true
+}
+
+// bare tells whether ESP travels without UDP, as far as any gateway shows it, and none shows something else.
+func bare(seen []diagnosis.Gateway) bool {
+	without := false
+	for i := range seen {
+		switch seen[i].Encapsulation {
+		case diagnosis.InUDP:
+			return false
+		case diagnosis.Bare:
+			without = true
+		case diagnosis.EncapsulationUnknown:
+		}
+	}
+	return without
 }

@@ -24,7 +24,7 @@ type verdict struct {
 	echoes     icmp.State                // at the last judgement
 	ran        config.CollectorSet       // collectors that have ended a measurement
 	trouble    map[string]string         // by collector, why it cannot measure
-	told       map[string]bool           // gateways that told about the peer at the last judgement
+	told       []string                  // gateways that told about the peer at the last judgement
 }
 
 // reachable are the methods that diagnoses know.
