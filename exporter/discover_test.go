@@ -79,3 +79,38 @@ func TestDiscoveryWithoutGateways(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestDiscoveredPeersComeAndGo, in the program that runs.
+func TestDiscoveredPeersComeAndGo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	s := l.serve(t, quick+"gateways: [{name: local, type: strongswan, socket: 'unix:///nowhere/charon.vici'}]\npeers: [{address: "+l.address(false)+"}]\n")
+	found := func(addresses ...string) {
+		s.reload.discovery.last["local"] = nil
+		for _, a := range addresses {
+			s.reload.discovery.last["local"] = append(s.reload.discovery.last["local"], gateways.Found{Host: a})
+		}
+	}
+	found("a.example", "b.example")
+	if err := s.configure(t, quick+"gateways: [{name: local, type: strongswan, socket: 'unix:///nowhere/charon.vici'}]\n"); err != nil {
+		t.Fatal(err)
+	}
+	names := func() (all []string) {
+		for _, p := range s.running() {
+			all = append(all, p.cfg.Name)
+		}
+		return all
+	}
+	if diff := cmp.Diff([]string{"a.example", "b.example"}, names()); diff != "" {
+		t.Errorf("after the reload (-want +got):\n%s", diff)
+	}
+	before, _ := s.find("b.example")
+	found("b.example", "c.example")
+	s.reload.discover(t.Context())
+	if diff := cmp.Diff([]string{"b.example", "c.example"}, names()); diff != "" {
+		t.Errorf("later (-want +got):\n%s", diff)
+	}
+	if after, _ := s.find("b.example"); after != before {
+		t.Error("a peer that did not change was started again")
+	}
+}
