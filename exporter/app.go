@@ -40,6 +40,7 @@ type app struct {
 	schedule *schedule.Scheduler
 	resolver resolver
 	readers  *readers
+	checked  checkedGateways // of a check
 	ready    atomic.Bool
 
 	// evidence keeps probes and what came of them, history what changed. A check has a trace for all of its probes, or nothing.

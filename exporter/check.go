@@ -116,6 +116,8 @@ func (a *app) checkOnce(ctx context.Context, cfg *config.Config, o *CheckOptions
 	for _, line := range a.degraded() {
 		fmt.Fprintf(o.Stderr, "note: %s\n", line)
 	}
+	a.checked = a.openGateways(ctx, cfg, o.Stderr)
+	defer a.checked.close()
 	reports := a.checkAll(ctx, cfg, newProgress(o.Stderr, len(cfg.Peers)), o.Timeout)
 	report.Conclude(reports)
 	if err := writers()[o.Output](o.Stdout, reports); err != nil {
@@ -222,9 +224,12 @@ func (a *app) check(ctx context.Context, cfg config.Peer, progress *progress) *r
 	}
 	m := &examination{peer: p, target: p.target, progress: progress}
 	m.round(ctx, cfg.Collectors)
+	m.readGateways(ctx, started.Add(-config.DefaultGatewayInterval))
+	judged := time.Now()
 	if doubted, again := m.judge(); again && ctx.Err() == nil {
 		progress.step(cfg.Name, "confirming")
 		m.round(ctx, doubted)
+		m.readGateways(ctx, judged)
 		m.judge()
 	}
 	m.fill(r)
@@ -290,6 +295,14 @@ func (m *examination) round(ctx context.Context, wanted config.CollectorSet) {
 	}
 }
 
+// readGateways reads the peer's gateways, if what is known of them is from before a time.
+func (m *examination) readGateways(ctx context.Context, before time.Time) {
+	if p := &m.peer.cfg; len(p.Gateways) > 0 {
+		m.progress.step(p.Name, "gateways")
+		m.peer.app.checked.read(ctx, p, before)
+	}
+}
+
 // addCosts makes the results those of the whole check: a boundary that is confirmed in a few packets was found by more.
 func addCosts(s, earlier *pmtu.Snapshot) {
 	if earlier == nil {
@@ -335,6 +348,7 @@ func (m *examination) unmeasured() (lines []string) {
 // be asked again for what rests on path MTU searches alone.
 func (m *examination) judge() (doubted config.CollectorSet, again bool) {
 	now := time.Now()
+	m.found.gateways = m.peer.stories()
 	_, again = m.verdict.tracker.Update(now, diagnosis.Evaluate(m.verdict.facts(&m.found, now)))
 	return secondLook(m.verdict.tracker.Doubts()), again
 }

@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"fmt"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -39,6 +40,7 @@ func (p *peer) describe(r *report.Report, t collectors.Target, f *findings, trac
 			r.Tunnel = &tunnel
 		}
 	}
+	p.tables(r)
 	if f.protocols != nil && has(config.Protocols) {
 		r.Protocols = report.OfProtocols(f.protocols)
 		if len(f.protocols.Hops) >= len(r.Hops) {
@@ -46,6 +48,21 @@ func (p *peer) describe(r *report.Report, t collectors.Target, f *findings, trac
 		}
 		if f.protocols.Reason != "" {
 			r.Unknown = append(r.Unknown, report.Unknown{What: "how far the protocols get", Why: f.protocols.Reason})
+		}
+	}
+}
+
+// tables writes down what the SA tables of gateways show about the peer, and which of them could not be read.
+func (p *peer) tables(r *report.Report) {
+	for _, g := range p.app.readers.pollers() {
+		s, ok := g.About(p.cfg.Name)
+		switch {
+		case ok && s.Up:
+			r.Gateways = append(r.Gateways, report.OfGateway(&s))
+		case ok && s.Err != nil:
+			r.Errors = append(r.Errors, fmt.Sprintf("gateway %s: %v", s.Gateway, s.Err))
+		case ok:
+			r.Errors = append(r.Errors, fmt.Sprintf("gateway %s: the last reading, of %s, is too old", s.Gateway, s.At.UTC().Format(time.RFC3339)))
 		}
 	}
 }

@@ -51,9 +51,10 @@ func TestStory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := gateways.History{Expected: true, OnDemand: tt.onDemand, Observations: tt.seen}
-			for i := range h.Observations {
-				h.Observations[i].At = start.Add(time.Duration(i) * 30 * time.Second)
+			h := gateways.History{Expected: true, OnDemand: tt.onDemand}
+			for i, o := range tt.seen {
+				o.At = start.Add(time.Duration(i) * 30 * time.Second)
+				h.Add(&o)
 			}
 			var holds []string
 			g := story("hub", &h)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -108,7 +107,7 @@ func record(ctx context.Context, source gateways.Source, g *config.Gateway, file
 
 // printGateway reads and prints.
 func printGateway(ctx context.Context, source gateways.Source, cfg *config.Config, g *config.Gateway, o *GatewayOptions) error {
-	peers := gateways.NewAttribution(expectedPeers(ctx, cfg, g.Name, o.Stderr))
+	peers := gateways.NewAttribution(expectedPeers(cfg, whereabouts(ctx, nil, cfg, o.Stderr), g.Name))
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
@@ -132,22 +131,6 @@ func printGateway(ctx context.Context, source gateways.Source, cfg *config.Confi
 		return ErrTunnelDown
 	}
 	return nil
-}
-
-// expectedPeers are the configured peers, as a gateway has to know them, with those that are given by name where they are now.
-func expectedPeers(ctx context.Context, cfg *config.Config, gateway string, stderr io.Writer) []gateways.Peer {
-	var out []gateways.Peer
-	for i := range cfg.Peers {
-		p := &cfg.Peers[i]
-		addr, err := resolve(ctx, nil, p, netip.Addr{})
-		if err != nil {
-			fmt.Fprintf(stderr, "warning: peer %s: %v\n", p.Name, err)
-		}
-		out = append(out, gateways.Peer{
-			Name: p.Name, Address: addr, Match: gateways.Match(p.Match), Expected: slices.Contains(p.Gateways, gateway), OnDemand: p.OnDemand,
-		})
-	}
-	return out
 }
 
 // A gatewayView is the table of a gateway for those who look.

@@ -94,27 +94,52 @@ func (r *readers) apply(ctx context.Context, wanted []config.Gateway, peers func
 // start reads a gateway until its context ends.
 func (r *readers) start(ctx context.Context, cfg config.Gateway, peers func(gateway string) []gateways.Peer, done func(gateway string)) *reader {
 	ctx, cancel := context.WithCancel(ctx)
-	source, err := r.open(&cfg)
-	if err != nil {
-		source = broken{err}
-	}
-	g := &reader{cfg: cfg, cancel: cancel, poller: gateways.NewPoller(gateways.PollerConfig{
-		Name: cfg.Name, Source: source, Interval: cfg.Interval, Timeout: cfg.Timeout, UnmatchedEach: cfg.UnmatchedEach, Log: r.log,
-		Done: func() { done(cfg.Name) },
-	})}
+	g := &reader{cfg: cfg, cancel: cancel, poller: r.poller(cfg, r.source(cfg), func() { done(cfg.Name) })}
 	g.poller.SetPeers(peers(cfg.Name))
 	r.ended.Go(func() { g.poller.Run(ctx) })
 	return g
 }
 
-// broken is a source that could not be made.
-type broken struct{ err error }
+func (r *readers) poller(cfg config.Gateway, source gateways.Source, done func()) *gateways.Poller {
+	return gateways.NewPoller(gateways.PollerConfig{
+		Name: cfg.Name, Source: source, Interval: cfg.Interval, Timeout: cfg.Timeout, UnmatchedEach: cfg.UnmatchedEach, Log: r.log, Done: done,
+	})
+}
+
+// source is what reads a gateway, sooner or later.
+func (r *readers) source(cfg config.Gateway) gateways.Source {
+	source, err := r.open(&cfg)
+	if err != nil {
+		return &late{open: func() (gateways.Source, error) { return r.open(&cfg) }}
+	}
+	return source
+}
+
+// late is a source that could not be opened at first: each reading tries again, until it can.
+type late struct {
+	open   func() (gateways.Source, error)
+	source gateways.Source
+}
 
 // Read implements gateways.Source.
-func (b broken) Read(context.Context) (gateways.Table, error) { return gateways.Table{}, b.err }
+func (l *late) Read(ctx context.Context) (gateways.Table, error) {
+	if l.source == nil {
+		source, err := l.open()
+		if err != nil {
+			return gateways.Table{}, err
+		}
+		l.source = source
+	}
+	return l.source.Read(ctx)
+}
 
 // Close implements gateways.Source.
-func (broken) Close() error { return nil }
+func (l *late) Close() error {
+	if l.source == nil {
+		return nil
+	}
+	return l.source.Close()
+}
 
 // newSource makes what reads a gateway. beliefs may be nil.
 func newSource(g *config.Gateway, beliefs *netio.Beliefs) (gateways.Source, error) {

@@ -1,7 +1,6 @@
 package gateways
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
@@ -25,48 +24,13 @@ func story(s string) *History {
 		case 'C':
 			o.ChildSAs, o.ChildUp = 1, true
 		case 'k':
-			o.IKESAs = 1
+			o.IKESAs, o.Closing = 1, 1
 		case '?':
 			o.Up, o.IKESAs, o.ChildSAs, o.ChildUp = Unknown, 1, 1, true
 		}
-		h.add(&o)
+		h.Add(&o)
 	}
 	return h
-}
-
-func TestStuck(t *testing.T) {
-	for _, c := range []struct {
-		name, story string
-		onDemand    bool
-		want        string // the vendor's word, or "" if not stuck
-		since       int64
-	}{
-		{"nothing read yet", "", false, "", 0},
-		{"up", "UUUUU", false, "", 0},
-		{"waits in XAUTH", "UUxxxxx", false, "AM_TM_INIT_XAUTH_V6C", 60},
-		{"from the beginning", "xxxx", false, "AM_TM_INIT_XAUTH_V6C", 0},
-		{"gives up and starts again", "Uc..c.", false, "MM_WAIT_MSG2", 30},
-		{"mostly the same word", "ccxcc", false, "MM_WAIT_MSG2", 0},
-		{"coming up", "UUUcc", false, "", 0},
-		{"came up", "cccccU", false, "", 0},
-		{"one reauthentication that breaks before it makes", "UUUcUUUcU", false, "", 0},
-		{"a flap with an attempt each time", "UcUcUc", false, "", 0},
-		{"no attempt is seen", ".....", false, "", 0},
-		{"one attempt in a long silence", "....c", false, "", 0},
-		{"leftovers", "kkkkk", false, "", 0},
-		{"a child goes on without an IKE SA", "UCCCC", false, "", 0},
-		{"a word that no rule knows", "?????", false, "", 0},
-		{"idle on demand", "U.....", true, "", 0},
-		{"short attempts on demand", "..c..c", true, "", 0},
-		{"stuck on demand", "..cccc", true, "MM_WAIT_MSG2", 0},
-	} {
-		h := story(c.story)
-		h.OnDemand = c.onDemand
-		s, stuck := h.Stuck(4, 5)
-		if stuck != (c.want != "") || stuck && (s.VendorState != c.want || s.Since.Unix() != c.since) {
-			t.Errorf("%s (%s): stuck is %v: %+v, want %q since %d", c.name, c.story, stuck, s, c.want, c.since)
-		}
-	}
 }
 
 func TestAbsences(t *testing.T) {
@@ -84,7 +48,9 @@ func TestAbsences(t *testing.T) {
 		{"UU..", -1, -1, false, true},
 		{"UUII", -1, -1, true, false},
 		{"UcI", 60, -1, false, false},
-		{"kk", -1, -1, false, false},
+		{"kk", -1, 0, false, false},
+		{"Uk.k", -1, 30, false, false},
+		{"kkc", -1, -1, false, false},
 		{"CC", -1, -1, false, false},
 		{"??", -1, -1, false, false},
 	} {
@@ -101,53 +67,22 @@ func TestAbsences(t *testing.T) {
 	}
 }
 
-func TestOneWay(t *testing.T) {
-	// flow makes a history of an installed child: one pair of packet counters per reading.
-	flow := func(counts ...[2]uint64) *History {
-		h := story(strings.Repeat("U", len(counts)))
-		for i, c := range counts {
-			h.Observations[i].Out, h.Observations[i].In = Counted(c[0]), Counted(c[1])
-		}
-		return h
-	}
-	for name, c := range map[string]struct {
-		history *History
-		want    bool
-	}{
-		"nothing read":    {&History{}, false},
-		"one way":         {flow([2]uint64{100, 50}, [2]uint64{110, 50}, [2]uint64{120, 50}, [2]uint64{130, 50}), true},
-		"both ways":       {flow([2]uint64{100, 50}, [2]uint64{110, 50}, [2]uint64{120, 50}, [2]uint64{130, 51}), false},
-		"too little":      {flow([2]uint64{100, 50}, [2]uint64{101, 50}, [2]uint64{102, 50}, [2]uint64{103, 50}), false},
-		"one burst":       {flow([2]uint64{100, 50}, [2]uint64{190, 50}, [2]uint64{190, 50}, [2]uint64{190, 50}), false},
-		"idle":            {flow([2]uint64{100, 50}, [2]uint64{100, 50}, [2]uint64{100, 50}, [2]uint64{100, 50}), false},
-		"only in":         {flow([2]uint64{100, 50}, [2]uint64{100, 60}, [2]uint64{100, 70}, [2]uint64{100, 80}), false},
-		"too few":         {flow([2]uint64{100, 50}, [2]uint64{200, 50}, [2]uint64{300, 50}), false},
-		"answers are old": {flow([2]uint64{0, 0}, [2]uint64{100, 50}, [2]uint64{110, 50}, [2]uint64{120, 50}, [2]uint64{130, 50}), true},
-	} {
-		if _, got := c.history.OneWay(90 * time.Second); got != c.want {
-			w, _ := c.history.OneWay(90 * time.Second)
-			t.Errorf("%s: one way is %v, want %v: %+v", name, got, c.want, w)
-		}
-	}
-	down := flow([2]uint64{100, 50}, [2]uint64{110, 50}, [2]uint64{120, 50}, [2]uint64{130, 50})
-	down.Observations[1].ChildUp = false
-	if w, got := down.OneWay(time.Hour); got || w.Out != 10 {
-		t.Errorf("packets from before the tunnel was down are counted: %+v", w)
-	}
-	kernel := flow([2]uint64{100, 50}, [2]uint64{110, 50}, [2]uint64{120, 50}, [2]uint64{130, 50})
-	for i := range kernel.Observations {
-		kernel.Observations[i].Up = Unknown
-	}
-	if _, got := kernel.OneWay(time.Hour); !got {
-		t.Error("a gateway that knows no IKE SAs has no one-way traffic")
-	}
-}
-
+// TestHistoryIsBounded: by number and time, and a fault is as old as it is.
 func TestHistoryIsBounded(t *testing.T) {
-	h := story(strings.Repeat("U", 3*maxHistory))
-	kept := h.Observations
-	h.add(&Observation{PathMTU: 1400})
-	if len(h.Observations) != maxHistory || h.PathMTU() != 1400 || kept[len(kept)-1].PathMTU != 0 {
-		t.Errorf("%d observations, path MTU %d", len(h.Observations), h.PathMTU())
+	for _, c := range []struct {
+		interval time.Duration
+		kept     int
+	}{{time.Second, 121}, {30 * time.Second, 10}, {5 * time.Minute, 10}} {
+		h := &History{Expected: true}
+		at := time.Unix(0, 0)
+		for range 1000 {
+			h.Add(&Observation{At: at, Up: No})
+			at = at.Add(c.interval)
+		}
+		kept := h.Observations
+		h.Add(&Observation{At: at, Up: No, PathMTU: 1400})
+		if len(h.Observations) != c.kept || h.Observations[c.kept-1].PathMTU != 1400 || kept[len(kept)-1].PathMTU != 0 || !h.NoSA().Equal(time.Unix(0, 0)) {
+			t.Errorf("every %v: %d observations, no SA since %v", c.interval, len(h.Observations), h.NoSA())
+		}
 	}
 }

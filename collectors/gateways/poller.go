@@ -188,7 +188,7 @@ func (p *Poller) take(t *Table, a attempt) {
 		}
 		o := observe(r, p.accumulator, a.ended)
 		o.NoIKE = t.NoIKE
-		if h.add(&o); !h.Expected && h.quiet() {
+		if h.Add(&o); !h.Expected && h.quiet() {
 			delete(p.histories, name)
 		}
 	}
@@ -265,10 +265,7 @@ type PeerSnapshot struct {
 func (p *Poller) Snapshot() Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Snapshot{
-		Gateway: p.config.Name, Attempted: !p.last.ended.IsZero(), Up: p.fresh(),
-		At: p.last.ended, Duration: p.last.ended.Sub(p.last.began), Err: p.last.err,
-	}
+	s := p.head()
 	if !s.Up {
 		return s
 	}
@@ -289,6 +286,35 @@ func (p *Poller) Snapshot() Snapshot {
 		s.Peers = append(s.Peers, gone)
 	}
 	return s
+}
+
+// About returns what is known about one peer now: a Snapshot with that peer alone. It is false where the gateway shows nothing about the peer
+// and nothing is expected, or was not read yet. Where it cannot be read, the Snapshot is not Up and has no peer.
+func (p *Poller) About(peer string) (Snapshot, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.head()
+	i, configured := p.peers.byName[peer]
+	if !configured || !s.Attempted {
+		return s, false
+	}
+	if !s.Up {
+		return s, p.peers.peers[i].Expected
+	}
+	r := p.reading.Find(peer)
+	if r == nil {
+		return s, false
+	}
+	s.Info, s.Peers = p.reading.Info, []PeerSnapshot{p.snapshot(r)}
+	return s, true
+}
+
+// head is what a Snapshot says whether or not the gateway could be read. The lock is held.
+func (p *Poller) head() Snapshot {
+	return Snapshot{
+		Gateway: p.config.Name, Attempted: !p.last.ended.IsZero(), Up: p.fresh(),
+		At: p.last.ended, Duration: p.last.ended.Sub(p.last.began), Err: p.last.err,
+	}
 }
 
 // snapshot joins the counters to what was read about a peer. The lock is held.

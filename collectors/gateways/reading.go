@@ -94,6 +94,17 @@ func (p *PeerReading) ChildUp() bool {
 	return p.Children[Installed]+p.Children[ChildRekeying] > 0
 }
 
+// closing counts the SAs that are being deleted, or left of one that was.
+func (p *PeerReading) closing() int {
+	n := p.Children[ChildClosing]
+	for c, count := range p.IKE {
+		if c.State == IKEClosing {
+			n += count
+		}
+	}
+	return n
+}
+
 // NewReading counts a table: it attributes the SAs to peers. With each, those that belong to no peer are listed by address.
 func NewReading(t *Table, peers *Attribution, each bool) Reading {
 	c := counting{peers: peers, each: each, of: map[string]*PeerReading{}}

@@ -66,7 +66,7 @@ type Gateway struct {
 	// Negotiation and VendorState are those of the newest negotiation in these readings.
 	Negotiation Negotiation
 	VendorState string
-	// ChildMissingSince is since which reading an IKE SA is established and no child of it is installed or being made, NoSASince since which
+	// ChildMissingSince is since which reading an IKE SA is established and no child of it is installed, NoSASince since which
 	// one there is no SA but those that are being deleted; zero where that is not so.
 	ChildMissingSince, NoSASince time.Time
 	// Traffic is what the newest readings counted.
@@ -206,7 +206,7 @@ func (g *Gateway) negotiationStuck() (claim, func() (string, []string)) {
 
 // childMissing: IKE is established, and no child SA carries traffic.
 //
-// How sure it is: for a minute at least, longer than a renewal takes. An on-demand tunnel may drop its child when
+// How sure it is: for a minute at least, longer than a renewal takes, or the first child. An on-demand tunnel may drop its child when
 // it is idle, so of that nothing is said.
 func (g *Gateway) childMissing() (claim, func() (string, []string)) {
 	missing := !g.ChildMissingSince.IsZero() && !g.OnDemand

@@ -30,6 +30,9 @@ func (r *Report) findings() (out []finding) {
 	if r.Reverse != nil {
 		out = append(out, r.Reverse.finding())
 	}
+	for i := range r.Gateways {
+		out = append(out, r.Gateways[i].finding())
+	}
 	return out
 }
 

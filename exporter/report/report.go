@@ -38,9 +38,11 @@ type Report struct {
 	Protocols []Protocol  `json:"protocols,omitempty"`
 	Reverse   *Reverse    `json:"reverse,omitempty"`
 	// Hops are the routers on the way, as far as they were seen.
-	Hops    []Hop    `json:"hops,omitempty"`
-	Tunnel  *Tunnel  `json:"tunnel,omitempty"`
-	History *History `json:"history,omitempty"`
+	Hops   []Hop   `json:"hops,omitempty"`
+	Tunnel *Tunnel `json:"tunnel,omitempty"`
+	// Gateways are what the SA tables of gateways show about the peer.
+	Gateways []Gateway `json:"gateways,omitempty"`
+	History  *History  `json:"history,omitempty"`
 	// Comparison is what the same measurement over several ways out shows, one sentence. Conclude writes it.
 	Comparison string `json:"comparison,omitempty"`
 	// Advice is what follows from the diagnoses. Conclude writes it.

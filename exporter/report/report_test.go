@@ -95,6 +95,13 @@ func everything() *Report {
 		r.Hops = []Hop{{1, "2001:db8:7::2"}, {2, ""}, {3, "2001:db8:a::2"}}
 		r.Tunnel = &Tunnel{MTUBytes: 1310, MSSBytes: 1270, Cipher: "aes-cbc-sha1", Encapsulation: "udp"}
 		r.History = &History{Baseline: []string{"well for 30 days: 1500 bytes, 20 ms"}, Changes: []string{"2026-01-02T02:00:00Z: path MTU from 1500 to 1400 bytes"}}
+		established, in, out := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), uint64(7), uint64(40)
+		r.Gateways = []Gateway{{
+			Gateway: "hub", Type: "cisco_asa", Version: "9.8(4)10", Read: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC), Expected: true, Up: "yes",
+			IKESAs: []IKESAs{{1, "established", 1}, {1, "connecting", 2}}, VendorStates: map[string]int{"MM_ACTIVE": 1, "MM_WAIT_MSG2": 2},
+			ChildSAs: map[string]int{"installed": 2, "closing": 1}, Established: &established,
+			PacketsIn: &in, PacketsOut: &out, BytesOut: &out, PathMTUBytes: 1500, Encapsulation: "none",
+		}, {Gateway: "kernel", Read: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC), Up: "unknown", IKESAs: []IKESAs{}, ChildSAs: map[string]int{"installed": 1}}}
 		r.Errors = []string{"path MTU by natt: ran out of time"}
 	}, "pmtu_black_hole", "fragments_dropped", "esp_blocked")
 }

@@ -54,6 +54,9 @@ func (r *Report) Lines() (lines [][2]string) {
 	if t := r.Tunnel; t != nil {
 		add("tunnel", fmt.Sprintf("MTU %d, TCP MSS %d recommended (%s, %s)", t.MTUBytes, t.MSSBytes, t.Cipher, encapsulations(t.Encapsulation)))
 	}
+	for i := range r.Gateways {
+		add("gateway "+foreign(r.Gateways[i].Gateway), r.Gateways[i].Text())
+	}
 	for _, e := range r.Errors {
 		add("not measured", e)
 	}
