@@ -87,10 +87,11 @@ func (e End) awaitAddrs(link netlink.Link) error {
 	defer tick.Stop()
 	for deadline := time.Now().Add(linkTimeout); ; <-tick.C {
 		addrs, err := e.NS.link.AddrList(link, netlink.FAMILY_V6)
-		if err != nil {
+		interrupted := errors.Is(err, netlink.ErrDumpInterrupted) // they changed meanwhile, as tentative ones do
+		if err != nil && !interrupted {
 			return fmt.Errorf("addresses of %s: %w", e.Name, err)
 		}
-		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
+		if !interrupted && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
 			return nil
 		}
 		if time.Now().After(deadline) {

@@ -109,6 +109,9 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 // addresses are those of this host.
 func (s *Source) addresses() (map[netip.Addr]bool, error) {
 	list, err := s.routes.AddrList(nil, netlink.FAMILY_ALL)
+	for i := 1; i < tries && errors.Is(err, netlink.ErrDumpInterrupted); i++ {
+		list, err = s.routes.AddrList(nil, netlink.FAMILY_ALL)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
