@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -111,10 +112,19 @@ func Families() []*collectors.Family {
 	}
 }
 
-// Metrics is a prometheus.Collector over gateways. Their series come and go with SAs, states and peers, so they are made anew
-// from the last readings for each scrape: there are few gateways. It does no I/O.
+// Metrics is a prometheus.Collector over gateways. Their series come and go with SAs, states and peers, so they are made anew for each
+// reading, not for each scrape. It does no I/O.
 type Metrics struct {
 	pollers func() []*Poller
+
+	mu   sync.Mutex
+	made map[*Poller]*made
+}
+
+// made are the series of a gateway as it was at a revision.
+type made struct {
+	revision revision
+	series   []prometheus.Metric
 }
 
 var _ prometheus.Collector = (*Metrics)(nil)
@@ -127,9 +137,22 @@ func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.made
+	m.made = make(map[*Poller]*made, len(before))
 	for _, p := range m.pollers() {
-		s := p.Snapshot()
-		collect(&s, func(m prometheus.Metric) { ch <- m })
+		now := p.revision()
+		one := before[p]
+		if one == nil || one.revision != now {
+			one = &made{revision: now}
+			s := p.Snapshot()
+			collect(&s, func(m prometheus.Metric) { one.series = append(one.series, m) })
+		}
+		m.made[p] = one
+		for _, metric := range one.series {
+			ch <- metric
+		}
 	}
 }
 

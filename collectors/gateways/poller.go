@@ -42,6 +42,19 @@ type Poller struct {
 	established map[string]time.Time
 	last        attempt
 	failures    int // in a row
+	changes     uint64
+}
+
+// A revision changes whenever a Snapshot may.
+type revision struct {
+	changes uint64
+	fresh   bool
+}
+
+func (p *Poller) revision() revision {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return revision{p.changes, p.fresh()}
 }
 
 // An attempt is one try to read the gateway.
@@ -65,6 +78,7 @@ func (p *Poller) Name() string { return p.config.Name }
 func (p *Poller) SetPeers(peers []Peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.changes++
 	p.peers = NewAttribution(peers)
 	if p.table == nil {
 		return
@@ -134,6 +148,7 @@ func (p *Poller) Poll(ctx context.Context) {
 		return // Shutting down says nothing about the gateway.
 	}
 	p.mu.Lock()
+	p.changes++
 	failed := p.failures > 0
 	p.last = a
 	if a.err != nil {
@@ -228,6 +243,7 @@ func (p *Poller) listen(ctx context.Context, w Watcher) (err error) {
 	return w.Watch(ctx, func(e Event) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.changes++
 		p.tunnels.hear(&e, p.peers)
 	})
 }
