@@ -24,6 +24,8 @@ type findings struct {
 	protocols *protocols.Results
 	vantage   diagnosis.Suspicion
 	gateways  []diagnosis.Gateway
+	// unread says that more will be known of the gateways soon.
+	unread bool
 	// every is how often they are measured, for the age of results; the zero value lets none be too old.
 	every config.Intervals
 }
@@ -32,9 +34,10 @@ type findings struct {
 func (p *peer) findings(now time.Time) *findings {
 	echoes, answers, sizes := p.icmp.Result(now), p.ike.Results(now), p.pmtu.Snapshot()
 	pieces, ways := p.fragments.Snapshot(), p.protocols.Snapshot()
+	tables := p.stories()
 	return &findings{
 		icmp: &echoes, ike: &answers, pmtu: &sizes, fragments: &pieces, protocols: &ways,
-		vantage: p.app.vantage.Of(p.cfg.Name), gateways: p.stories(), every: p.cfg.Intervals,
+		vantage: p.app.vantage.Of(p.cfg.Name), gateways: tables, unread: p.unread(tables), every: p.cfg.Intervals,
 	}
 }
 
@@ -51,6 +54,8 @@ func (v *verdict) facts(f *findings, now time.Time) diagnosis.Facts {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	out := diagnosis.Facts{Vantage: f.vantage, Gateways: f.gateways}
+	v.unread = f.unread
+	v.settle()
 	v.told = v.told[:0]
 	for i := range f.gateways {
 		v.told = append(v.told, f.gateways[i].Name)

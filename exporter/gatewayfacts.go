@@ -8,14 +8,11 @@ import (
 	"ipsec_path_exporter/exporter/diagnosis"
 )
 
-// What of a gateway's readings verdicts look at. Ten readings are five minutes at the usual interval: so long a negotiation may flap before
-// it is called stuck. Traffic is counted over the shortest time that is long enough to be no chance.
-const (
-	judgedReadings = 10
-	trafficSpan    = time.Minute
-)
+// trafficSpan is the shortest time over which traffic is counted: long enough to be no chance.
+const trafficSpan = time.Minute
 
-// stories are what the gateways show about the peer.
+// stories are what the gateways show about the peer. One that could not be read lately has a story without readings: nothing is known, and what
+// held goes on to hold.
 func (p *peer) stories() []diagnosis.Gateway {
 	var out []diagnosis.Gateway
 	for _, g := range p.app.readers.pollers() {
@@ -24,6 +21,16 @@ func (p *peer) stories() []diagnosis.Gateway {
 		}
 	}
 	return out
+}
+
+// unread tells whether a gateway at which the peer is expected was not read yet, well or not, or shows too little for a verdict.
+func (p *peer) unread(stories []diagnosis.Gateway) bool {
+	for _, g := range p.app.readers.pollers() {
+		if slices.Contains(p.cfg.Gateways, g.Name()) && !g.Attempted() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(stories, func(g diagnosis.Gateway) bool { return g.Young() })
 }
 
 // hasStory tells whether a gateway shows anything about the peer, or did at the last judgement.
@@ -59,12 +66,14 @@ func story(name string, h *gateways.History) diagnosis.Gateway {
 		g.Encapsulation = diagnosis.Bare
 	case gateways.Unknown:
 	}
-	for i := range seen[max(0, len(seen)-judgedReadings):] {
-		o := &seen[max(0, len(seen)-judgedReadings)+i]
+	for i := range seen {
+		o := &seen[i]
 		if o.Up == gateways.Unknown {
 			continue
 		}
-		g.Readings++
+		if g.Readings++; g.Readings == 1 {
+			g.Watched = newest.At.Sub(o.At)
+		}
 		if o.Up == gateways.Yes {
 			g.UpReadings++
 		} else if o.State.Negotiating() {

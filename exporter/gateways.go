@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipsec_path_exporter/collectors/gateways"
@@ -30,9 +31,11 @@ type readers struct {
 
 	mu      sync.Mutex
 	running []*reader // in the order of the configuration
-	// attributing is held while the peers are handed out, so that the newest ones come last.
+	// attributing is held while the peers are handed out, so that the newest ones come last; due says that they will be.
 	attributing sync.Mutex
+	due         atomic.Bool
 	ended       sync.WaitGroup
+	stopping    chan struct{}
 }
 
 // A reader is one gateway that is read.
@@ -43,7 +46,7 @@ type reader struct {
 }
 
 func newReaders(log *slog.Logger) *readers {
-	r := &readers{log: log}
+	r := &readers{log: log, stopping: make(chan struct{})}
 	var err error
 	if r.beliefs, err = netio.NewBeliefs(); err != nil {
 		log.Warn("what this host's kernel believes about paths stays unknown", "err", err)
@@ -52,9 +55,23 @@ func newReaders(log *slog.Logger) *readers {
 	return r
 }
 
+// endTimeout is how long a reader may take to end. A device cannot be trusted to let go, and nobody has to wait for that.
+const endTimeout = 5 * time.Second
+
 // close waits until all readers have ended; their contexts have.
 func (r *readers) close() {
-	r.ended.Wait()
+	close(r.stopping)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.ended.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTimeout):
+		r.log.Warn("a gateway does not let go, its reading is left alone")
+		return
+	}
 	if r.beliefs != nil {
 		r.beliefs.Close()
 	}
@@ -167,22 +184,47 @@ func newSource(g *config.Gateway, beliefs *netio.Beliefs) (gateways.Source, erro
 	return nil, fmt.Errorf("gateway %s has an unknown type", g.Name)
 }
 
+// attributeEvery is how long gateways may have an old idea of where the peers are: telling them is work for large tables.
+const attributeEvery = 500 * time.Millisecond
+
+// moved has all gateways told, soon, that a peer is somewhere else. It waits for nothing: tasks of the schedule call it, which a reload waits for.
+func (a *app) moved() {
+	r := a.readers
+	if r.due.Swap(true) {
+		return
+	}
+	r.ended.Go(func() {
+		select {
+		case <-time.After(attributeEvery):
+		case <-r.stopping:
+			return
+		}
+		r.due.Store(false)
+		a.attribute()
+	})
+}
+
 // attribute tells all gateways which peers there are now, and where.
 func (a *app) attribute() {
 	a.readers.attributing.Lock()
 	defer a.readers.attributing.Unlock()
+	running := a.running()
 	for _, p := range a.readers.pollers() {
-		p.SetPeers(a.sites(p.Name()))
+		p.SetPeers(sites(running, p.Name()))
 	}
 }
 
 // sites are the running peers, as a gateway has to know them.
-func (a *app) sites(gateway string) []gateways.Peer {
-	running := a.running()
+func sites(running []*peer, gateway string) []gateways.Peer {
 	out := make([]gateways.Peer, 0, len(running))
 	for _, p := range running {
+		addr, others := p.whereabouts()
+		match := gateways.Match(p.cfg.Match)
+		if len(others) > 0 {
+			match.Addresses = slices.Concat(match.Addresses, others)
+		}
 		out = append(out, gateways.Peer{
-			Name: p.cfg.Name, Labels: p.cfg.Labels, Address: p.current().Path.Dst, Match: gateways.Match(p.cfg.Match),
+			Name: p.cfg.Name, Labels: p.cfg.Labels, Address: addr, Match: match,
 			Expected: slices.Contains(p.cfg.Gateways, gateway), OnDemand: p.cfg.OnDemand,
 		})
 	}
@@ -191,7 +233,8 @@ func (a *app) sites(gateway string) []gateways.Peer {
 
 // applyGateways makes the configured gateways the running ones, after the peers.
 func (a *app) applyGateways(ctx context.Context, cfg *config.Config) {
-	a.readers.apply(ctx, cfg.Gateways, a.sites, a.gatewayRead)
+	running := a.running()
+	a.readers.apply(ctx, cfg.Gateways, func(gateway string) []gateways.Peer { return sites(running, gateway) }, a.gatewayRead)
 	a.attribute()
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,6 +96,9 @@ func TestTunnelOfADaemon(t *testing.T) {
 	}
 }
 
+// watchedLong is how long a negotiation is watched before it is called so, and some.
+const watchedLong = 2*time.Minute + soon
+
 // TestNegotiationOfADaemonIsStuck: the answer to XAUTH is lost on the way.
 func TestNegotiationOfADaemonIsStuck(t *testing.T) {
 	t.Parallel()
@@ -108,7 +112,19 @@ func TestNegotiationOfADaemonIsStuck(t *testing.T) {
 		t.Fatal("there is a tunnel")
 	}
 	s.await(t, soon, `ike_sas{gateway="local",peer="hq",site="haiti",state="xauth",version="1"}`, 1)
-	s.await(t, soon, `diagnosis{diagnosis="negotiation_stuck",gateway="local",peer="hq",site="haiti"}`, 1)
+	// A branch tries again and again.
+	tries, stop := context.WithCancel(t.Context())
+	var trying sync.WaitGroup
+	trying.Go(func() {
+		for tries.Err() == nil {
+			if v.client.InitiateChild(t, "net", 10) {
+				t.Error("there is a tunnel")
+			}
+		}
+	})
+	defer trying.Wait()
+	defer stop()
+	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="local",peer="hq",site="haiti"}`, 1)
 	if s.logged.count("XAUTH") == 0 {
 		t.Errorf("log:\n%s", s.logged)
 	}
@@ -131,7 +147,7 @@ func TestNegotiationOfAnASAIsStuck(t *testing.T) {
 	l.open = replay(asaGateway("AM_TM_INIT_XAUTH_V6C", l.address(false), 0))
 	s := l.serve(t, replayed(l.address(false), ", collectors: [icmp]"))
 	s.await(t, soon, `ike_sas_vendor_state{gateway="hub",peer="branch",vendor_state="AM_TM_INIT_XAUTH_V6C"}`, 1)
-	s.await(t, soon, `diagnosis{diagnosis="negotiation_stuck",gateway="hub",peer="branch"}`, 1)
+	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="hub",peer="branch"}`, 1)
 	p, _ := s.find("branch")
 	held := p.verdict.tracker.Held()
 	if i := slices.IndexFunc(held, func(d diagnosis.Held) bool { return d.Gateway == "hub" }); i < 0 ||

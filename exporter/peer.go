@@ -3,6 +3,7 @@ package exporter
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,9 @@ type peer struct {
 	mu      sync.Mutex
 	target  collectors.Target // without an address until the name was resolved
 	failure string            // why it is not resolved
-	verdict verdict
+	// addresses are all that the name has, sorted.
+	addresses []netip.Addr
+	verdict   verdict
 
 	diagnoses *diagnosis.Metrics // nil until the peer starts
 	// isControl: it is measured to tell about this host's surroundings, and not judged itself.
@@ -99,7 +102,8 @@ func (p *peer) stop() (done <-chan struct{}) {
 // lookup resolves the peer's name again. A name that cannot be resolved any more keeps its address.
 func (p *peer) lookup(ctx context.Context) (again bool) {
 	now := p.current().Path.Dst
-	addr, err := resolve(ctx, p.app.resolver, &p.cfg, now)
+	all, err := lookupAll(ctx, p.app.resolver, &p.cfg)
+	addr := choose(all, now)
 	if ctx.Err() != nil && p.ctx.Err() != nil {
 		return false
 	}
@@ -111,14 +115,39 @@ func (p *peer) lookup(ctx context.Context) (again bool) {
 		p.complain(nil, true)
 	}
 	p.app.count(collectorResolve, reason)
+	if err == nil && p.found(all) {
+		p.app.moved()
+	}
 	if err == nil && addr != now {
 		p.measure(addr)
 		if p.ctx.Err() != nil { // removed meanwhile: what was scheduled since is nobody's
 			p.app.schedule.Remove(p.cfg.Name)
 		}
-		p.app.attribute()
+		p.app.moved()
 	}
 	return false
+}
+
+// found keeps all addresses of the name, and tells whether others are among them now: an SA may be with another one than the one measured.
+func (p *peer) found(all []netip.Addr) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed = !slices.Equal(p.addresses, all)
+	p.addresses = all
+	return changed
+}
+
+// whereabouts are the address that is measured, and the others of the name.
+func (p *peer) whereabouts() (addr netip.Addr, others []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	addr = p.target.Path.Dst
+	for _, a := range p.addresses {
+		if a != addr {
+			others = append(others, a.String())
+		}
+	}
+	return addr, others
 }
 
 // complain logs that a name cannot be resolved, once until the story changes.

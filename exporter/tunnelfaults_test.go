@@ -55,6 +55,11 @@ func TestFaultsOfADaemonsTunnel(t *testing.T) {
 	t.Run("no SA", func(t *testing.T) {
 		t.Parallel()
 		v, s := tunnel(t, "")
+		s.await(t, soon, `tunnel_up{gateway="local",peer="hq",site="haiti"}`, 0)
+		s.await(t, soon, `icmp_reachable{peer="hq",site="haiti"}`, 1)
+		if v, known := s.scrape(t).value(`peer_healthy{peer="hq",site="haiti"}`); known {
+			t.Errorf("healthy is %v before anybody can know", v)
+		}
 		s.await(t, lasting+soon, `diagnosis{diagnosis="no_sa`+held, 1)
 		v.initiate(t)
 		s.gone(t, `diagnosis{diagnosis="no_sa`+held)

@@ -25,6 +25,8 @@ type verdict struct {
 	ran        config.CollectorSet       // collectors that have ended a measurement
 	trouble    map[string]string         // by collector, why it cannot measure
 	told       []string                  // gateways that told about the peer at the last judgement
+	enabled    config.CollectorSet       // those that have to end a measurement
+	unread     bool                      // more will be known of the gateways soon
 }
 
 // reachable are the methods that diagnoses know.
@@ -45,15 +47,21 @@ func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorS
 	if told {
 		v.ran |= config.NewCollectorSet(c)
 	}
-	if v.ran&enabled == enabled {
-		v.tracker.Complete()
-	}
+	v.enabled = enabled
+	v.settle()
 	if v.trouble == nil {
 		v.trouble = make(map[string]string)
 	}
 	news = v.trouble[c.String()] != reason
 	v.trouble[c.String()] = reason
 	return news
+}
+
+// settle ends the waiting for what was not measured yet. The lock is held.
+func (v *verdict) settle() {
+	if v.enabled != 0 && v.ran&v.enabled == v.enabled && !v.unread {
+		v.tracker.Complete()
+	}
 }
 
 // moved forgets what was known of the peer's former address. A diagnosis that holds ends when the new one is known to be well.

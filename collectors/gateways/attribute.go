@@ -20,6 +20,12 @@ type Peer struct {
 	OnDemand bool
 }
 
+// lost tells whether no SA can be known to be the peer's: its name is not resolved, and nothing else tells.
+func (p *Peer) lost() bool {
+	m := &p.Match
+	return !p.Address.IsValid() && len(m.Addresses)+len(m.IDs)+len(m.Usernames)+len(m.Groups) == 0
+}
+
 // Match says how SAs are attributed to a peer besides by its address: where that is dynamic, behind a NAT together with
 // others, or shown as a name. Words are compared without regard to case.
 type Match struct {
@@ -39,6 +45,7 @@ type Attribution struct {
 	networks       []network // the longest first
 	groups         map[string]int
 	byName         map[string]int // by the peers' own names
+	lost           map[string]bool
 }
 
 // A network belongs to a peer.
@@ -51,7 +58,7 @@ type network struct {
 func NewAttribution(peers []Peer) *Attribution {
 	a := &Attribution{
 		peers: peers, usernames: map[string]int{}, ids: map[string]int{}, addresses: map[netip.Addr]int{},
-		names: map[string]int{}, groups: map[string]int{}, byName: map[string]int{},
+		names: map[string]int{}, groups: map[string]int{}, byName: map[string]int{}, lost: map[string]bool{},
 	}
 	for _, expected := range []bool{true, false} {
 		for i := range peers {
@@ -67,6 +74,9 @@ func NewAttribution(peers []Peer) *Attribution {
 func (a *Attribution) add(i int) {
 	p := &a.peers[i]
 	a.byName[p.Name] = i
+	if p.lost() {
+		a.lost[p.Name] = true
+	}
 	if p.Address.IsValid() {
 		claim(a.addresses, bare(p.Address), i)
 	}

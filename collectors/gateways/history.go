@@ -43,7 +43,7 @@ func observe(p *PeerReading, a *Accumulator, at time.Time) Observation {
 // looked back. At the usual interval of 30 s these are ten readings.
 const (
 	keptReadings = 10
-	keptTime     = 2 * time.Minute
+	keptTime     = 150 * time.Second
 )
 
 // History are the observations of one peer at one gateway, the newest last. A reading that failed is not in it.
@@ -66,6 +66,9 @@ func (h *History) Add(o *Observation) {
 	}
 	h.Observations = append(slices.Clip(keep), *o)
 }
+
+// forget drops all that was observed.
+func (h *History) forget() { h.Observations, h.childless, h.absent = nil, time.Time{}, time.Time{} }
 
 // since keeps the time since when something is so, zero while it is not.
 func since(begun *time.Time, is bool, now time.Time) {

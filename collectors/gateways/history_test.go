@@ -72,7 +72,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		interval time.Duration
 		kept     int
-	}{{time.Second, 121}, {30 * time.Second, 10}, {5 * time.Minute, 10}} {
+	}{{time.Second, 151}, {30 * time.Second, 10}, {5 * time.Minute, 10}} {
 		h := &History{Expected: true}
 		at := time.Unix(0, 0)
 		for range 1000 {

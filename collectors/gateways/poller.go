@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -38,11 +39,16 @@ type Poller struct {
 	reading     Reading
 	accumulator *Accumulator
 	tunnels     tunnels
-	histories   map[string]*History
 	established map[string]time.Time
 	last        attempt
 	failures    int // in a row
 	changes     uint64
+
+	// told is for what verdicts and scrapes ask of each peer. It is held for moments only, and taken last.
+	told      sync.Mutex
+	histories map[string]*History
+	good      time.Time // when the last reading that could be made ended
+	attempted bool
 }
 
 // A revision changes whenever a Snapshot may.
@@ -85,12 +91,14 @@ func (p *Poller) SetPeers(peers []Peer) {
 	}
 	p.reading = NewReading(p.table, p.peers, p.config.UnmatchedEach)
 	p.accumulator.Add(&p.reading, p.last.ended)
+	maps.DeleteFunc(p.established, func(name string, _ time.Time) bool { return !p.peers.has(name) })
+	p.told.Lock()
+	defer p.told.Unlock()
 	for name, h := range p.histories {
 		if i, ok := p.peers.byName[name]; ok {
 			h.Expected, h.OnDemand = peers[i].Expected, peers[i].OnDemand
 		} else {
 			delete(p.histories, name)
-			delete(p.established, name)
 		}
 	}
 }
@@ -147,17 +155,7 @@ func (p *Poller) Poll(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // Shutting down says nothing about the gateway.
 	}
-	p.mu.Lock()
-	p.changes++
-	failed := p.failures > 0
-	p.last = a
-	if a.err != nil {
-		p.failures++
-	} else {
-		p.failures = 0
-		p.take(&table, a)
-	}
-	p.mu.Unlock()
+	failed := p.ended(&table, a)
 	switch log := p.config.Log.With("gateway", p.config.Name); {
 	case a.err != nil && failed:
 		log.Debug("gateway still cannot be read", "error", a.err)
@@ -171,6 +169,42 @@ func (p *Poller) Poll(ctx context.Context) {
 	}
 }
 
+// ended keeps what came of an attempt, and tells whether the one before had failed.
+func (p *Poller) ended(table *Table, a attempt) (failed bool) {
+	var counted Reading
+	var with *Attribution
+	if a.err == nil { // a large table takes its time: nobody has to wait for that
+		p.mu.Lock()
+		with = p.peers
+		p.mu.Unlock()
+		counted = NewReading(table, with, p.config.UnmatchedEach)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changes++
+	failed = p.failures > 0
+	p.last = a
+	defer p.attempt()
+	if a.err != nil {
+		p.failures++
+		return failed
+	}
+	p.failures = 0
+	if with != p.peers { // they changed meanwhile
+		counted = NewReading(table, p.peers, p.config.UnmatchedEach)
+	}
+	p.table, p.reading = table, counted
+	p.take(a)
+	return failed
+}
+
+// attempt notes that a reading has ended. The lock is held.
+func (p *Poller) attempt() {
+	p.told.Lock()
+	defer p.told.Unlock()
+	p.attempted = true
+}
+
 // read contains a panic: a parser that fails on one device must not end the measurements of all others.
 func (p *Poller) read(ctx context.Context) (t Table, err error) {
 	defer func() {
@@ -182,12 +216,18 @@ func (p *Poller) read(ctx context.Context) (t Table, err error) {
 	return p.config.Source.Read(ctx)
 }
 
-// take keeps what was read. The lock is held.
-func (p *Poller) take(t *Table, a attempt) {
-	p.table = t
-	p.reading = NewReading(t, p.peers, p.config.UnmatchedEach)
+// take draws from a new reading what is remembered longer. The lock is held.
+func (p *Poller) take(a attempt) {
 	p.accumulator.Add(&p.reading, a.ended)
 	p.tunnels.read(&p.reading, a.began)
+	p.told.Lock()
+	defer p.told.Unlock()
+	if a.ended.Sub(p.good) > p.old() { // what was before is not known to have gone on
+		for _, h := range p.histories {
+			h.forget()
+		}
+	}
+	p.good = a.ended
 	for i := range p.reading.Peers {
 		r := &p.reading.Peers[i]
 		p.settle(r)
@@ -199,15 +239,18 @@ func (p *Poller) take(t *Table, a attempt) {
 		r := p.reading.Find(name)
 		if r == nil { // Not expected here, and gone.
 			r = &PeerReading{Peer: name}
-			r.Up = r.up(t.NoIKE)
+			r.Up = r.up(p.reading.NoIKE)
 		}
 		o := observe(r, p.accumulator, a.ended)
-		o.NoIKE = t.NoIKE
+		o.NoIKE = p.reading.NoIKE
 		if h.Add(&o); !h.Expected && h.quiet() {
 			delete(p.histories, name)
 		}
 	}
 }
+
+// old is from when on a reading says nothing about now.
+func (p *Poller) old() time.Duration { return 3 * p.config.Interval }
 
 // jitter is by how much the beginning of an SA moves from reading to reading where the device shows an age in seconds.
 const jitter = 3 * time.Second
@@ -246,6 +289,13 @@ func (p *Poller) listen(ctx context.Context, w Watcher) (err error) {
 		p.changes++
 		p.tunnels.hear(&e, p.peers)
 	})
+}
+
+// Attempted tells whether a reading has ended, well or not.
+func (p *Poller) Attempted() bool {
+	p.told.Lock()
+	defer p.told.Unlock()
+	return p.attempted
 }
 
 // A Snapshot is what is known about a gateway now.
@@ -351,17 +401,20 @@ func (s *PeerSnapshot) counts() bool {
 
 // fresh tells whether the last reading was made, and lately. The lock is held.
 func (p *Poller) fresh() bool {
-	return p.last.err == nil && !p.last.ended.IsZero() && time.Since(p.last.ended) <= 3*p.config.Interval
+	return p.last.err == nil && !p.last.ended.IsZero() && time.Since(p.last.ended) <= p.old()
 }
 
-// History returns the last readings about a peer, false if there are none, or if the gateway cannot be read now: then
-// nothing is known. The observations are read-only.
+// History returns the last readings about a peer, false if the gateway shows nothing about it and nothing is expected. The observations
+// are read-only. While the gateway cannot be read, those of before stand for as long as a reading does; then there are none.
 func (p *Poller) History(peer string) (History, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.told.Lock()
+	defer p.told.Unlock()
 	h := p.histories[peer]
-	if h == nil || !p.fresh() {
+	if h == nil {
 		return History{}, false
+	}
+	if time.Since(p.good) > p.old() {
+		return History{Expected: h.Expected, OnDemand: h.OnDemand}, true
 	}
 	return *h, true
 }

@@ -252,8 +252,12 @@ func TestGatewayThatCannotBeRead(t *testing.T) {
 				if strings.Count(got, "\n") != 2 || !strings.Contains(got, "gateway_up{gateway=hub} 0\n") {
 					t.Errorf("page:\n%s", got)
 				}
-				if _, ok := p.History("hq"); ok {
-					t.Error("something is known about a peer")
+				if h, ok := p.History("hq"); !ok || len(h.Observations) == 0 {
+					t.Error("what was read lately is forgotten")
+				}
+				time.Sleep(2 * interval)
+				if h, ok := p.History("hq"); !ok || len(h.Observations) > 0 || !h.Expected {
+					t.Errorf("what was read long ago is known: %+v", h)
 				}
 				time.Sleep(time.Hour)
 				synctest.Wait()
@@ -266,9 +270,38 @@ func TestGatewayThatCannotBeRead(t *testing.T) {
 				if got := page(t, p); !strings.Contains(got, "tunnel_up{gateway=hub,isp=acme,peer=hq} 1\n") {
 					t.Errorf("after it came back:\n%s", got)
 				}
+				if h, _ := p.History("hq"); len(h.Observations) == 0 || time.Since(h.Observations[0].At) > 5*time.Minute {
+					t.Errorf("what was before the gap is taken for what went on: %+v", h)
+				}
 			})
 		})
 	}
+}
+
+// TestUnresolvedPeer: as long as nobody knows its address, its tunnel is neither up nor down, and that it is known counts nothing.
+func TestUnresolvedPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.shows(up("a"))
+		p := run(t, f, silent())
+		synctest.Wait()
+		p.SetPeers([]gateways.Peer{{Name: "hq", Expected: true}})
+		time.Sleep(5 * interval)
+		if got := page(t, p); strings.Contains(got, "tunnel_up{") || !strings.Contains(got, "ike_sas{gateway=hub,peer=_unmatched") {
+			t.Errorf("page:\n%s", got)
+		}
+		if h, _ := p.History("hq"); !h.NoSA().IsZero() {
+			t.Errorf("no SA since %v", h.NoSA())
+		}
+		p.SetPeers(peers())
+		time.Sleep(2 * interval)
+		got := page(t, p)
+		for _, line := range []string{"tunnel_up{gateway=hub,isp=acme,peer=hq} 1\n", "tunnel_ups_total{gateway=hub,isp=acme,peer=hq} 0\n", "tunnel_downs_total{gateway=hub,isp=acme,peer=hq} 0\n"} {
+			if !strings.Contains(got, line) {
+				t.Errorf("no %q in:\n%s", line, got)
+			}
+		}
+	})
 }
 
 // A source that ignores its context is a bug of ours: it must still not look healthy.

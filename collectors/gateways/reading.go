@@ -27,7 +27,8 @@ type Reading struct {
 	Sessions map[string]int
 	Unparsed int
 
-	configured map[string]int // names of all peers
+	configured map[string]int  // names of all peers
+	lost       map[string]bool // names of those that no SA can be attributed to now
 }
 
 // Find returns what was read about a peer, nil if nothing.
@@ -123,7 +124,10 @@ func NewReading(t *Table, peers *Attribution, each bool) Reading {
 		p := c.owner(&t.Flows[i].Peer)
 		p.flows = append(p.flows, t.Flows[i])
 	}
-	r := Reading{Info: t.Info, NoIKE: t.NoIKE, Counters: t.Counters, Sessions: t.Sessions, Unparsed: t.Unparsed, configured: peers.byName}
+	r := Reading{
+		Info: t.Info, NoIKE: t.NoIKE, Counters: t.Counters, Sessions: t.Sessions, Unparsed: t.Unparsed,
+		configured: peers.byName, lost: peers.lost,
+	}
 	for _, p := range c.of {
 		p.Up = p.up(t.NoIKE)
 		r.Peers = append(r.Peers, *p)
@@ -210,7 +214,7 @@ func (p *PeerReading) up(noIKE bool) Answer {
 	ike := p.IKEUp() || p.IKESAs > sum(p.IKE)
 	child := p.ChildUp() || p.ChildSAs > sum(p.Children)
 	switch {
-	case noIKE:
+	case noIKE, p.Of != nil && p.Of.lost() && p.IKESAs+p.ChildSAs == 0: // its SAs may be among the unmatched
 		return Unknown
 	case p.IKEUp() && p.ChildUp():
 		return Yes

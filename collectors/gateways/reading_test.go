@@ -106,12 +106,12 @@ func TestReadingCounts(t *testing.T) {
 		},
 		Children: []ChildSA{{Peer: a, State: Installed, PathMTU: 1400}, {Peer: a, State: Installed, PathMTU: 1500}, {Peer: a, State: ChildClosing, PathMTU: 9000}, installed(b)},
 	}
-	r := NewReading(&table, NewAttribution([]Peer{{Name: "hq", Address: a.Address}, {Name: "lost", Expected: true}}), false)
+	r := NewReading(&table, NewAttribution([]Peer{{Name: "hq", Address: a.Address}, {Name: "none", Address: at("192.0.2.9").Address, Expected: true}, {Name: "unresolved", Expected: true}}), false)
 	var names []string
 	for _, p := range r.Peers {
 		names = append(names, p.Peer)
 	}
-	if diff := cmp.Diff([]string{Unmatched, "hq", "lost"}, names); diff != "" {
+	if diff := cmp.Diff([]string{Unmatched, "hq", "none", "unresolved"}, names); diff != "" {
 		t.Fatal(diff)
 	}
 	hq := r.Find("hq")
@@ -131,8 +131,11 @@ func TestReadingCounts(t *testing.T) {
 	if u := r.Find(Unmatched); u.IKESAs != 2 || u.ChildSAs != 1 || u.Of != nil {
 		t.Errorf("unmatched: %+v", u)
 	}
-	if lost := r.Find("lost"); lost.Up != No || lost.IKESAs != 0 {
-		t.Errorf("an expected peer without SA: %+v", lost)
+	if none := r.Find("none"); none.Up != No || none.IKESAs != 0 {
+		t.Errorf("an expected peer without SA: %+v", none)
+	}
+	if lost := r.Find("unresolved"); lost.Up != Unknown {
+		t.Errorf("an expected peer that nobody knows the address of: %+v", lost)
 	}
 }
 

@@ -40,7 +40,7 @@ func (t *tunnels) read(r *Reading, started time.Time) {
 		u.turn(p.Up == Yes)
 	}
 	for name := range r.configured {
-		if r.NoIKE || r.Find(name) != nil {
+		if r.NoIKE || r.Find(name) != nil || r.lost[name] {
 			continue
 		}
 		if u := t.tunnel(name); !u.known || u.heard.Before(started) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,7 +144,38 @@ func (c *Config) Warnings() []string {
 	}
 	warn("packets_per_second", packets, c.Limits.PacketsPerSecond)
 	warn("bytes_per_second", bytes, c.Limits.BytesPerSecond)
-	return append(all, c.crowded()...)
+	return slices.Concat(all, c.crowded(), c.shadowed())
+}
+
+// shadowed finds peers that no SA can be attributed to, because another of the same address has it.
+func (c *Config) shadowed() (all []string) {
+	type place struct{ gateway, address string }
+	first := make(map[place]string)
+	for i := range c.Peers {
+		p := &c.Peers[i]
+		m := &p.Match
+		if len(m.Addresses)+len(m.IDs)+len(m.Usernames)+len(m.Groups) > 0 {
+			continue
+		}
+		for _, g := range p.Gateways {
+			at := place{g, p.where()}
+			if other, taken := first[at]; taken {
+				all = append(all, fmt.Sprintf("the peers %s and %s are both at %s, and both expected at gateway %s: an SA with that address is taken for the first one's; "+
+					"leave the gateway out of one, or say by match whose is whose", other, p.Name, at.address, g))
+				continue
+			}
+			first[at] = p.Name
+		}
+	}
+	return all
+}
+
+// where is the peer's address, so that the same one is written the same.
+func (p *Peer) where() string {
+	if p.Addr.IsValid() {
+		return p.Addr.String()
+	}
+	return strings.ToLower(strings.TrimSuffix(p.Address, "."))
 }
 
 // crowded finds addresses that several peers together ask more often than one may.
@@ -159,10 +191,7 @@ func (c *Config) crowded() []string {
 		if !p.Collectors.Has(IKE) {
 			continue
 		}
-		key := strings.ToLower(strings.TrimSuffix(p.Address, "."))
-		if p.Addr.IsValid() {
-			key = p.Addr.String()
-		}
+		key := p.where()
 		if loads[key] == nil {
 			loads[key] = &load{}
 			order = append(order, key)

@@ -76,6 +76,12 @@ func TestWarnings(t *testing.T) {
 				"the peers d, e are all at 2001:db8::1, which is asked by IKE every 7s500ms: below 10s its gateway may lock out the real peer",
 			},
 		},
+		{
+			"shadowed", "gateways: [{name: hub, type: xfrm}, {name: other, type: xfrm}]\npeers: [{name: a, address: 192.0.2.1, gateways: [hub], interface: wan0}, " +
+				"{name: b, address: 192.0.2.1, gateways: [hub, other], interface: lte0}, {name: c, address: 192.0.2.1, gateways: [hub], match: {ids: [c]}}]",
+			[]string{"the peers a and b are both at 192.0.2.1, and both expected at gateway hub: an SA with that address is taken for the first one's; " +
+				"leave the gateway out of one, or say by match whose is whose"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, parse(t, tc.text).Warnings()); diff != "" {

@@ -63,6 +63,8 @@ type Gateway struct {
 	// in which it was not and an IKE SA was being negotiated.
 	Up                                        bool
 	Readings, UpReadings, NegotiatingReadings int
+	// Watched is from the first of these readings to the newest.
+	Watched time.Duration
 	// Negotiation and VendorState are those of the newest negotiation in these readings.
 	Negotiation Negotiation
 	VendorState string
@@ -86,9 +88,10 @@ type Traffic struct {
 
 // When a gateway's story is believed.
 const (
-	// stuckReadings is how many readings a negotiation must be watched for. It is stuck where the tunnel was up in at most a fifth
-	// of them, and a negotiation under way in at least half: an attempt lives for tens of seconds and then starts again.
+	// stuckReadings and stuckTime are how many readings, and how long, a negotiation must be watched for. It is stuck where the tunnel was up in
+	// at most a fifth of them, and a negotiation under way in at least half: an attempt lives for tens of seconds and then starts again.
 	stuckReadings = 5
+	stuckTime     = 2 * time.Minute
 	// settleTime is how long a tunnel may be without child or without SA. A renewal that breaks the old before it makes the new
 	// takes a few round trips, and with two retransmissions some 25 s.
 	settleTime = time.Minute
@@ -116,7 +119,9 @@ func (f *Facts) gatewayVerdict(name string, g *Gateway) Verdict {
 	case ChildMissing:
 		c, text = g.childMissing()
 	case NoSA:
-		c, text = g.noSA()
+		if c, text = g.noSA(); f.elsewhere(g) {
+			c = when(!g.NoIKE, false, g.Measured)
+		}
 	}
 	if g.Measured.IsZero() {
 		c = claim{}
@@ -189,12 +194,13 @@ func (g *Gateway) espOneWay() (claim, func() (string, []string)) {
 
 // negotiationStuck: negotiations go on, and the tunnel does not come up.
 //
-// How sure it is: five readings or more, up in at most a fifth of them and not at the newest, and a negotiation
+// How sure it is: five readings or more over two minutes or more, up in at most a fifth of them and not at the newest, and a negotiation
 // under way in at least half. So no single attempt that takes its time is stuck, nor a renewal, which leaves the old SA up, nor an idle
 // tunnel, which negotiates nothing. The state alone does not tell whose fault it is: read it beside the path.
 func (g *Gateway) negotiationStuck() (claim, func() (string, []string)) {
 	stuck := 5*g.UpReadings <= g.Readings && 2*g.NegotiatingReadings >= g.Readings
-	c := when(!g.NoIKE && (g.Up || g.Readings >= stuckReadings), !g.Up && stuck, g.Measured)
+	watched := g.Readings >= stuckReadings && g.Watched >= stuckTime
+	c := when(!g.NoIKE && (g.Up || watched), !g.Up && stuck, g.Measured)
 	return c, func() (string, []string) {
 		line := fmt.Sprintf("gateway %s: up in %d of the last %d readings, negotiating in %d", g.Name, g.UpReadings, g.Readings, g.NegotiatingReadings)
 		if g.VendorState != "" {
@@ -217,10 +223,29 @@ func (g *Gateway) childMissing() (claim, func() (string, []string)) {
 	}
 }
 
+// elsewhere tells whether another gateway at which the peer is expected has its tunnel: of a pair of which one stands by, that one has none.
+func (f *Facts) elsewhere(g *Gateway) bool {
+	for i := range f.Gateways {
+		if o := &f.Gateways[i]; o.Name != g.Name && o.Expected && o.Up && !o.Measured.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// Young tells whether more has to be read before anybody knows whether the peer's tunnel is well.
+func (g *Gateway) Young() bool {
+	if g.Measured.IsZero() || g.NoIKE || g.Up || !g.Expected || g.OnDemand {
+		return false
+	}
+	return g.Watched < settleTime || g.NegotiatingReadings > 0 && (g.Readings < stuckReadings || g.Watched < stuckTime)
+}
+
 // noSA: an SA of the peer is expected, and there is none.
 //
 // How sure it is: for a minute at least, so that a renewal that breaks the old before it makes the new is none, nor the
-// moment between two attempts. An on-demand tunnel that is idle has none rightly.
+// moment between two attempts. An on-demand tunnel that is idle has none rightly, and so has a gateway that stands by while another, at which
+// the peer is expected too, has the tunnel.
 func (g *Gateway) noSA() (claim, func() (string, []string)) {
 	missing := g.Expected && !g.OnDemand && !g.NoSASince.IsZero()
 	young := missing && g.Measured.Sub(g.NoSASince) < settleTime

@@ -9,7 +9,7 @@ import (
 
 // watched is an expected pair whose table was read n times, the last time at start.
 func watched(n int) Gateway {
-	return Gateway{Name: "hub", Measured: start, Expected: true, Readings: n}
+	return Gateway{Name: "hub", Measured: start, Expected: true, Readings: n, Watched: time.Duration(n-1) * 30 * time.Second}
 }
 
 // ago is so many seconds before the newest reading.
@@ -32,6 +32,10 @@ func TestGateways(t *testing.T) {
 		}, map[string]State{}},
 		"no IKE to be seen (xfrm)": {5, func(g *Gateway) { g.NoIKE, g.NoSASince, g.NegotiatingReadings = true, ago(600), 5 }, map[string]State{}},
 		"stuck":                    {5, func(g *Gateway) { g.NegotiatingReadings = 5 }, map[string]State{NegotiationStuck: Holds, ChildMissing: Absent, NoSA: Absent}},
+		"negotiating, seen often in a short time": {
+			100, func(g *Gateway) { g.NegotiatingReadings, g.Watched = 100, 119*time.Second },
+			map[string]State{ChildMissing: Absent, NoSA: Absent},
+		},
 		"stuck, between two attempts at times": {
 			5, func(g *Gateway) { g.NegotiatingReadings = 3 },
 			map[string]State{NegotiationStuck: Holds, ChildMissing: Absent, NoSA: Absent},
@@ -164,9 +168,54 @@ func TestTunnelOversized(t *testing.T) {
 	}
 }
 
+// TestStandby: of a pair of gateways one has the tunnel. That the other has none is a fault only while neither has.
+func TestStandby(t *testing.T) {
+	for name, tt := range map[string]struct {
+		active func(*Gateway)
+		want   State
+	}{
+		"the active one has it":                 {func(g *Gateway) { g.Up = true }, Absent},
+		"it has none either":                    {func(*Gateway) {}, Holds},
+		"it has one that is not expected there": {func(g *Gateway) { g.Up, g.Expected = true, false }, Holds},
+		"it was not read":                       {func(g *Gateway) { g.Up, g.Measured = true, time.Time{} }, Holds},
+	} {
+		active, standby := watched(5), watched(5)
+		active.Name, standby.NoSASince = "other", ago(600)
+		tt.active(&active)
+		for _, v := range Evaluate(Facts{Gateways: []Gateway{active, standby}}) {
+			if v.Name == NoSA && v.Gateway == standby.Name && v.State != tt.want {
+				t.Errorf("%s: %v, want %v", name, v.State, tt.want)
+			}
+		}
+	}
+}
+
+func TestYoung(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Gateway)
+		want   bool
+	}{
+		"up":                   {func(g *Gateway) { g.Up = true }, false},
+		"no SA yet":            {func(*Gateway) {}, true},
+		"no SA for a while":    {func(g *Gateway) { g.Watched = time.Minute }, false},
+		"negotiating":          {func(g *Gateway) { g.Watched, g.NegotiatingReadings = time.Minute, 1 }, true},
+		"negotiating for long": {func(g *Gateway) { *g = watched(5); g.NegotiatingReadings = 5 }, false},
+		"idle on demand":       {func(g *Gateway) { g.OnDemand = true }, false},
+		"not expected":         {func(g *Gateway) { g.Expected = false }, false},
+		"no IKE to be seen":    {func(g *Gateway) { g.NoIKE = true }, false},
+		"it could not be read": {func(g *Gateway) { g.Measured = time.Time{} }, false},
+	} {
+		g := watched(2)
+		tt.change(&g)
+		if got := g.Young(); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
 func TestGatewayText(t *testing.T) {
 	g := Gateway{
-		Name: "hub", Measured: start, Readings: 5, NegotiatingReadings: 5, Negotiation: XAuth, VendorState: "AM_TM_INIT_XAUTH_V6C",
+		Name: "hub", Measured: start, Readings: 5, NegotiatingReadings: 5, Watched: 2 * time.Minute, Negotiation: XAuth, VendorState: "AM_TM_INIT_XAUTH_V6C",
 		ChildMissingSince: ago(300), NoSASince: ago(300), Expected: true, PathMTU: 1500,
 		Traffic: Traffic{From: ago(120), To: start, Out: 120},
 	}
