@@ -103,7 +103,7 @@ func TestBoardsKeepTheSchema(t *testing.T) {
 		if err := strict(text); err != nil {
 			t.Errorf("%s: %v", b.uid, err)
 		}
-		for _, known := range []string{`"graphTooltip":`, `"gridPos":`, `"fillOpacity":`, `"steps":`, `"legendFormat":`, `"allValue":`} {
+		for _, known := range []string{`"graphTooltip":`, `"gridPos":`, `"fillOpacity":`, `"legendFormat":`, `"allValue":`} {
 			if !strings.Contains(string(text), known) {
 				continue
 			}

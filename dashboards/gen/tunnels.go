@@ -71,7 +71,7 @@ func gatewaysUp() panel {
 	return panel{
 		title: "Readings that failed", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: "none",
 		about:   "Share of failed readings in the last 15 minutes, of the 20 gateways with most failures in this time.",
-		queries: []query{series("{{gateway}}", "1 - avg_over_time("+up+"[15m]) and on (instance, gateway) topk(20, 1 - avg_over_time("+up+"[$__range] @ end()) > 0)")},
+		queries: []query{series("{{gateway}} ({{instance}})", "1 - avg_over_time("+up+"[15m]) and on (instance, gateway) topk(20, 1 - avg_over_time("+up+"[$__range] @ end()) > 0)")},
 	}.graph()
 }
 
@@ -79,7 +79,7 @@ func sessions() panel {
 	return panel{
 		title: "Sessions, as gateways count them", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no gateway counts them",
 		about:   "Active VPN sessions by the gateway's own kinds; some kinds are part of others. The 20 largest of this time.",
-		queries: []query{series("{{gateway}}: {{kind}}", topOfRange(20, "instance, gateway, kind", sel("gateway_sessions", gateways)))},
+		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", topOfRange(20, "instance, gateway, kind", sel("gateway_sessions", gateways)))},
 	}.stepGraph()
 }
 
@@ -91,7 +91,7 @@ func topOfRange(n int, by, metric string) string {
 func ikeStates() panel {
 	return panel{
 		title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
-		about:   "IKE SAs at all chosen gateways by class of their state. Ever more of connecting, xauth or modecfg are negotiations that hang.",
+		about:   "IKE SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice. Ever more of connecting, xauth or modecfg are negotiations that hang.",
 		queries: []query{series("{{state}}, IKEv{{version}}", "sum by (state, version) ("+sel("ike_sas", tunnels)+")")},
 	}.stacked()
 }
@@ -104,7 +104,7 @@ func unfinished() panel {
 	return panel{
 		title: "Negotiations that take long", unit: states, w: 12, h: 8, noValue: "none",
 		about:   "The 20 peers that spent most time in each state before established. A span as long as the panel is a negotiation that hangs there.",
-		queries: []query{series("{{peer}} at {{gateway}}: {{state}}", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")")},
+		queries: []query{series("{{peer}} at {{gateway}} ({{instance}}): {{state}}", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")")},
 	}.timeline()
 }
 

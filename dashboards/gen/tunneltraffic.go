@@ -20,7 +20,7 @@ func tunnelsDown() panel {
 	return panel{
 		title: "Tunnels that are down", unit: states, w: 14, h: 9, noValue: "none",
 		about:   "Expected tunnels without an IKE SA and a child SA, at most 100, with what is known of the reason from the gateway's table: the path may have one, too.",
-		queries: []query{columns(fmt.Sprintf("(%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s", why, by, down))},
+		queries: []query{columns(fmt.Sprintf("topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s)", why, by, down))},
 	}.table("", column{field: "peer", title: "peer", links: linksToPeer()}, column{field: "gateway", title: "gateway"}, column{field: "isp", title: "provider"},
 		column{field: "site", title: "site"}, column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", width: 380},
 		column{field: "instance", title: "read by"},
@@ -30,7 +30,7 @@ func tunnelsDown() panel {
 func childStates() panel {
 	return panel{
 		title: "Child SAs by state", unit: count, decimals: new(0.0), w: 10, h: 9, min: new(0.0), noValue: "none",
-		about:   "Child (IPsec) SAs at all chosen gateways by class of their state.",
+		about:   "Child (IPsec) SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice.",
 		queries: []query{series("{{state}}", "sum by (state) ("+sel("child_sas", tunnels)+")")},
 	}.stacked()
 }
@@ -40,7 +40,7 @@ func rankedTunnels(title, about, unit, expr string, w uint32) panel {
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none",
 		links:   []dashboard.DashboardLink{toPeer("Peer board", uidPeer, ofSeries)},
-		queries: []query{latest("{{peer}} at {{gateway}}", "topk(20, "+expr+")")}, thresholds: limits(warning),
+		queries: []query{latest("{{peer}} at {{gateway}} ({{instance}})", "topk(20, "+expr+")")}, thresholds: limits(warning),
 	}.bars()
 }
 
@@ -94,6 +94,6 @@ func deviceErrors() panel {
 	return panel{
 		title: "What gateways count as errors", unit: count, w: 10, h: 9, min: new(0.0), noValue: "none",
 		about:   "Errors per hour by the gateway's own counters: the 20 kinds that grew most in this time.",
-		queries: []query{series("{{gateway}}: {{kind}}", "rate("+sel("gateway_errors_total", gateways)+"[$__rate_interval]) * 3600 and on (instance, gateway, kind) topk(20, increase("+sel("gateway_errors_total", gateways)+"[$__range] @ end()) > 0)")},
+		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", "rate("+sel("gateway_errors_total", gateways)+"[$__rate_interval]) * 3600 and on (instance, gateway, kind) topk(20, increase("+sel("gateway_errors_total", gateways)+"[$__range] @ end()) > 0)")},
 	}.graph()
 }
