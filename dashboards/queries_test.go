@@ -145,6 +145,7 @@ func TestEveryQueryBringsWhatItsPanelShows(t *testing.T) {
 
 // stateCodes: the numbers of a set of states, and the words that the panel has for them, have to mean the same.
 func stateCodes(t *testing.T, s server, w *world) {
+	t.Helper()
 	for _, b := range load(t) {
 		for _, p := range b.all() {
 			if p.Title != "State of the path MTU" {
@@ -163,6 +164,7 @@ func stateCodes(t *testing.T, s server, w *world) {
 
 // answersCanFail asks queries with a mistake each.
 func answersCanFail(t *testing.T, s server, w *world) {
+	t.Helper()
 	for name, q := range map[string]target{
 		"no such metric":       {Expr: "ipsec_path_mtu_kilobytes", LegendFormat: "a"},
 		"no such label":        {Expr: "max by (method) (ipsec_path_mtu_bytes)", LegendFormat: "{{colour}}"},
