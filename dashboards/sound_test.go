@@ -96,9 +96,40 @@ func layoutProblems(b board) []string {
 	if len(ids) != len(b.Panels)+collapsedPanels(b) {
 		found = append(found, "ids are there twice")
 	}
-	found = append(found, overlaps(b.Panels)...)
+	for _, panels := range b.rows() {
+		found = append(found, overlaps(panels)...)
+		found = append(found, unevenLines(panels)...)
+	}
+	return found
+}
+
+// rows are the panels that stand together: those of the board, and those of each collapsed row.
+func (b board) rows() [][]panel {
+	rows := [][]panel{b.Panels}
 	for _, p := range b.Panels {
-		found = append(found, overlaps(p.Panels)...)
+		if len(p.Panels) > 0 {
+			rows = append(rows, p.Panels)
+		}
+	}
+	return rows
+}
+
+// unevenLines are those that leave a hole: panels side by side fill the width, and are of one height.
+func unevenLines(panels []panel) []string {
+	var found []string
+	width, height := make(map[int]int), make(map[int]int)
+	for _, p := range panels {
+		y := p.GridPos.Y
+		width[y] += p.GridPos.W
+		if h := height[y]; h != 0 && h != p.GridPos.H {
+			found = append(found, p.Title+": is not as high as the panel beside it")
+		}
+		height[y] = p.GridPos.H
+	}
+	for y, w := range width {
+		if w != 24 {
+			found = append(found, fmt.Sprintf("the panels at %d leave a hole: %d of 24", y, w))
+		}
 	}
 	return found
 }
@@ -238,6 +269,7 @@ func TestSoundnessCanFail(t *testing.T) {
 		"fixed data source":      {`"uid": "${datasource}"`, `"uid": "prom-1"`},
 		"id twice":               {`"id": 3,`, `"id": 2,`},
 		"overlap":                {`"y": 5`, `"y": 2`},
+		"a hole":                 {`"w": 14`, `"w": 13`},
 		"outside of the grid":    {`"w": 14`, `"w": 25`},
 		"link to nowhere":        {`"url": "/d/ipsec-path-peer?`, `"url": "/d/ipsec-path-pear?`},
 		"link to elsewhere":      {`/peers/`, `/piers/`},

@@ -12,7 +12,7 @@ func evidenceBoard(p exporterPages) board {
 			{title: "Path from $instance to $peer", panels: []panel{method(), endpoints(), diagnosesOf(p, 24, 6)}},
 			{title: "Large packets", panels: []panel{sizes(p), mtuStateSpans(8, 8), pathMTU(24, 9), packetTooBig(12), wayBack()}},
 			{title: "Fragments, ports and protocols", panels: []panel{answers(12, 8), protocolSpans(12, 8), reach(12, 7), ikeForms(12, 7)}},
-			{title: "Loss and delay", panels: []panel{echoLoss(), roundTripQuantiles(one, "to this address").graph()}},
+			{title: "Loss and delay", panels: []panel{echoLoss(9), roundTripQuantiles(one, "to this address").graph()}},
 		},
 	}
 }

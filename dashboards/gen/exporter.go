@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // exporterBoard is about the exporters themselves: whether what the other boards show can be trusted.
 func exporterBoard() board {
 	return board{
@@ -108,12 +110,20 @@ func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel 
 	return p
 }
 
+// grown is byLabel for counters of what should not happen: without those that stood still in the time range.
+func grown(title, about, unit, metric, labels, legend string, w uint32) panel {
+	p := byLabel(title, about, unit, metric, labels, legend, w)
+	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
+	p.noValue = "none in this time"
+	return p
+}
+
 func runs() panel {
 	return byLabel("Measurements", "Measurements per second, by collector.", "ops", "collector_runs_total", "collector", "{{collector}}", 12).graph()
 }
 
 func failures() panel {
-	return byLabel("Measurements that could not be made", "Per second, by collector and reason. All reasons are on this host; no answer from the path is not one.", "ops",
+	return grown("Measurements that could not be made", "Per second, by collector and reason. All reasons are on this host; no answer from the path is not one.", "ops",
 		"collector_errors_total", "collector, reason", "{{collector}}: {{reason}}", 12).graph()
 }
 

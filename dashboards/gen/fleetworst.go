@@ -7,7 +7,7 @@ import "fmt"
 // sizesInFleet is a fingerprint: 1492 is PPPoE, 1476 GRE, 1280 the least of IPv6.
 func sizesInFleet() panel {
 	return panel{
-		title: "Path MTUs in the fleet", unit: count, w: 8, h: 9, min: new(0.0), noValue: "nothing measured",
+		title: "Path MTUs in the fleet", unit: count, w: 8, h: 12, min: new(0.0), noValue: "nothing measured",
 		about:   "How many paths have which MTU: the 15 most frequent. 1492 comes from PPPoE, 1476 from GRE, 1280 is the least that IPv6 allows.",
 		queries: []query{latest("{{bytes}} B", `topk(15, count_values("bytes", min by (`+perPeer+`) (`+sel("mtu_bytes", many)+`)))`)},
 	}.bars()
@@ -17,7 +17,7 @@ func smallestPaths(p exporterPages) panel {
 	smallest := fmt.Sprintf("min by (%[1]s) (%[2]s) < min by (%[1]s) (%[3]s)",
 		perPeer, sel("mtu_bytes", many), sel("mtu_link_bytes", many))
 	return panel{
-		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 9, min: new(500.0), max: new(1500.0), noValue: "none is smaller than its link",
+		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "none is smaller than its link",
 		about:      "The 20 smallest paths, of those that carry less than the exporter's own link.",
 		queries:    []query{latest("{{peer}} from {{instance}}", "bottomk(20, "+smallest+")")},
 		thresholds: limits(bad, step{1280, warning}, step{1400, notice}), links: p.peerLinks(ofSeries),
@@ -27,7 +27,7 @@ func smallestPaths(p exporterPages) panel {
 // ranked is a bar for each of the peers where something is largest.
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 	return panel{
-		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
+		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
 		queries: []query{latest("{{peer}} from {{instance}}", "topk(20, "+expr+")")}, thresholds: limits(warning),
 	}.bars()
 }
@@ -74,9 +74,9 @@ func roundTripQuantiles(labels, whose string) panel {
 		about: "Half, nine in ten, and 99 in a hundred echoes were answered within this time, " + whose + ". From native histograms where Prometheus has them; " +
 			"the classic buckets are coarse.",
 		queries: []query{
-			series("median", quantile(0.5, "icmp_round_trip_seconds", labels)),
-			series("90 %", quantile(0.9, "icmp_round_trip_seconds", labels)),
-			series("99 %", quantile(0.99, "icmp_round_trip_seconds", labels)),
+			series("median", quantile(0.5, "icmp_round_trip_seconds", labels, "$__rate_interval")),
+			series("90 %", quantile(0.9, "icmp_round_trip_seconds", labels, "$__rate_interval")),
+			series("99 %", quantile(0.99, "icmp_round_trip_seconds", labels, "$__rate_interval")),
 		},
 	}
 }

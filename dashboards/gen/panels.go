@@ -9,7 +9,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/heatmap"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
-	"github.com/grafana/grafana-foundation-sdk/go/statushistory"
 	"github.com/grafana/grafana-foundation-sdk/go/text"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
@@ -41,7 +40,6 @@ type panel struct {
 	links      []dashboard.DashboardLink
 	overrides  []dashboard.DashboardFieldConfigSourceOverrides
 	transforms []dashboard.DataTransformerConfig
-	interval   string
 
 	kind cog.Builder[dashboard.Panel]
 }
@@ -55,9 +53,6 @@ func (p panel) build() (dashboard.Panel, error) {
 	d.Title, d.Description, d.Datasource, d.Transformations = &p.title, &p.about, source(), p.transforms
 	for i, q := range p.queries {
 		d.Targets = append(d.Targets, variants.Dataquery(q.build(string(rune('A'+i)))))
-	}
-	if p.interval != "" {
-		d.Interval = &p.interval
 	}
 	if d.FieldConfig == nil {
 		return d, nil
@@ -118,19 +113,10 @@ func (p panel) stacked() panel {
 	return p
 }
 
-// timeline is a row of coloured spans for each series: states that hold for a while.
+// timeline is a row of coloured spans for each series: states that hold for a while. Times without a value stay gaps.
 func (p panel) timeline() panel {
-	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
+	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
 		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
-		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
-	return p
-}
-
-// history is a row of cells for each series: results one by one. Its interval is about that of the measurements, or its cells are too thin.
-func (p panel) history(interval string) panel {
-	p.interval = interval
-	p.kind = statushistory.NewPanelBuilder().ShowValue(common.VisibilityModeNever).RowHeight(0.85).ColWidth(0.9).FillOpacity(80).LineWidth(0).
-		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
 	return p
 }

@@ -11,7 +11,7 @@ func peerBoard(p exporterPages) board {
 			{title: "Course", panels: []panel{diagnosisSpans(12, 8), answers(12, 8)}},
 			{title: "Path MTU", panels: []panel{pathMTU(16, 9), mtuStateSpans(8, 9)}},
 			{title: "Round trip and loss", panels: []panel{
-				roundTrips(one, "to this peer"), roundTripQuantiles(one, "to this peer").graph(), echoLoss(), ikeRoundTrip(),
+				roundTrips(one, "to this peer"), roundTripQuantiles(one, "to this peer").graph(), echoLoss(7), ikeRoundTrip(),
 			}},
 			{title: "Protocols (collector protocols)", panels: []panel{protocolSpans(12, 7), lastHops(12, 7)}},
 			{title: "SAs at gateways", panels: peerSAs()},
@@ -66,28 +66,33 @@ func diagnosesOf(p exporterPages, w, h uint32) panel {
 	)
 }
 
-// diagnosisSpans shows when each diagnosis held.
+// diagnosisSpans shows when each diagnosis held, of those that held at any time in the range. A diagnosis has no series while it does not
+// hold: whether that is known, the peer's health tells.
 func diagnosisSpans(w, h uint32) panel {
+	d := sel("diagnosis", one)
+	held := "max by (diagnosis, gateway) (max_over_time(" + d + "[$__rate_interval]))"
+	others := "0 * max by (diagnosis, gateway) (present_over_time(" + d + "[$__range] @ end())) and on () " + sel("peer_healthy", one)
 	return panel{
 		title: "Diagnoses", unit: states, w: w, h: h, noValue: "none",
-		about:    "When each diagnosis held. Without any row there was none in this time.",
-		queries:  []query{series("{{diagnosis}} {{gateway}}", sel("diagnosis", one))},
-		mappings: byValue([]state{{"1", "holds", bad}}),
+		about:    "When each diagnosis held, of those that did in this time. A gap is a time at which it was not known. Without any row there was none.",
+		queries:  []query{series("{{diagnosis}} {{gateway}}", held+" or "+others)},
+		mappings: byValue([]state{{"0", "no", good}, {"1", "holds", bad}}),
 	}.timeline()
 }
 
-// answers shows what was answered, cell by cell.
+// answers shows what was answered. However coarse the time is, a failure between two points of it shows.
 func answers(w, h uint32) panel {
+	lowest := func(metric string) string { return "min_over_time(" + sel(metric, one) + "[$__rate_interval])" }
 	return panel{
 		title: "What answers", unit: states, w: w, h: h, noValue: "not measured",
 		about: "ICMP echo, IKE on UDP 500 (ike) and on UDP 4500 (natt), and IKE messages that are sent as IP fragments. A gap is a time at which it was not known.",
 		queries: []query{
-			series("ICMP echo", sel("icmp_reachable", one)),
-			series("IKE, {{method}}", sel("ike_responding", one)),
-			series("fragments, {{method}}", sel("ike_fragments_pass", one)),
+			series("ICMP echo", lowest("icmp_reachable")),
+			series("IKE, {{method}}", lowest("ike_responding")),
+			series("fragments, {{method}}", lowest("ike_fragments_pass")),
 		},
 		mappings: byValue(yesNo("yes", "no")),
-	}.history("5m")
+	}.timeline()
 }
 
 // pathMTU compares all sizes that are known of the path.
@@ -118,9 +123,9 @@ func mtuStateSpans(w, h uint32) panel {
 	}.timeline()
 }
 
-func echoLoss() panel {
+func echoLoss(h uint32) panel {
 	return panel{
-		title: "Loss of ICMP echo", unit: share, w: 12, h: 7, min: new(0.0), max: new(1.0), noValue: "not measured",
+		title: "Loss of ICMP echo", unit: share, w: 12, h: h, min: new(0.0), max: new(1.0), noValue: "not measured",
 		about:   "Share of echoes without an answer. Late answers count as answers.",
 		queries: []query{series("lost", lost(one, "$__rate_interval"))},
 	}.graph()

@@ -2,34 +2,34 @@ package main
 
 // Panels of the exporters' board about what measuring costs, and about the process.
 
-// cost are the quantiles of a histogram of the process.
+// cost are the quantiles of a histogram of the process, over half an hour, because searches are few.
 func cost(title, about, unit, metric string) panel {
 	return panel{
 		title: title, about: about, unit: unit, w: 12, h: 7, min: new(0.0), noValue: "no search ended",
-		queries: []query{series("median", quantile(0.5, metric, process)), series("90 %", quantile(0.9, metric, process))},
+		queries: []query{series("median", quantile(0.5, metric, process, "30m")), series("90 %", quantile(0.9, metric, process, "30m"))},
 	}.graph()
 }
 
 func searchCost() panel {
-	return cost("Packets of a search", "Packets sent by one search for a path MTU: half and nine in ten needed at most this many.", count, "mtu_search_packets")
+	return cost("Packets of a search", "Packets sent by one search for a path MTU: half and nine in ten needed at most this many, in half an hour.", count, "mtu_search_packets")
 }
 
 func searchTime() panel {
-	return cost("Time of a search", "How long one search for a path MTU took: half and nine in ten took at most this.", seconds, "mtu_search_duration_seconds")
+	return cost("Time of a search", "How long one search for a path MTU took: half and nine in ten took at most this, in half an hour.", seconds, "mtu_search_duration_seconds")
 }
 
 func icmpErrors() panel {
-	return byLabel("ICMP errors received", "ICMP errors per second that quote a probe, by kind, for all peers of the exporters. ttl_exceeded is wanted: it shows how far probes get.",
+	return grown("ICMP errors received", "ICMP errors per second that quote a probe, by kind, for all peers of the exporters. ttl_exceeded is wanted: it shows how far probes get.",
 		"ops", "icmp_errors_total", "error", "{{error}}", 12).graph()
 }
 
 func rejected() panel {
-	return byLabel(`"Packet too big" that was not believed`, "Per second, by reason: forged, or of no use. wrong_token and unknown_probe come from somebody who guesses.",
+	return grown(`"Packet too big" that was not believed`, "Per second, by reason: forged, or of no use. wrong_token and unknown_probe come from somebody who guesses.",
 		"ops", "ptb_rejected_total", "reason", "{{reason}}", 12).graph()
 }
 
 func localDrops() panel {
-	return byLabel("Answers lost on this host", "Per second, by socket: its receive buffer was full. Searches that met this are not counted as loss of the path.", "ops",
+	return grown("Answers lost on this host", "Per second, by socket: its receive buffer was full. Searches that met this are not counted as loss of the path.", "ops",
 		"local_drops_total", "instance, socket", "{{instance}}: {{socket}}", 8).graph()
 }
 

@@ -89,11 +89,11 @@ func stateCode(groups, metric, labels string, states []state) string {
 	return fmt.Sprintf("max by (%s) (%s)", groups, strings.Join(codes, " or "))
 }
 
-// quantile gives a quantile of a histogram that is native, classic or both. Where nothing was observed there is no value.
-func quantile(q float64, metric, labels string) string {
+// quantile gives a quantile of a histogram that is native, classic or both, over a window. Where nothing was observed in it there is no value.
+func quantile(q float64, metric, labels, window string) string {
 	native, classic := sel(metric, labels), sel(metric+"_bucket", labels)
-	return fmt.Sprintf("(histogram_quantile(%[1]g, sum(rate(%[2]s[$__rate_interval]))) > 0) "+
-		"or (histogram_quantile(%[1]g, sum by (le) (rate(%[3]s[$__rate_interval]))) > 0)", q, native, classic)
+	return fmt.Sprintf("(histogram_quantile(%[1]g, sum(rate(%[2]s[%[4]s]))) > 0) "+
+		"or (histogram_quantile(%[1]g, sum by (le) (rate(%[3]s[%[4]s]))) > 0)", q, native, classic, window)
 }
 
 // distribution gives the buckets of a histogram: those of the native one if there is one, else the classic ones.
