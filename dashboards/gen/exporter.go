@@ -111,8 +111,8 @@ func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel 
 }
 
 // grown is byLabel for counters of what should not happen: without those that stood still in the time range.
-func grown(title, about, unit, metric, labels, legend string, w uint32) panel {
-	p := byLabel(title, about, unit, metric, labels, legend, w)
+func grown(title, about, metric, labels, legend string, w uint32) panel {
+	p := byLabel(title, about, "ops", metric, labels, legend, w)
 	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
 	p.noValue = "none in this time"
 	return p
@@ -123,8 +123,7 @@ func runs() panel {
 }
 
 func failures() panel {
-	return grown("Measurements that could not be made", "Per second, by collector and reason. All reasons are on this host; no answer from the path is not one.", "ops",
-		"collector_errors_total", "collector, reason", "{{collector}}: {{reason}}", 12).graph()
+	return grown("Measurements that could not be made", "Per second, by collector and reason. All reasons are on this host; no answer from the path is not one.", "collector_errors_total", "collector, reason", "{{collector}}: {{reason}}", 12).graph()
 }
 
 func sentPackets() panel {

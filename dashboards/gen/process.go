@@ -20,17 +20,16 @@ func searchTime() panel {
 
 func icmpErrors() panel {
 	return grown("ICMP errors received", "ICMP errors per second that quote a probe, by kind, for all peers of the exporters. ttl_exceeded is wanted: it shows how far probes get.",
-		"ops", "icmp_errors_total", "error", "{{error}}", 12).graph()
+		"icmp_errors_total", "error", "{{error}}", 12).graph()
 }
 
 func rejected() panel {
 	return grown(`"Packet too big" that was not believed`, "Per second, by reason: forged, or of no use. wrong_token and unknown_probe come from somebody who guesses.",
-		"ops", "ptb_rejected_total", "reason", "{{reason}}", 12).graph()
+		"ptb_rejected_total", "reason", "{{reason}}", 12).graph()
 }
 
 func localDrops() panel {
-	return grown("Answers lost on this host", "Per second, by socket: its receive buffer was full. Searches that met this are not counted as loss of the path.", "ops",
-		"local_drops_total", "instance, socket", "{{instance}}: {{socket}}", 8).graph()
+	return grown("Answers lost on this host", "Per second, by socket: its receive buffer was full. Searches that met this are not counted as loss of the path.", "local_drops_total", "instance, socket", "{{instance}}: {{socket}}", 8).graph()
 }
 
 func strays() panel {
