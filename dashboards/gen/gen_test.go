@@ -127,8 +127,8 @@ func strict(text []byte) error {
 
 func TestLinksToTheExporter(t *testing.T) {
 	for flag, want := range map[string]string{
-		usualPages:                         "http://${instance}/peers/${peer:percentencode}/report",
-		"https://INSTANCE/ipsec":           "https://${instance}/ipsec/peers/${peer:percentencode}/report",
+		usualPages:                         "http://${instance:raw}/peers/${peer:percentencode}/report",
+		"https://INSTANCE/ipsec":           "https://${instance:raw}/ipsec/peers/${peer:percentencode}/report",
 		"https://ipsec.example.net/prefix": "https://ipsec.example.net/prefix/peers/${peer:percentencode}/report",
 	} {
 		links := exporterPages(flag).pageLinks()
@@ -136,7 +136,7 @@ func TestLinksToTheExporter(t *testing.T) {
 			t.Errorf("%s: no link to %s in %v", flag, want, urls(links))
 		}
 	}
-	if got := *exporterPages(usualPages).page("", ofRow, "").Url; got != "http://${__data.fields.instance}/peers/${__data.fields.peer:percentencode}" {
+	if got := *exporterPages(usualPages).page("", ofRow, "").Url; got != "http://${__data.fields.instance:raw}/peers/${__data.fields.peer:percentencode}" {
 		t.Errorf("of a row: %s", got)
 	}
 }

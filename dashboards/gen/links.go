@@ -26,9 +26,10 @@ func dataLink(title, url string, blank bool) dashboard.DashboardLink {
 	}
 }
 
-// page links to what the exporter itself shows of a peer. An instance is host and port, which must stay as it is.
+// page links to what the exporter itself shows of a peer. An instance is host and port: Grafana escapes values in links unless told that they
+// are to stay as they are.
 func (p exporterPages) page(title, of, below string) dashboard.DashboardLink {
-	instance := strings.TrimSuffix(label(of, "instance"), ":percentencode}") + "}"
+	instance := strings.Replace(label(of, "instance"), ":percentencode}", ":raw}", 1)
 	return dataLink(title, strings.ReplaceAll(string(p), "INSTANCE", instance)+"/peers/"+label(of, "peer")+below, true)
 }
 
