@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // evidenceBoard is for the engineer of the provider: one path, one time range, nothing that needs to know the exporter. It is made to be
 // printed, so it is one column of facts in the order of an argument.
 func evidenceBoard(p exporterPages) board {
@@ -17,18 +19,16 @@ func evidenceBoard(p exporterPages) board {
 	}
 }
 
-// method says how the numbers came about.
+// method says how the numbers came about. A paragraph is one line: Grafana may take a new line for a break.
 func method() panel {
-	return words("How this was measured", "The method in short; the exporter's documentation has it in full.", `
-**Path MTU**: the largest whole IP packet, header included, with DF set, that was *answered*. Methods: **icmp** echo, **ike** an IKE message to UDP 500, **natt** one to UDP 4500. A size counts as lost only
-in matched pairs: a smaller packet passes and a larger one does not, alternately, until loss by chance is ruled out. A **black hole** is a path on which larger packets vanish and no valid
-ICMP "fragmentation needed" (type 3 code 4; IPv6 "packet too big") comes back.
-
-**Fragments**: the same IKE message whole and as two IP fragments, in turns. **Protocols**: packets with a small TTL; a protocol is called blocked only where a router prohibits it, or where others get
-further past the same routers. **Diagnoses** hold after a second measurement has confirmed the first.
-
-Every probe and answer with its time, the routers named, and the packets for Wireshark: links at the diagnoses below.
-`, 12, 8)
+	return words("How this was measured", "The method in short; the exporter's documentation has it in full.", strings.Join([]string{
+		"**Path MTU**: the largest whole IP packet, header included, with DF set, that was *answered*. Methods: **icmp** echo, **ike** an IKE message to UDP 500, **natt** one to UDP 4500. " +
+			"A size counts as lost only in matched pairs: a smaller packet passes and a larger one does not, alternately, until loss by chance is ruled out. A **black hole** is a path on which " +
+			"larger packets vanish and no valid ICMP \"fragmentation needed\" (type 3 code 4; IPv6 \"packet too big\") comes back.",
+		"**Fragments**: the same IKE message whole and as two IP fragments, in turns. **Protocols**: packets with a small TTL; a protocol is called blocked only where a router prohibits it, " +
+			"or where others get further past the same routers. **Diagnoses** hold after a second measurement has confirmed the first.",
+		"Every probe and answer with its time, the routers named, and the packets for Wireshark: links at the diagnoses below.",
+	}, "\n\n"), 12, 8)
 }
 
 func endpoints() panel {
