@@ -3,6 +3,7 @@ package dashboards
 import (
 	"fmt"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,16 @@ func histograms(t *testing.T) *prometheus.Registry {
 	return registry
 }
 
+// secondMajor tells whether Prometheus is one of version 2, which takes native histograms by a flag, and newer ones by the scrape configuration.
+func secondMajor(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "prometheus", "--version").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return strings.Contains(string(out), "version 2.")
+}
+
 // TestPanelsOfHistogramsWorkWithNativeOnes lets a Prometheus that takes native histograms scrape some: it then has no classic buckets. That the
 // same panels work with classic ones alone is shown by TestEveryQueryBringsWhatItsPanelShows.
 func TestPanelsOfHistogramsWorkWithNativeOnes(t *testing.T) {
@@ -58,9 +69,12 @@ func TestPanelsOfHistogramsWorkWithNativeOnes(t *testing.T) {
 	defer page.Close()
 	address := strings.TrimPrefix(page.URL, "http://")
 	dir := t.TempDir()
+	flags, option := []string{"--enable-feature=native-histograms"}, ""
+	if !secondMajor(t) {
+		flags, option = nil, "scrape_native_histograms: true, "
+	}
 	s := start(t, dir, dir+"/data", fmt.Sprintf(
-		"scrape_configs: [{job_name: ipsec, scrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]\n", address),
-		"--enable-feature=native-histograms")
+		"scrape_configs: [{job_name: ipsec, %sscrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]\n", option, address), flags...)
 	vars := everything("branch")
 	vars["oneInstance"] = address
 	enough := func() bool {
