@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+// uids of the boards; links go by them.
+const (
+	uidFleet    = "ipsec-path-fleet"
+	uidPeer     = "ipsec-path-peer"
+	uidEvidence = "ipsec-path-evidence"
+	uidTunnels  = "ipsec-path-tunnels"
+	uidExporter = "ipsec-path-exporter"
+)
+
+// tag is what the drop-down of boards goes by.
+const tag = "ipsec-path"
+
+// gridWidth is the width of a board in Grafana's units.
+const gridWidth = 24
+
+// A board is one dashboard.
+type board struct {
+	uid, title, about string
+	// from is the beginning of the time range that it opens with.
+	from        string
+	variables   []dashboard.VariableModel
+	annotations []dashboard.AnnotationQuery
+	rows        []row
+}
+
+// A row is a heading and the panels below it. Those of a collapsed one ask nothing until somebody opens it.
+type row struct {
+	title     string
+	collapsed bool
+	panels    []panel
+}
+
+// file is the name of the board's file.
+func (b board) file() string { return strings.TrimPrefix(b.uid, tag+"-") + ".json" }
+
+// build lays the board out.
+func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // the newer format needs Grafana 12
+	d := *dashboard.NewDashboard()
+	d.Uid, d.Title, d.Description = &b.uid, &b.title, &b.about
+	d.Tags = []string{tag}
+	d.Editable = new(false)
+	d.GraphTooltip = new(dashboard.DashboardCursorSyncCrosshair)
+	d.Time = &dashboard.DashboardDashboardTime{From: b.from, To: "now"}
+	d.Refresh = new("1m")
+	d.Templating.List = b.variables
+	d.Annotations.List = b.annotations
+	d.Links = b.links()
+	l := layout{}
+	for _, r := range b.rows {
+		if err := l.add(r); err != nil {
+			return d, fmt.Errorf("row %q: %w", r.title, err)
+		}
+	}
+	d.Panels = l.panels
+	return d, nil
+}
+
+// links lead from every board to all others, with the time range and the variables that both have.
+func (b board) links() []dashboard.DashboardLink {
+	var links []dashboard.DashboardLink
+	if b.uid != uidFleet {
+		links = append(links, dashboard.DashboardLink{
+			Title: "Back to fleet", Type: dashboard.DashboardLinkTypeLink, Icon: "arrow-left", Tooltip: "All peers: what is wrong now",
+			Url: new("/d/" + uidFleet), Tags: []string{}, KeepTime: true, IncludeVars: true,
+		})
+	}
+	return append(links, dashboard.DashboardLink{
+		Title: "IPsec path", Type: dashboard.DashboardLinkTypeDashboards, Icon: "external link", Tooltip: "The other boards",
+		Tags: []string{tag}, AsDropdown: true, KeepTime: true, IncludeVars: true,
+	})
+}
+
+// A layout puts panels side by side, in lines as high as their highest panel.
+type layout struct {
+	panels     []dashboard.PanelOrRowPanel
+	id         uint32
+	x, y, high uint32
+}
+
+// add appends a row and its panels.
+func (l *layout) add(r row) error {
+	l.newLine()
+	heading := dashboard.RowPanel{
+		Type: "row", Title: &r.title, Collapsed: r.collapsed, Id: l.next(), Panels: []dashboard.Panel{},
+		GridPos: &dashboard.GridPos{W: gridWidth, H: 1, Y: l.y},
+	}
+	l.y++
+	var placed []dashboard.Panel
+	for _, p := range r.panels {
+		built, err := p.build()
+		if err != nil {
+			return fmt.Errorf("panel %q: %w", p.title, err)
+		}
+		built.Id, built.GridPos = new(l.next()), l.place(p.w, p.h)
+		placed = append(placed, built)
+	}
+	l.newLine()
+	if r.collapsed {
+		l.y = heading.GridPos.Y + 1 // its panels take no room until it is opened
+		heading.Panels = placed
+	}
+	l.panels = append(l.panels, dashboard.PanelOrRowPanel{RowPanel: &heading})
+	if !r.collapsed {
+		for i := range placed {
+			l.panels = append(l.panels, dashboard.PanelOrRowPanel{Panel: &placed[i]})
+		}
+	}
+	return nil
+}
+
+// next gives an id that no panel of the board has.
+func (l *layout) next() uint32 {
+	l.id++
+	return l.id
+}
+
+// place finds room for a panel: beside the last one, or on a new line.
+func (l *layout) place(w, h uint32) *dashboard.GridPos {
+	if l.x+w > gridWidth {
+		l.newLine()
+	}
+	at := &dashboard.GridPos{X: l.x, Y: l.y, W: w, H: h}
+	l.x += w
+	l.high = max(l.high, h)
+	return at
+}
+
+func (l *layout) newLine() {
+	l.x, l.y, l.high = 0, l.y+l.high, 0
+}

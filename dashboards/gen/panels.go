@@ -1,0 +1,159 @@
+package main
+
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/heatmap"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/text"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+)
+
+// Units. Sizes of packets are exact, so they are never shown as kilobytes.
+const (
+	packetSize = "suffix: B"
+	count      = "short"
+	states     = "none"
+	share      = "percentunit"
+	seconds    = "s"
+	perSecond  = "pps"
+	bytesRate  = "Bps"
+	ago        = "dateTimeFromNow"
+	date       = "dateTimeAsIso"
+)
+
+// A panel is one picture: what panels of all kinds have, and the builder of its kind.
+type panel struct {
+	title, about, unit string
+	w, h               uint32
+	queries            []query
+	decimals           *float64
+	min, max           *float64
+	thresholds         *dashboard.ThresholdsConfig
+	mappings           []dashboard.ValueMapping
+	// noValue is shown in place of a missing value.
+	noValue    string
+	links      []dashboard.DashboardLink
+	overrides  []dashboard.DashboardFieldConfigSourceOverrides
+	transforms []dashboard.DataTransformerConfig
+
+	kind cog.Builder[dashboard.Panel]
+}
+
+// build gives the panel without a place on the board.
+func (p panel) build() (dashboard.Panel, error) {
+	d, err := p.kind.Build()
+	if err != nil {
+		return d, err
+	}
+	d.Title, d.Description, d.Datasource, d.Transformations = &p.title, &p.about, source(), p.transforms
+	for i, q := range p.queries {
+		d.Targets = append(d.Targets, variants.Dataquery(q.build(string(rune('A'+i)))))
+	}
+	if d.FieldConfig == nil {
+		return d, nil
+	}
+	f := &d.FieldConfig.Defaults
+	f.Unit, f.Decimals, f.Min, f.Max, f.Thresholds, f.Mappings, f.Links = &p.unit, p.decimals, p.min, p.max, p.thresholds, p.mappings, p.links
+	if p.noValue != "" {
+		f.NoValue = &p.noValue
+	}
+	if f.Thresholds == nil {
+		f.Thresholds = limits(neutral) // Grafana's own ones are red from 80 on
+	}
+	if p.overrides != nil {
+		d.FieldConfig.Overrides = p.overrides
+	}
+	return d, nil
+}
+
+// number is one value, large. Its query asks for what is so now: the last value of a time range may be hours old.
+func (p panel) number() panel {
+	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeValue).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
+	return p
+}
+
+// verdict is one word, large, on its colour.
+func (p panel) verdict() panel {
+	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
+	return p
+}
+
+// plot is what all graphs have.
+func plot() *timeseries.PanelBuilder {
+	return timeseries.NewPanelBuilder().LineWidth(1).ShowPoints(common.VisibilityModeNever).
+		Legend(common.NewVizLegendOptionsBuilder().DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).ShowLegend(true)).
+		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
+}
+
+// graph is lines over time.
+func (p panel) graph() panel {
+	p.kind = plot().FillOpacity(10)
+	return p
+}
+
+// stepGraph is for values that hold until the next one is measured.
+func (p panel) stepGraph() panel {
+	p.kind = plot().LineInterpolation(common.LineInterpolationStepAfter).LineWidth(2)
+	return p
+}
+
+// stacked is for parts of a whole.
+func (p panel) stacked() panel {
+	p.kind = plot().FillOpacity(40).LineInterpolation(common.LineInterpolationStepAfter).
+		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
+	return p
+}
+
+// timeline is a row of coloured spans for each series: states that hold for a while. Times without a value stay gaps.
+func (p panel) timeline() panel {
+	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
+		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
+	return p
+}
+
+// bars compares the newest values.
+func (p panel) bars() panel {
+	p.kind = bargauge.NewPanelBuilder().DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
+		ValueMode(common.BarGaugeValueModeColor).ShowUnfilled(false).
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
+	return p
+}
+
+// heat shows a histogram over time. The panel's unit is that of the buckets, and goes to their axis: Grafana uses a panel's own for the
+// counts.
+func (p panel) heat() panel {
+	axis := p.unit
+	p.unit = "suffix: /s"
+	p.kind = heatmap.NewPanelBuilder().Calculate(false).ShowLegend().
+		Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Oranges").Fill("dark-orange").
+			Scale(heatmap.HeatmapColorScaleExponential).Exponent(0.5).Steps(64)).
+		CellValues(heatmap.NewCellValuesBuilder().Unit(p.unit).Decimals(2)).
+		YAxis(heatmap.NewYAxisConfigBuilder().Unit(axis).AxisPlacement(common.AxisPlacementLeft))
+	return p
+}
+
+// words is text, in Markdown.
+func words(title, about, content string, w, h uint32) panel {
+	return panel{title: title, about: about, w: w, h: h, unit: states, kind: text.NewPanelBuilder().Mode(text.TextModeMarkdown).Content(content)}
+}
+
+// rightAxis gives series by their names an axis of their own.
+func rightAxis(regexp, unit string) []dashboard.DashboardFieldConfigSourceOverrides {
+	return []dashboard.DashboardFieldConfigSourceOverrides{{
+		Matcher: dashboard.MatcherConfig{Id: "byRegexp", Options: regexp},
+		Properties: []dashboard.DynamicConfigValue{
+			{Id: "unit", Value: unit}, {Id: "custom.axisPlacement", Value: string(common.AxisPlacementRight)},
+		},
+	}}
+}

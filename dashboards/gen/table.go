@@ -1,0 +1,101 @@
+package main
+
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+)
+
+// A column is a label or a value of a table.
+type column struct {
+	// field is what Grafana calls it: a label's name, "Value", or "Value #A" where there are several queries.
+	field, title string
+	unit         string
+	decimals     *float64
+	mappings     []dashboard.ValueMapping
+	thresholds   *dashboard.ThresholdsConfig
+	links        []dashboard.DashboardLink
+	// cell is how the cell is drawn, if not as text.
+	cell  common.TableCellDisplayMode
+	min   *float64
+	max   *float64
+	width int
+}
+
+// table shows the columns in the order given. Queries aggregate, so that there are no other ones: a peer's configuration may give it any
+// labels. sortBy is a column's title; the largest come first.
+func (p panel) table(sortBy string, cols ...column) panel {
+	b := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).Filterable(true).
+		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{}))
+	if sortBy != "" {
+		b = b.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(sortBy).Desc(true)})
+	}
+	p.kind = b
+	rename, index := map[string]any{}, map[string]any{}
+	for i, c := range cols {
+		rename[c.field], index[c.field] = c.title, i
+		if o := c.override(); len(o.Properties) > 0 {
+			p.overrides = append(p.overrides, o)
+		}
+	}
+	if len(p.queries) > 1 {
+		rename["Value"] = rename[value(0)] // so it is called where the other queries find nothing
+		p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}})
+	}
+	p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "organize", Options: map[string]any{
+		"excludeByName": map[string]any{"Time": true}, "renameByName": rename, "indexByName": index,
+	}})
+	return p
+}
+
+// override gives what is special to the column. It goes by the title, which it has by then.
+func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
+	o := dashboard.DashboardFieldConfigSourceOverrides{
+		Matcher: dashboard.MatcherConfig{Id: "byName", Options: c.title}, Properties: []dashboard.DynamicConfigValue{},
+	}
+	set := func(id string, v any) {
+		o.Properties = append(o.Properties, dashboard.DynamicConfigValue{Id: id, Value: v})
+	}
+	if c.unit != "" {
+		set("unit", c.unit)
+	}
+	if c.decimals != nil {
+		set("decimals", *c.decimals)
+	}
+	if c.mappings != nil {
+		set("mappings", c.mappings)
+	}
+	if c.thresholds != nil {
+		set("thresholds", c.thresholds)
+	}
+	if c.links != nil {
+		set("links", c.links)
+	}
+	if c.cell != "" {
+		set("custom.cellOptions", map[string]any{"type": c.cell, "mode": "basic"})
+	}
+	if c.min != nil {
+		set("min", *c.min)
+	}
+	if c.max != nil {
+		set("max", *c.max)
+	}
+	if c.width != 0 {
+		set("custom.width", c.width)
+	}
+	return o
+}
+
+// value names the column of the n-th of several queries.
+func value(n int) string { return "Value #" + string(rune('A'+n)) }
+
+// peerColumns are those that tell which path a row is about.
+func peerColumns(links []dashboard.DashboardLink) []column {
+	return []column{
+		{field: "peer", title: "peer", links: links},
+		{field: "isp", title: "provider"},
+		{field: "site", title: "site"},
+		{field: "instance", title: "seen from"},
+	}
+}

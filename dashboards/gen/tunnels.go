@@ -1,0 +1,126 @@
+package main
+
+import "fmt"
+
+// tunnelsBoard is about what the SA tables of gateways say, beside the path.
+func tunnelsBoard() board {
+	return board{
+		uid: uidTunnels, title: "IPsec path / Tunnels and gateways", from: "now-6h",
+		about:     "What the SA tables of the gateways say: tunnels, IKE and child SAs by state, traffic, flaps, and the path MTU that each gateway believes.",
+		variables: manyPeers(gatewayVariable()), annotations: manyAnnotations(),
+		rows: []row{
+			{title: "Gateways", panels: append(tunnelNumbers(), gatewayTable(), gatewaysUp(), sessions())},
+			{title: "IKE SAs", panels: []panel{ikeStates(), unfinished(), vendorWords(), youngest()}},
+			{title: "Tunnels", panels: []panel{tunnelsDown(), childStates(), flapping(), oneWay()}},
+			{title: "Traffic", panels: []panel{
+				traffic("Traffic through all tunnels", tunnels, "direction", "{{direction}}", 8), packets(), busiest(),
+			}},
+			{title: "What gateways believe of the path", panels: []panel{believed(), deviceErrors()}},
+		},
+	}
+}
+
+func tunnelNumbers() []panel {
+	red := limits(good, step{1, bad})
+	number := func(title, about, expr string, p panel) panel {
+		p.title, p.about, p.unit, p.w, p.h = title, about, count, 4, 4
+		p.queries = []query{latest(title, expr)}
+		return p.number()
+	}
+	up := sel("tunnel_up", tunnels)
+	holds := func(names string) string {
+		return countOf(sel("diagnosis", tunnels, `diagnosis=~"`+names+`"`), sel("gateway_up", gateways))
+	}
+	return []panel{
+		number("Gateways not readable", "Gateways whose SA table could not be read: all else about them is unknown.",
+			countOf(sel("gateway_up", gateways)+" == 0", sel("gateway_up", gateways)), panel{thresholds: red, noValue: "none configured"}),
+		number("Tunnels up", "Expected tunnels with an IKE SA and a child SA.", countOf(up+" == 1", up), panel{noValue: "none expected"}),
+		number("Tunnels down", "Expected tunnels without. One that is made on demand and idle is no fault.", countOf(up+" == 0", up),
+			panel{thresholds: limits(good, step{1, warning}), noValue: "none expected"}),
+		number("Negotiations stuck", "Negotiations that do not come to an end (negotiation_stuck).", holds("negotiation_stuck"), panel{thresholds: red, noValue: "no gateway"}),
+		number("Other faults of tunnels", "no_sa, child_missing and esp_one_way.", holds("no_sa|child_missing|esp_one_way"),
+			panel{thresholds: red, noValue: "no gateway"}),
+		number("Oversized", "Gateways that build packets larger than what passes to a peer (tunnel_oversized).", holds("tunnel_oversized"),
+			panel{thresholds: red, noValue: "no gateway"}),
+	}
+}
+
+// gatewayTable has a row for each gateway.
+func gatewayTable() panel {
+	by := "instance, gateway"
+	return panel{
+		title: "Gateways", unit: count, w: 14, h: 8, noValue: "none configured",
+		about: "The 50 gateways that are worst off: not readable ones first, then the slowest. Lines that were not understood are worth a bug report if they tell about SAs.",
+		queries: []query{
+			columns(fmt.Sprintf("bottomk(50, max by (%[1]s, type, version) (%[2]s * on (%[1]s) group_right () %[3]s) or on (%[1]s) max by (%[1]s) (%[2]s))",
+				by, sel("gateway_up", gateways), sel("gateway_info", gateways))),
+			columns("max by (" + by + ") (" + sel("gateway_read_duration_seconds", gateways) + ")"),
+			columns("max by (" + by + ") (" + sel("gateway_unparsed_lines", gateways) + ")"),
+		},
+	}.table("time to read",
+		column{field: "gateway", title: "gateway"}, column{field: "type", title: "type"}, column{field: "version", title: "version"},
+		column{field: "instance", title: "read by"},
+		column{field: value(0), title: "table", unit: states, mappings: byValue(yesNo("read", "NOT READ")), cell: "color-text"},
+		column{field: value(1), title: "time to read", unit: seconds, decimals: new(2.0)},
+		column{field: value(2), title: "lines not understood", unit: count, decimals: new(0.0), cell: "color-text", thresholds: limits(unknown, step{1, notice})},
+	)
+}
+
+func gatewaysUp() panel {
+	up := sel("gateway_up", gateways)
+	return panel{
+		title: "Readings that failed", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: "none",
+		about:   "Share of failed readings in the last 15 minutes, of the 20 gateways with most failures in this time.",
+		queries: []query{series("{{gateway}} ({{instance}})", "1 - avg_over_time("+up+"[15m]) and on (instance, gateway) topk(20, 1 - avg_over_time("+up+"[$__range] @ end()) > 0)")},
+	}.graph()
+}
+
+func sessions() panel {
+	return panel{
+		title: "Sessions, as gateways count them", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no gateway counts them",
+		about:   "Active VPN sessions by the gateway's own kinds; some kinds are part of others. The 20 largest of this time.",
+		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", topOfRange(20, "instance, gateway, kind", sel("gateway_sessions", gateways)))},
+	}.stepGraph()
+}
+
+// topOfRange keeps the series that are largest on average over the whole time range.
+func topOfRange(n int, by, metric string) string {
+	return fmt.Sprintf("max by (%[1]s) (%[2]s) and on (%[1]s) topk(%[3]d, max by (%[1]s) (avg_over_time(%[2]s[$__range] @ end())))", by, metric, n)
+}
+
+func ikeStates() panel {
+	return panel{
+		title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
+		about:   "IKE SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice. Ever more of connecting, xauth or modecfg are negotiations that hang.",
+		queries: []query{series("{{state}}, IKEv{{version}}", "sum by (state, version) ("+sel("ike_sas", tunnels)+")")},
+	}.stacked()
+}
+
+// unfinished ranks what is on the way to being established and has not come there.
+func unfinished() panel {
+	in := sel("ike_sas", tunnels, `state=~"connecting|xauth|modecfg"`)
+	sum := "sum by (" + perPeer + ", gateway, state) (" + in + ")"
+	ranking := "sum by (" + perPeer + ", gateway, state) (sum_over_time(" + in + "[$__range] @ end()))"
+	return panel{
+		title: "Negotiations that take long", unit: states, w: 12, h: 8, noValue: "none",
+		about:   "The 20 peers that spent most time in each state before established. A span as long as the panel is a negotiation that hangs there.",
+		queries: []query{series("{{peer}} at {{gateway}} ({{instance}}): {{state}}", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")")},
+	}.timeline()
+}
+
+func vendorWords() panel {
+	return panel{
+		title: "The gateways' own words", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
+		about:   "IKE SAs by what their gateway calls their state: the 20 most frequent. What Cisco's words mean is in docs/ike-states.md.",
+		queries: []query{latest("{{vendor_state}} at {{gateway}}", "topk(20, sum by (gateway, vendor_state) ("+sel("ike_sas_vendor_state", tunnels)+"))")},
+	}.bars()
+}
+
+func youngest() panel {
+	return panel{
+		title: "Youngest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none",
+		about:   "The 50 IKE SAs that were established last. All at once: the gateway or its uplink was away.",
+		queries: []query{columns("topk(50, max by (" + perPeer + ", gateway) (" + sel("ike_sa_established_timestamp_seconds", tunnels) + ")) * 1000")},
+	}.table("established", column{field: "Value", title: "established", unit: ago}, column{field: "peer", title: "peer", links: linksToPeer()},
+		column{field: "gateway", title: "gateway"}, column{field: "instance", title: "read by"})
+}

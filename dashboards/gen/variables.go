@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+// source is the data source of every query: the one that the variable names.
+func source() *common.DataSourceRef {
+	return &common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
+}
+
+// datasourceVariable chooses among the Prometheus servers that Grafana knows.
+func datasourceVariable() dashboard.VariableModel {
+	return dashboard.VariableModel{
+		Type: dashboard.VariableTypeDatasource, Name: "datasource", Label: new("Data source"),
+		Description: new("The Prometheus that scrapes the exporters."),
+		Query:       &dashboard.StringOrMap{String: new("prometheus")},
+		Refresh:     new(dashboard.VariableRefreshOnDashboardLoad),
+	}
+}
+
+// A labelVariable has the values of a label to choose from.
+type labelVariable struct {
+	name, title, about string
+	// metric selects the series whose label is listed.
+	metric string
+	// single variables have one value at a time. The others have several or all.
+	single bool
+	// any makes All match what lacks the label, too. For a label that has to be there the values are listed instead, so that
+	// series of other programs stay out.
+	any bool
+}
+
+// model gives the variable as Grafana knows it.
+func (v labelVariable) model() dashboard.VariableModel {
+	query := fmt.Sprintf("label_values(%s, %s)", v.metric, v.name)
+	m := dashboard.VariableModel{
+		Type: dashboard.VariableTypeQuery, Name: v.name, Label: &v.title, Description: &v.about, Datasource: source(),
+		Query:      &dashboard.StringOrMap{Map: map[string]any{"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}},
+		Definition: &query,
+		Refresh:    new(dashboard.VariableRefreshOnTimeRangeChanged),
+		Sort:       new(dashboard.VariableSortNaturalAsc),
+		Multi:      new(!v.single), IncludeAll: new(!v.single),
+	}
+	if v.any {
+		m.AllValue = new(".*")
+	}
+	if !v.single {
+		all := dashboard.StringOrArrayOfString{ArrayOfString: []string{"$__all"}}
+		m.Current = &dashboard.VariableOption{
+			Selected: new(true), Text: dashboard.StringOrArrayOfString{ArrayOfString: []string{"All"}}, Value: all,
+		}
+	}
+	return m
+}
+
+// Labels to choose by. A peer's isp and site are labels that the configuration may give, or not.
+func jobVariable() dashboard.VariableModel {
+	return labelVariable{name: "job", title: "Job", about: "Scrape jobs of exporters.", metric: "ipsec_path_exporter_build_info"}.model()
+}
+
+func ispVariable() dashboard.VariableModel {
+	return labelVariable{
+		name: "isp", title: "Provider", about: "The label isp of the peers, where it is configured.", any: true,
+		metric: `ipsec_path_peer_info{job=~"$job"}`,
+	}.model()
+}
+
+func siteVariable() dashboard.VariableModel {
+	return labelVariable{
+		name: "site", title: "Site", about: "The label site of the peers, where it is configured.", any: true,
+		metric: `ipsec_path_peer_info{job=~"$job",isp=~"$isp"}`,
+	}.model()
+}
+
+// peerVariable is for boards about one peer, if single.
+func peerVariable(single bool) dashboard.VariableModel {
+	return labelVariable{
+		name: "peer", title: "Peer", about: "The VPN gateways whose path is measured.", any: !single, single: single,
+		metric: `ipsec_path_peer_info{job=~"$job",isp=~"$isp",site=~"$site"}`,
+	}.model()
+}
+
+// instanceOfPeer is for boards about one peer: several exporters may measure it, and each sees a path of its own.
+func instanceOfPeer() dashboard.VariableModel {
+	return labelVariable{
+		name: "instance", title: "Seen from", about: "The exporter that measures the peer.", single: true,
+		metric: `ipsec_path_peer_info{job=~"$job",peer="$peer"}`,
+	}.model()
+}
+
+func instanceVariable() dashboard.VariableModel {
+	return labelVariable{
+		name: "instance", title: "Exporter", about: "The exporters that measure.", any: true,
+		metric: `ipsec_path_exporter_build_info{job=~"$job"}`,
+	}.model()
+}
+
+func gatewayVariable() dashboard.VariableModel {
+	return labelVariable{
+		name: "gateway", title: "Gateway", about: "The devices and daemons whose SA tables are read.", any: true,
+		metric: `ipsec_path_gateway_up{job=~"$job",instance=~"$instance"}`,
+	}.model()
+}
+
+// manyPeers are the variables of boards about any number of peers.
+func manyPeers(more ...dashboard.VariableModel) []dashboard.VariableModel {
+	return append([]dashboard.VariableModel{
+		datasourceVariable(), jobVariable(), instanceVariable(), ispVariable(), siteVariable(), peerVariable(false),
+	}, more...)
+}
+
+// onePeer are the variables of boards about one peer.
+func onePeer() []dashboard.VariableModel {
+	return []dashboard.VariableModel{
+		datasourceVariable(), jobVariable(), ispVariable(), siteVariable(), peerVariable(true), instanceOfPeer(),
+	}
+}

@@ -1,0 +1,297 @@
+package dashboards
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// problems are what is wrong with a board, by what can be told without Grafana. uids are those of all boards.
+func problems(t *testing.T, b board, uids []string) []string {
+	t.Helper()
+	var found []string
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	if !slices.Contains(b.Tags, "ipsec-path") || !strings.HasPrefix(b.UID, "ipsec-path-") || b.Title == "" || b.Description == "" {
+		say("board: tags %v, uid %q, title %q, description %q", b.Tags, b.UID, b.Title, b.Description)
+	}
+	if b.Editable == nil || *b.Editable || b.GraphTooltip != 1 {
+		say("board: it can be edited, or has no shared crosshair")
+	}
+	found = append(found, variableProblems(b)...)
+	found = append(found, layoutProblems(b)...)
+	found = append(found, linkProblems(t, b, uids)...)
+	for _, p := range b.all() {
+		found = append(found, panelProblems(b, p)...)
+	}
+	for _, a := range b.Annotations.List {
+		if a.Name == "" || a.Title == "" || !isVariable(a.Datasource) {
+			say("annotation %q: no title, or not ${datasource}", a.Name)
+		}
+		if strings.Contains(a.Expr, "ALERTS") && len(variablesIn(a.Expr)) == 0 {
+			say("annotation %q: shows everybody's alerts", a.Name)
+		}
+		found = append(found, unknownVariables(b, "annotation "+a.Name, a.Expr)...)
+	}
+	return found
+}
+
+// isVariable tells whether the data source is the one that the board's variable names.
+func isVariable(s *source) bool {
+	return s != nil && s.Type == "prometheus" && s.UID == "${datasource}"
+}
+
+// unknownVariables are those in a text that the board does not have.
+func unknownVariables(b board, where, text string) []string {
+	var found []string
+	for _, name := range variablesIn(text) {
+		if !slices.ContainsFunc(b.Templating.List, func(v variable) bool { return v.Name == name }) {
+			found = append(found, fmt.Sprintf("%s: there is no variable %s", where, name))
+		}
+	}
+	return found
+}
+
+func variableProblems(b board) []string {
+	var found, names []string
+	for _, v := range b.Templating.List {
+		if v.Label == "" || v.Description == "" || slices.Contains(names, v.Name) {
+			found = append(found, "variable "+v.Name+": no label or description, or there twice")
+		}
+		names = append(names, v.Name)
+		if v.Type == "datasource" {
+			continue
+		}
+		if v.Type != "query" || v.Refresh != 2 || !isVariable(v.Datasource) || !strings.Contains(string(v.Query), "label_values(") {
+			found = append(found, "variable "+v.Name+": does not ask ${datasource} for a label's values whenever the time range changes")
+		}
+		// What a configuration may leave out must not hide the series that lack it.
+		if (v.Name == "isp" || v.Name == "site") && v.AllValue != ".*" {
+			found = append(found, "variable "+v.Name+": All does not match what lacks the label")
+		}
+		found = append(found, unknownVariables(b, "variable "+v.Name, v.Definition)...)
+	}
+	for _, name := range []string{"datasource", "job", "instance", "isp", "site", "peer"} {
+		if !slices.Contains(names, name) {
+			found = append(found, "there is no variable "+name)
+		}
+	}
+	return found
+}
+
+func layoutProblems(b board) []string {
+	var found []string
+	ids := make(map[int]string)
+	everything := slices.Concat(b.Panels, b.all())
+	for _, p := range everything {
+		if other, taken := ids[p.ID]; p.ID == 0 || taken && other != p.Title {
+			found = append(found, fmt.Sprintf("%s: id %d is that of %q, or none", p.Title, p.ID, other))
+		}
+		ids[p.ID] = p.Title
+		if g := p.GridPos; g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
+			found = append(found, fmt.Sprintf("%s: does not fit in the grid: %v", p.Title, g))
+		}
+	}
+	if len(ids) != len(b.Panels)+collapsedPanels(b) {
+		found = append(found, "ids are there twice")
+	}
+	for _, panels := range b.rows() {
+		found = append(found, overlaps(panels)...)
+		found = append(found, unevenLines(panels)...)
+	}
+	return found
+}
+
+// rows are the panels that stand together: those of the board, and those of each collapsed row.
+func (b board) rows() [][]panel {
+	rows := [][]panel{b.Panels}
+	for _, p := range b.Panels {
+		if len(p.Panels) > 0 {
+			rows = append(rows, p.Panels)
+		}
+	}
+	return rows
+}
+
+// unevenLines are those that leave a hole: panels side by side fill the width, and are of one height.
+func unevenLines(panels []panel) []string {
+	var found []string
+	width, height := make(map[int]int), make(map[int]int)
+	for _, p := range panels {
+		y := p.GridPos.Y
+		width[y] += p.GridPos.W
+		if h := height[y]; h != 0 && h != p.GridPos.H {
+			found = append(found, p.Title+": is not as high as the panel beside it")
+		}
+		height[y] = p.GridPos.H
+	}
+	for y, w := range width {
+		if w != 24 {
+			found = append(found, fmt.Sprintf("the panels at %d leave a hole: %d of 24", y, w))
+		}
+	}
+	return found
+}
+
+func collapsedPanels(b board) int {
+	n := 0
+	for _, p := range b.Panels {
+		n += len(p.Panels)
+	}
+	return n
+}
+
+func overlaps(panels []panel) []string {
+	var found []string
+	for i, p := range panels {
+		for _, q := range panels[:i] {
+			a, b := p.GridPos, q.GridPos
+			if a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
+				found = append(found, fmt.Sprintf("%s lies on %s", p.Title, q.Title))
+			}
+		}
+	}
+	return found
+}
+
+func linkProblems(t *testing.T, b board, uids []string) []string {
+	t.Helper()
+	var found []string
+	dropdown, back := false, b.UID == "ipsec-path-fleet"
+	for _, l := range b.Links {
+		dropdown = dropdown || l.Type == "dashboards" && slices.Contains(l.Tags, "ipsec-path") && l.KeepTime && l.IncludeVars
+		back = back || l.URL == "/d/ipsec-path-fleet" && l.KeepTime && l.IncludeVars
+	}
+	if !dropdown || !back {
+		found = append(found, "no links to the other boards that keep the time and the variables")
+	}
+	check := func(where string, l link) {
+		if uid, ok := strings.CutPrefix(l.URL, "/d/"); ok {
+			uid, _, _ = strings.Cut(uid, "?")
+			if !slices.Contains(uids, uid) {
+				found = append(found, where+": there is no board "+uid)
+			}
+		} else if l.URL != "" && !strings.Contains(l.URL, "/peers/") {
+			found = append(found, where+": leads to "+l.URL)
+		}
+		found = append(found, unknownVariables(b, where, strings.ReplaceAll(l.URL, ":queryparam", ""))...)
+	}
+	for _, l := range b.Links {
+		check("link "+l.Title, l)
+	}
+	for _, p := range b.all() {
+		for _, l := range p.dataLinks(t) {
+			check(p.Title+": link "+l.Title, l)
+		}
+	}
+	return found
+}
+
+func panelProblems(b board, p panel) []string {
+	var found []string
+	say := func(what string) { found = append(found, fmt.Sprintf("%s: %s", p.Title, what)) }
+	if p.Title == "" || len(p.Description) < 15 {
+		say("no title, or no description that says something")
+	}
+	if !isVariable(p.Datasource) {
+		say("its data source is not ${datasource}")
+	}
+	if p.Type == "text" {
+		if p.Options.Content == "" {
+			say("says nothing")
+		}
+		return found
+	}
+	if p.FieldConfig.Defaults.Unit == "" || p.Type == "heatmap" && p.Options.YAxis.Unit == "" {
+		say("no unit")
+	}
+	if strings.HasPrefix(p.FieldConfig.Defaults.Unit, "dec") {
+		say("a size of packets that is rounded to kilobytes")
+	}
+	if len(p.Targets) == 0 {
+		say("asks nothing")
+	}
+	if (p.Type == "stat" || p.Type == "bargauge" || p.Type == "table") && slices.ContainsFunc(p.Targets, func(t target) bool { return !t.Instant }) {
+		say("shows the newest value of a time range, which may be old")
+	}
+	refs := make(map[string]bool)
+	for _, q := range p.Targets {
+		if q.RefID == "" || refs[q.RefID] || q.Expr == "" || !isVariable(q.Datasource) {
+			say("query " + q.RefID + " is empty, there twice, or does not ask ${datasource}")
+		}
+		refs[q.RefID] = true
+		if q.Format == "time_series" && q.LegendFormat == "" {
+			say("query " + q.RefID + " has no legend")
+		}
+		found = append(found, unknownVariables(b, p.Title, q.Expr)...)
+	}
+	return found
+}
+
+// uidsOf are those of all boards.
+func uidsOf(boards []board) []string {
+	var all []string
+	for _, b := range boards {
+		all = append(all, b.UID)
+	}
+	return all
+}
+
+func TestBoardsAreSound(t *testing.T) {
+	boards := load(t)
+	uids := uidsOf(boards)
+	slices.Sort(uids)
+	want := []string{"ipsec-path-evidence", "ipsec-path-exporter", "ipsec-path-fleet", "ipsec-path-peer", "ipsec-path-tunnels"}
+	if !slices.Equal(uids, want) {
+		t.Errorf("uids are fixed: got %v, want %v", uids, want)
+	}
+	for _, b := range boards {
+		for _, p := range problems(t, b, uids) {
+			t.Errorf("%s: %s", b.UID, p)
+		}
+	}
+}
+
+// TestSoundnessCanFail plants a mistake at a time.
+func TestSoundnessCanFail(t *testing.T) {
+	text, err := os.ReadFile("fleet.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uids := uidsOf(load(t))
+	for name, change := range map[string][2]string{
+		"no title":               {`"title": "Newest diagnoses"`, `"title": ""`},
+		"no description":         {`"description": "How many paths have each diagnosis now."`, `"description": ""`},
+		"no unit":                {`"unit": "suffix: B"`, `"unit": ""`},
+		"no unit of an axis":     {`"unit": "s"`, `"unit": ""`},
+		"rounded size":           {`"unit": "suffix: B"`, `"unit": "decbytes"`},
+		"fixed data source":      {`"uid": "${datasource}"`, `"uid": "prom-1"`},
+		"id twice":               {`"id": 3,`, `"id": 2,`},
+		"overlap":                {`"y": 5`, `"y": 2`},
+		"a hole":                 {`"w": 14`, `"w": 13`},
+		"outside of the grid":    {`"w": 14`, `"w": 25`},
+		"link to nowhere":        {`"url": "/d/ipsec-path-peer?`, `"url": "/d/ipsec-path-pear?`},
+		"link to elsewhere":      {`/peers/`, `/piers/`},
+		"unknown variable":       {`site=~\"$site\"`, `site=~\"$place\"`},
+		"variable is gone":       {`"name": "isp"`, `"name": "provider"`},
+		"label is required":      {`"allValue": ".*"`, `"allValue": ".+"`},
+		"not refreshed":          {`"refresh": 2`, `"refresh": 1`},
+		"everybody's alerts":     {`\"firing\",instance=~\"$instance\",isp=~\"$isp\",site=~\"$site\",peer=~\"$peer\"`, `\"firing\"`},
+		"no legend":              {`"legendFormat": "{{diagnosis}}"`, `"legendFormat": ""`},
+		"can be edited":          {`"editable": false`, `"editable": true`},
+		"no crosshair":           {`"graphTooltip": 1`, `"graphTooltip": 0`},
+		"no tag":                 {"\"tags\": [\n    \"ipsec-path\"\n  ]", `"tags": []`},
+		"time is lost":           {`"keepTime": true`, `"keepTime": false`},
+		"value may be hours old": {`"instant": true`, `"instant": false`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(string(text), change[0]) {
+				t.Fatalf("there is no %s to change", change[0])
+			}
+			if found := problems(t, decode(t, []byte(strings.ReplaceAll(string(text), change[0], change[1]))), uids); len(found) == 0 {
+				t.Error("nothing was found")
+			}
+		})
+	}
+}
