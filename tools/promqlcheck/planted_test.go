@@ -185,7 +185,7 @@ func TestPlantedBoards(t *testing.T) {
 }
 
 func TestPlantedBlocks(t *testing.T) {
-	page := "a\n```promql\nup == 0\n\nsum(\n  up\n)\n```\n```text\nnot(\n```\n```promql\nup{\n```\n"
+	page := "a\n```promql\nup == 0\n\nsum(\n  up\n)\n```\n```text\nnot(\n```\n1. b\n   ```promql\n   up{\n   ```\n"
 	var got []string
 	for _, s := range Blocks("p.md", page) {
 		got = append(got, s.Expr)

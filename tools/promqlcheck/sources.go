@@ -13,7 +13,7 @@ type Source struct{ Place, Expr string }
 // Blocks are the expressions of a document: those in code blocks marked promql, separated by empty lines.
 func Blocks(place, page string) []Source {
 	var out []Source
-	for i, m := range regexp.MustCompile("(?ms)^```promql\n(.*?)^```").FindAllStringSubmatch(page, -1) {
+	for i, m := range regexp.MustCompile("(?ms)^[ \t]*```promql\n(.*?)^[ \t]*```").FindAllStringSubmatch(page, -1) {
 		for _, expr := range strings.Split(m[1], "\n\n") {
 			if expr = strings.TrimSpace(expr); expr != "" {
 				out = append(out, Source{fmt.Sprintf("%s, block %d", place, i+1), expr})
