@@ -229,7 +229,7 @@ func alternatives(line string) []string {
 		return nil
 	}
 	var out []string
-	for _, name := range strings.Split(m[2]+m[3], "|") {
+	for name := range strings.SplitSeq(m[2]+m[3], "|") {
 		out = append(out, m[1]+name)
 	}
 	return out

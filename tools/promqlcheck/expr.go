@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -74,7 +75,7 @@ func (w *walk) visit(node parser.Node) Labels {
 func (w *walk) selector(n *parser.VectorSelector) Labels {
 	name := n.Name
 	for _, m := range n.LabelMatchers {
-		if m.Name == labels.MetricName && m.Type == labels.MatchEqual {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
 			name = m.Value
 		}
 	}
@@ -85,7 +86,7 @@ func (w *walk) selector(n *parser.VectorSelector) Labels {
 	}
 	w.metrics = append(w.metrics, name)
 	for _, match := range n.LabelMatchers {
-		if match.Name == labels.MetricName {
+		if match.Name == model.MetricNameLabel {
 			continue
 		}
 		if !m.Labels.Has(match.Name) {

@@ -14,7 +14,7 @@ type Source struct{ Place, Expr string }
 func Blocks(place, page string) []Source {
 	var out []Source
 	for i, m := range regexp.MustCompile("(?ms)^[ \t]*```promql\n(.*?)^[ \t]*```").FindAllStringSubmatch(page, -1) {
-		for _, expr := range strings.Split(m[1], "\n\n") {
+		for expr := range strings.SplitSeq(m[1], "\n\n") {
 			if expr = strings.TrimSpace(expr); expr != "" {
 				out = append(out, Source{fmt.Sprintf("%s, block %d", place, i+1), expr})
 			}
