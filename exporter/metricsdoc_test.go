@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -130,6 +131,15 @@ func wordsOf[T fmt.Stringer](values []T) []string {
 	return out
 }
 
+// words are the values of a closed set of strings.
+func words[T ~string](values []T) []string {
+	var out []string
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
+}
+
 // labelValues renders the label values that are closed sets.
 func labelValues(a *app) string {
 	var capabilities []string
@@ -152,10 +162,16 @@ func labelValues(a *app) string {
 		{"", "method", wordsOf(collectors.Methods())},
 		{"", "diagnosis", diagnosis.Names()},
 		{"mtu_state", "state", wordsOf(pmtu.States())},
+		{"protocol_state", "protocol", words(protocols.Stated())},
+		{"protocol_state", "state", wordsOf([]protocols.State{protocols.Passes, protocols.Blocked, protocols.Unknown})},
+		{"protocol_last_hop", "protocol", words(protocols.All())},
+		{"gateway_info", "type", wordsOf(config.GatewayTypes())},
 		{"ike_response_info", "probe", wordsOf(ikeprobe.Ladder(ikeprobe.Auto))},
 		{"ike_sas", "state", wordsOf(gateways.IKEStates())},
 		{"child_sas", "state", wordsOf(gateways.ChildStates())},
-		{"collector_runs_total", "collector", []string{collectorICMP, collectorIKE, collectorPMTU, collectorResolve}},
+		{"", "collector", slices.Sorted(maps.Keys(errorReasons()))},
+		{"", "direction", gateways.Directions()},
+		{"", "family", []string{config.FamilyIP4.String(), config.FamilyIP6.String()}},
 		{"collector_errors_total", "reason", reasons},
 		{"icmp_errors_total", "error", wire.ErrorNames()},
 		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(pmtu.Rejections()))},
@@ -168,6 +184,23 @@ func labelValues(a *app) string {
 		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", metric, r.label, code(r.values))
 	}
 	return b.String()
+}
+
+// libraryNames renders the names of the families that belong to libraries.
+func libraryNames(t *testing.T, a *app) string {
+	t.Helper()
+	a.metricsHandler() // it registers its own
+	families, err := a.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), namespace) {
+			names = append(names, f.GetName())
+		}
+	}
+	return code(names) + "\n"
 }
 
 // fill puts a generated part between its markers.
@@ -192,6 +225,7 @@ func TestMetricsDoc(t *testing.T) {
 	want := fill(t, have, "peers", familyTable(peerFamilies()))
 	want = fill(t, want, "gateways", familyTable(gatewayFamilies()))
 	want = fill(t, want, "process", familyTable(processFamilies(t, a)))
+	want = fill(t, want, "libraries", libraryNames(t, a))
 	want = fill(t, want, "values", labelValues(a))
 	if *updateDoc {
 		if err := os.WriteFile(metricsDoc, []byte(want), 0o644); err != nil {

@@ -103,6 +103,15 @@ var familySessions = &collectors.Family{
 	Labels: []string{"gateway", "kind"},
 }
 
+// The values of the label direction, as seen from the gateway.
+const (
+	directionIn  = "in"
+	directionOut = "out"
+)
+
+// Directions returns the values of the label direction.
+func Directions() []string { return []string{directionIn, directionOut} }
+
 // Families are all families of this package.
 func Families() []*collectors.Family {
 	return []*collectors.Family{
@@ -208,7 +217,7 @@ func (g *series) peer(p *PeerSnapshot) {
 	if p.Of != nil && p.Of.Expected && p.Up != Unknown {
 		g.set(familyTunnelUp, boolean(p.Up == Yes), p.Peer)
 	}
-	for direction, t := range map[string]*Traffic{"in": &p.In, "out": &p.Out} {
+	for direction, t := range map[string]*Traffic{directionIn: &p.In, directionOut: &p.Out} {
 		g.count(familyBytes, t.Bytes, p.Peer, direction)
 		g.count(familyPackets, t.Packets, p.Peer, direction)
 	}

@@ -27,8 +27,8 @@ var (
 // Families are all families of this collector.
 func Families() []*collectors.Family { return []*collectors.Family{familyState, familyLastHop} }
 
-// stated are the protocols that have a state: of the others, diagnoses and other collectors tell more.
-func stated() []Protocol { return []Protocol{ESP, AH, ESPInUDP} }
+// Stated are the protocols that have a state: of the others, diagnoses and other collectors tell more.
+func Stated() []Protocol { return []Protocol{ESP, AH, ESPInUDP} }
 
 // exposer copies what one collector knows into its series.
 type exposer struct {
@@ -45,7 +45,7 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration, now fu
 		c: c, interval: interval, now: now,
 		states: make(map[Protocol]*collectors.Series), lastHops: make(map[Protocol]*collectors.Series),
 	}
-	for _, p := range stated() {
+	for _, p := range Stated() {
 		e.states[p] = s.Series(familyState, string(p), "")
 	}
 	for _, p := range All() {

@@ -67,6 +67,15 @@ const (
 	gatewayTypes
 )
 
+// GatewayTypes returns all types of gateways.
+func GatewayTypes() []GatewayType {
+	types := make([]GatewayType, gatewayTypes)
+	for i := range types {
+		types[i] = GatewayType(i)
+	}
+	return types
+}
+
 // String is the type as it is configured.
 func (t GatewayType) String() string {
 	switch t {
@@ -160,7 +169,7 @@ func (d *decoder) gateway(n *yaml.Node, at place) {
 
 func gatewayTypeNames() []string {
 	var names []string
-	for t := range gatewayTypes {
+	for _, t := range GatewayTypes() {
 		names = append(names, t.String())
 	}
 	return names
@@ -168,13 +177,9 @@ func gatewayTypeNames() []string {
 
 // gatewayFields are the keys of all types. given notes which of them have a value.
 func (d *decoder) gatewayFields(g *Gateway, given map[string]*yaml.Node) []field {
-	types := make([]GatewayType, gatewayTypes)
-	for i := range types {
-		types[i] = GatewayType(i)
-	}
 	known := []field{
 		{"name", func(n *yaml.Node, at place) { d.text(n, at) }},
-		{"type", into(&g.Type, oneOf(d, types...))},
+		{"type", into(&g.Type, oneOf(d, GatewayTypes()...))},
 		{"address", into(&g.Login.Address, d.deviceAddress)},
 		{"socket", into(&g.Socket, d.filled)},
 		{"program", into(&g.Program, d.filled)},
