@@ -42,6 +42,7 @@ func run(args []string) int {
 	check, checkOptions := checkCommand(app)
 	capture, captureOptions := captureCommand(app)
 	gateway, gatewayOptions := gatewayCommand(app)
+	demo, demonstration := demoCommand(app)
 
 	command, err := app.Parse(args)
 	if err != nil {
@@ -66,6 +67,8 @@ func run(args []string) int {
 		return runCapture(ctx, captureOptions)
 	case gateway.FullCommand():
 		return runGateway(ctx, gatewayOptions)
+	case demo.FullCommand():
+		return demonstration.run(ctx, logging)
 	}
 	return exitOK
 }

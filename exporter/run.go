@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -29,12 +30,16 @@ type ServeOptions struct {
 	ConfigFile string
 	// Peers are given as [NAME=]ADDRESS.
 	Peers []string
+	// ConfigText is a whole configuration in place of a file and of Peers.
+	ConfigText []byte
 	// StoragePath is the directory for baselines and changes of verdicts; empty keeps them in memory.
 	StoragePath string
 	// CheckOnly reads the configuration and does nothing else.
 	CheckOnly bool
 
-	Web                      *toolkit.FlagConfig
+	Web *toolkit.FlagConfig
+	// Listeners are open already, and taken in place of the addresses in Web.
+	Listeners                []net.Listener
 	TelemetryPath            string
 	ExternalURL, RoutePrefix string
 	NativeHistograms         bool
@@ -86,7 +91,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return a.run(ctx, cfg, server, r, o.Web)
+	return a.run(ctx, cfg, server, r)
 }
 
 // validated is what follows from options that make sense.
@@ -102,7 +107,7 @@ func (o *ServeOptions) validate() (*config.Config, validated, error) {
 	if v.buckets, err = o.buckets(); err != nil {
 		return nil, v, err
 	}
-	cfg, err := config.ReadAny(o.ConfigFile, o.Peers)
+	cfg, err := o.read()
 	if err != nil {
 		return nil, v, err
 	}
@@ -118,21 +123,35 @@ func (o *ServeOptions) validate() (*config.Config, validated, error) {
 	return cfg, v, nil
 }
 
+// read reads the configuration, which may name no peers.
+func (o *ServeOptions) read() (*config.Config, error) {
+	if o.ConfigText != nil {
+		return config.Parse("", o.ConfigText)
+	}
+	return config.ReadAny(o.ConfigFile, o.Peers)
+}
+
+// listenAndServe serves until the server is shut down.
+func (o *ServeOptions) listenAndServe(server *http.Server, log *slog.Logger) error {
+	serve := func() error { return toolkit.ListenAndServe(server, o.Web, log) }
+	if len(o.Listeners) > 0 {
+		serve = func() error { return toolkit.ServeMultiple(o.Listeners, server, o.Web, log) }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
 // run starts everything and ends it again.
-func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, r *reloader, flags *toolkit.FlagConfig) error {
+func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, r *reloader) error {
 	g, ctx := errgroup.WithContext(ctx)
 	r.life = ctx
 	// Before anybody can ask for a reload: the older configuration must not come last.
 	a.apply(ctx, cfg)
 	a.metrics.loaded(true)
 	a.ready.Store(true)
-	g.Go(func() error {
-		err := toolkit.ListenAndServe(server, flags, a.log)
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
-	})
+	g.Go(func() error { return r.options.listenAndServe(server, a.log) })
 	g.Go(func() error {
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -205,7 +224,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	base, err := config.ReadAny(r.options.ConfigFile, r.options.Peers)
+	base, err := r.options.read()
 	var cfg *config.Config
 	if err == nil {
 		cfg, err = r.discovery.complete(ctx, base, r.options.ConfigFile)

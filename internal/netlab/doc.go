@@ -1,4 +1,4 @@
-// Package netlab is the laboratory of the kernel tests: network namespaces joined by veth pairs, with nftables as the
+// Package netlab is the laboratory of the kernel tests, and of the demonstration: network namespaces joined by veth pairs, with nftables as the
 // faulty provider between them. It needs neither root nor any program on the host, only a kernel that lets the
 // caller have a user namespace. It tests nothing itself and measures no path; it builds the paths that tests measure.
 //
@@ -10,6 +10,8 @@
 // other tests of the package still run, those that call Need are skipped with the reason, and with REQUIRE_NETNS=1 in
 // the environment the run fails.
 //
+// A program that is no test has RunInside, Enter and Build in place of Main and of a *testing.T.
+//
 // The Provider is the path that most tests use. Each segment n is 10.77.n.0/24 and fd77:n::/64, its device is called
 // netN at both ends, and the near end (towards the client) has the host number 1, the far end 2:
 //
@@ -20,5 +22,5 @@
 //
 // The client's user owns r1; r2 and r3 are the two edges of the provider. Faults happen on r2 and r3 and on the link
 // between them (net3), unless their description says otherwise. net5 is the second way of scenario S15, net6
-// and net7 are those of AddUplink.
+// and net7 are those of AddUplink. A Plan puts several providers at one client.
 package netlab

@@ -136,7 +136,7 @@ func (p *Provider) SetReverseMTU(t T, mtu int) {
 // setMiddle sets the routes across net3. Those of the hosts stay, and so does what their kernels have learned.
 func (p *Provider) setMiddle(t T) {
 	t.Helper()
-	for _, v6 := range []bool{false, true} {
+	for _, v6 := range p.plan.families() {
 		if err := p.setMiddleRoutes(v6); err != nil {
 			t.Fatalf("%v", err)
 		}

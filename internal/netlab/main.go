@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -46,11 +47,7 @@ func Main(m Runner) {
 	case stateReady:
 		os.Exit(m.Run())
 	case stateEnter:
-		if err := prepare(); err != nil {
-			fmt.Fprintln(os.Stderr, "netlab:", err)
-			os.Exit(exitRefused)
-		}
-		setState(stateReady)
+		Enter()
 		os.Exit(m.Run())
 	case stateUML:
 		umlInit(m)
@@ -119,20 +116,9 @@ func reexec(flags uintptr) error {
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
 
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: os.Args, Env: append(os.Environ(), stateEnv+"="+stateEnter),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | flags,
-			Pdeathsig:  unix.SIGKILL,
-			// A group of its own: Ctrl-C reaches the child once, through us.
-			Setpgid: true,
-		},
-	}
-	if flags&unix.CLONE_NEWUSER != 0 {
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
+	cmd := again(context.Background(), flags)
+	cmd.Stdin = os.Stdin
+	cmd.SysProcAttr.Setpgid = true      // a group of its own: Ctrl-C reaches the child once, through us
 	if err := cmd.Start(); err != nil { // EPERM: sysctl, AppArmor, seccomp; ENOSPC: max_user_namespaces
 		return fmt.Errorf("clone: %w", err)
 	}
@@ -161,6 +147,24 @@ func reexec(flags uintptr) error {
 	}
 	dieLike(exit)
 	return nil
+}
+
+// again is this program once more with the same arguments, in new network and mount namespaces (and what flags adds). It dies with the
+// thread that starts it.
+func again(ctx context.Context, flags uintptr) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), stateEnv+"="+stateEnter)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | flags,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	if flags&unix.CLONE_NEWUSER != 0 {
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return cmd
 }
 
 // dieLike ends this process the way the child ended: with its code, or by the same signal.

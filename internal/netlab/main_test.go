@@ -49,6 +49,8 @@ func TestRole(t *testing.T) {
 	case "skip inside":
 		netlab.New(t).Do(t, func() { t.Skip("as asked") })
 		t.Log("went on")
+	default:
+		runInside(t, os.Getenv(roleEnv))
 	}
 }
 

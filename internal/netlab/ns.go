@@ -34,22 +34,14 @@ func New(t T) *NS {
 	if err != nil {
 		t.Fatalf("new network namespace: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := n.handle.Close(); err != nil {
-			t.Logf("close network namespace: %v", err)
-		}
-	})
-	if n.link, err = netlink.NewHandleAt(n.handle); err != nil {
-		t.Fatalf("netlink in the new namespace: %v", err)
-	}
-	t.Cleanup(n.link.Close)
+	n.endWith(t)
 	// Duplicate address detection would hold addresses back for a second, and nobody here advertises routers.
-	// The last one matters where the host's default is to do without IPv6.
+	// The last one matters where the host's default is to do without IPv6. A kernel that has none has none of them.
 	for _, path := range []string{
 		"net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad", "net/ipv6/conf/default/dad_transmits",
 		"net/ipv6/conf/default/accept_ra", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6",
 	} {
-		n.Sysctl(t, path, "0")
+		n.sysctlIfPresent(t, path, "0")
 	}
 	lo, err := n.link.LinkByName("lo")
 	if err == nil {
@@ -58,6 +50,37 @@ func New(t T) *NS {
 	if err != nil {
 		t.Fatalf("lo up: %v", err)
 	}
+	return n
+}
+
+// endWith opens netlink in the namespace, and has it closed and let go at the end of the test.
+func (n *NS) endWith(t T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := n.handle.Close(); err != nil {
+			t.Logf("close network namespace: %v", err)
+		}
+	})
+	var err error
+	if n.link, err = netlink.NewHandleAt(n.handle); err != nil {
+		t.Fatalf("netlink in the namespace: %v", err)
+	}
+	t.Cleanup(n.link.Close)
+}
+
+// Here is the namespace that the process itself is in.
+func Here(t T) *NS {
+	t.Helper()
+	Need(t)
+	n := &NS{}
+	err := onThread(func() (err error) {
+		n.handle, err = netns.Get()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("this network namespace: %v", err)
+	}
+	n.endWith(t)
 	return n
 }
 

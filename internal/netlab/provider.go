@@ -10,6 +10,8 @@ import (
 const (
 	// DefaultMTU is the MTU of every link of a fresh provider.
 	DefaultMTU = 1500
+	// defaultBlock is the block of addresses of a provider that is alone, the one of the drawing.
+	defaultBlock = 77
 	// secondWay is the routing table and the firewall mark of the flows that scenario S15 sends over net5, where
 	// r2 knows a smaller route.
 	secondWay = 77
@@ -24,14 +26,52 @@ const (
 type Provider struct {
 	Client, R1, R2, R3, Server *NS
 
+	plan     Plan
 	segments []segment
 	// middle is the MTU of net3, forward and reverse those of the routes across it (0: that of the link).
 	middle, forward, reverse int
 	faults                   []installed
 }
 
+// A Plan is where a provider is among several of one client. The zero Plan is that of the only one, as drawn.
+type Plan struct {
+	// Client is where its packets come from; nil gives it a client of its own, with a default route over this provider.
+	Client *NS
+	// Block, from 1 to 99, stands in all its addresses and devices in place of the 77 of the drawing, in decimal digits in both
+	// families: 10.12.1.0/24, fd12:1::/64, net1-12. A shared client has a route to this block only. 0 means 77.
+	Block byte
+	// OnlyIPv4 leaves IPv6 out, also where the kernel has none.
+	OnlyIPv4 bool
+}
+
+// shared tells whether the client is one of several providers.
+func (p Plan) shared() bool { return p.Client != nil }
+
+// families are those that the provider carries: whether each is IPv6.
+func (p Plan) families() []bool {
+	if p.OnlyIPv4 {
+		return []bool{false}
+	}
+	return []bool{false, true}
+}
+
+// reached is what the client reaches by the provider.
+func (p Plan) reached(v6 bool) netip.Prefix {
+	switch {
+	case !p.shared():
+		return everywhere(v6)
+	case v6:
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, digits(p.Block)}), 16)
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, p.Block}), 16)
+}
+
+// digits is the byte that shows the same digits in hexadecimal that n has in decimal.
+func digits(n byte) byte { return n/10<<4 | n%10 }
+
 // A segment is one link with its two ends.
 type segment struct {
+	block     byte
 	net       int
 	near, far End
 }
@@ -48,19 +88,33 @@ const (
 // NewProvider builds the path, without any fault. It ends with the test.
 func NewProvider(t T) *Provider {
 	t.Helper()
-	p := &Provider{Client: New(t), R1: New(t), R2: New(t), R3: New(t), Server: New(t)}
+	return NewProviderAt(t, Plan{})
+}
+
+// NewProviderAt builds the path as planned, without any fault. It ends with the test.
+func NewProviderAt(t T, plan Plan) *Provider {
+	t.Helper()
+	p := &Provider{Client: plan.Client, R1: New(t), R2: New(t), R3: New(t), Server: New(t), plan: plan}
+	if !plan.shared() {
+		p.Client = New(t)
+	}
+	if plan.Block == 0 {
+		p.plan.Block = defaultBlock
+	}
 	for _, n := range []*NS{p.R1, p.R2, p.R3, p.Server, p.Client} {
 		quieten(t, n)
 	}
 	for _, n := range []*NS{p.R1, p.R2, p.R3} {
 		n.Sysctl(t, "net/ipv4/ip_forward", "1")
-		n.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+		if !plan.OnlyIPv4 {
+			n.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+		}
 	}
 	for i, pair := range [][2]*NS{
 		clientSegment: {p.Client, p.R1}, firstSegment: {p.R1, p.R2}, middleSegment: {p.R2, p.R3},
 		serverSegment: {p.R3, p.Server}, secondSegment: {p.R1, p.R2},
 	} {
-		p.segments = append(p.segments, newSegment(i+1, pair[0], pair[1]))
+		p.segments = append(p.segments, p.plan.segment(i+1, pair[0], pair[1]))
 	}
 	ends := make([]End, 0, 2*len(p.segments))
 	for _, s := range p.segments {
@@ -83,7 +137,7 @@ func NewProvider(t T) *Provider {
 func quieten(t T, n *NS) {
 	t.Helper()
 	n.Sysctl(t, "net/ipv4/icmp_ratelimit", "0")
-	n.Sysctl(t, "net/ipv6/icmp/ratelimit", "0")
+	n.sysctlIfPresent(t, "net/ipv6/icmp/ratelimit", "0") // not on a kernel without IPv6
 	// Before Linux 6.13 the next two exist only on the host, where they are generous enough.
 	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_per_sec", "1000000")
 	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_burst", "100000")
@@ -91,21 +145,27 @@ func quieten(t T, n *NS) {
 	n.Sysctl(t, "net/ipv4/conf/default/rp_filter", "0")
 }
 
-// newSegment is the link with this number.
-func newSegment(net int, near, far *NS) segment {
-	s := segment{net: net}
+// segment is the link with this number.
+func (p Plan) segment(net int, near, far *NS) segment {
+	s := segment{block: p.Block, net: net}
 	name := fmt.Sprintf("net%d", net)
-	s.near = End{NS: near, Name: name, Addrs: []netip.Prefix{s.prefix(1, false), s.prefix(1, true)}}
-	s.far = End{NS: far, Name: name, Addrs: []netip.Prefix{s.prefix(2, false), s.prefix(2, true)}}
+	if p.Block != defaultBlock {
+		name = fmt.Sprintf("net%d-%d", net, p.Block)
+	}
+	s.near, s.far = End{NS: near, Name: name}, End{NS: far, Name: name}
+	for _, v6 := range p.families() {
+		s.near.Addrs = append(s.near.Addrs, s.prefix(1, v6))
+		s.far.Addrs = append(s.far.Addrs, s.prefix(2, v6))
+	}
 	return s
 }
 
 // prefix is the address of a host on the segment, with the segment's length.
 func (s segment) prefix(host byte, v6 bool) netip.Prefix {
 	if v6 {
-		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x77, 0, byte(s.net), 15: host}), 64)
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, digits(s.block), 0, byte(s.net), 15: host}), 64)
 	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(s.net), host}), 24)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, s.block, byte(s.net), host}), 24)
 }
 
 // addr is the address of a host on a segment.
@@ -175,8 +235,8 @@ func (p *Provider) setMTUs(t T, middle, others int) {
 
 // setRoutes sets all routes, with the MTUs wanted, and so makes the kernels forget what they learned about paths.
 func (p *Provider) setRoutes() error {
-	for _, v6 := range []bool{false, true} {
-		if err := p.Client.route(Route{Dst: everywhere(v6), Via: p.addr(clientSegment, 2, v6)}); err != nil {
+	for _, v6 := range p.plan.families() {
+		if err := p.Client.route(Route{Dst: p.plan.reached(v6), Via: p.addr(clientSegment, 2, v6)}); err != nil {
 			return err
 		}
 		if err := p.Server.route(Route{Dst: everywhere(v6), Via: p.addr(serverSegment, 1, v6)}); err != nil {
@@ -221,7 +281,7 @@ func (p *Provider) setMiddleRoutes(v6 bool) error {
 // addRules leads marked packets of r1 over net5, and what r2 gets from there to its smaller route.
 // Without a mark, which only scenario S15 sets, nothing goes that way.
 func (p *Provider) addRules() error {
-	for _, v6 := range []bool{false, true} {
+	for _, v6 := range p.plan.families() {
 		mark := netlink.NewRule()
 		mark.Family, mark.Mark, mark.Table, mark.Priority = family(p.ClientAddr(v6)), secondWay, secondWay, rulePriority
 		if err := p.R1.link.RuleAdd(mark); err != nil {

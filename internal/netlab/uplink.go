@@ -38,12 +38,12 @@ func (p *Provider) AddUplink(t T) *Uplink {
 	quieten(t, u.R4)
 	u.R4.Sysctl(t, "net/ipv4/ip_forward", "1")
 	u.R4.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
-	u.client = newSegment(6, p.Client, u.R4)
-	server := newSegment(7, u.R4, p.Server)
+	u.client = p.plan.segment(6, p.Client, u.R4)
+	server := p.plan.segment(7, u.R4, p.Server)
 	for _, s := range []segment{u.client, server} {
 		Veth(t, s.near, s.far, DefaultMTU)
 	}
-	for _, v6 := range []bool{false, true} {
+	for _, v6 := range p.plan.families() {
 		gateway := u.client.prefix(2, v6).Addr()
 		p.Client.Route(t, Route{Dst: everywhere(v6), Via: gateway, Table: uplinkTable})
 		u.R4.Route(t, Route{Dst: p.segments[serverSegment].prefix(0, v6), Via: server.prefix(2, v6).Addr()})

@@ -1,4 +1,4 @@
-// Package responder is a small IKE gateway for tests: it answers the first message of an IKE exchange the way
+// Package responder is a small IKE gateway for tests and the demonstration: it answers the first message of an IKE exchange the way
 // ordinary gateways refuse one, from memory of nothing. It never agrees to anything, keeps no state and has no keys.
 //
 //	IKEv2, IKE_SA_INIT, message ID 0   INVALID_KE_PAYLOAD, group 14

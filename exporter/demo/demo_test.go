@@ -1,0 +1,203 @@
+package demo
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long all peers may take to be known.
+const patience = 90 * time.Second
+
+// TestDemo runs the built program as an ordinary user does, on the host of the tests: in loopback's ports, and in no namespace but its own.
+func TestDemo(t *testing.T) {
+	p := build(t)
+	t.Run("peers", func(t *testing.T) {
+		t.Parallel()
+		r := p.start(t, "")
+		r.awaitDiagnoses(t)
+		r.pages(t)
+		if now := links(t); !slices.Equal(now, r.links) {
+			t.Errorf("while it runs, the host's network devices are %q, before %q", now, r.links)
+		}
+		for began := time.Now(); !strings.Contains(r.out.String(), "peers are found to be what they are"); time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > 10*time.Second {
+				t.Fatalf("it does not say that all is found:\n%s", &r.out)
+			}
+		}
+		r.stop(t, unix.SIGINT, 0)
+		if want := "has ended, and its namespaces with it"; !strings.Contains(r.out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, &r.out)
+		}
+	})
+	for _, tt := range []struct {
+		name   string
+		signal unix.Signal
+		code   int
+	}{{"SIGTERM", unix.SIGTERM, 0}, {"SIGHUP", unix.SIGHUP, -1}, {"SIGKILL", unix.SIGKILL, -1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p.start(t, "").stop(t, tt.signal, tt.code)
+		})
+	}
+	t.Run("go run is killed", func(t *testing.T) {
+		t.Parallel()
+		p.start(t, "go").stop(t, unix.SIGKILL, -1)
+	})
+	t.Run("port in use", p.portInUse)
+	t.Run("no namespaces", p.noNamespaces)
+}
+
+// stop ends the demonstration by a signal to the process that was started, and looks what is left.
+func (r *run) stop(t *testing.T, signal unix.Signal, code int) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	r.leavesNothing(t)
+	<-r.ended // no process of it is left
+	if got := r.cmd.ProcessState.ExitCode(); got != code {
+		t.Errorf("it ended with code %d, want %d\n%s", got, code, &r.log)
+	}
+}
+
+// A series of the metrics page whose value is 1, and its labels.
+var (
+	series = regexp.MustCompile(`(?m)^(ipsec_path_diagnosis|ipsec_path_peer_healthy)\{(.*)\} 1$`)
+	label  = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
+)
+
+// awaitDiagnoses waits until each peer has exactly its diagnoses. Until then none may have one that it must not have.
+func (r *run) awaitDiagnoses(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	want := make(map[string][]string)
+	for _, p := range peers() {
+		want[p.name] = append([]string{"", p.site, p.isp}, p.diagnoses...) // "" stands for a faulty peer
+		if len(p.diagnoses) == 0 {
+			want[p.name][0] = "healthy"
+		}
+	}
+	for {
+		got := make(map[string][]string)
+		for _, m := range series.FindAllStringSubmatch(r.get(t, metricsPath), -1) {
+			labels := make(map[string]string)
+			for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+				labels[l[1]] = l[2]
+			}
+			peer := labels["peer"]
+			if got[peer] == nil {
+				got[peer] = []string{"", labels["site"], labels["isp"]}
+			}
+			if m[1] == healthyMetric {
+				got[peer][0] = "healthy"
+				continue
+			}
+			got[peer] = append(got[peer], labels["diagnosis"])
+			if !slices.Contains(want[peer], labels["diagnosis"]) {
+				t.Fatalf("%s has %s after %v, want %v", peer, labels["diagnosis"], time.Since(began), want[peer])
+			}
+		}
+		for _, all := range got {
+			slices.Sort(all[3:])
+		}
+		if cmp.Equal(want, got) {
+			t.Logf("all %d peers are right after %v", len(want), time.Since(began))
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("after %v (-want +got):\n%s\n%s", patience, cmp.Diff(want, got), &r.out)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// pages opens what the demonstration says can be opened, of every peer.
+func (r *run) pages(t *testing.T) {
+	t.Helper()
+	if out := r.out.String(); !strings.Contains(out, "  "+r.base+"/\n") || !strings.Contains(out, `"`+strings.TrimPrefix(r.base, "http://")+`"`) {
+		t.Errorf("it does not say where it is:\n%s", out)
+	}
+	status := r.get(t, "/")
+	for _, p := range peers() {
+		if !strings.Contains(status, p.name) || !strings.Contains(r.out.String(), p.name) {
+			t.Errorf("%s is not on the status page, or not in the table", p.name)
+		}
+		for path, want := range map[string]string{"": p.name, "/report": p.name, "/report?format=json": `"peer":`, "/pcap": "\x0a\x0d\x0d\x0a"} {
+			if body := r.get(t, "/peers/"+p.name+path); !strings.Contains(body, want) {
+				t.Errorf("/peers/%s%s has no %q:\n%.300s", p.name, path, want, body)
+			}
+		}
+		report := r.get(t, "/peers/"+p.name+"/report")
+		for _, d := range p.diagnoses {
+			if !strings.Contains(report, d) {
+				t.Errorf("the report of %s does not name %s", p.name, d)
+			}
+		}
+	}
+	if body := r.ask(t, http.MethodPost, "/-/reload"); !strings.Contains(r.get(t, metricsPath), "\nipsec_path_config_last_reload_successful 1\n") {
+		t.Errorf("a reload fails: %s", body)
+	}
+	if passes := `ipsec_path_protocol_state{isp="globex",peer="healthy",protocol="ah",site="bergen",state="passes"} 1`; !strings.Contains(r.get(t, metricsPath), passes) {
+		t.Errorf("no %s", passes)
+	}
+}
+
+// A port that is taken is found before anything is built.
+func (p program) portInUse(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := p.command(t, "", "demo", "--web.listen-address=localhost:"+port(t), "--web.listen-address="+l.Addr().String())
+	want := "ipsec_path_exporter: error: listen tcp " + l.Addr().String() + ": bind: address already in use (--web.listen-address takes another one)\n"
+	if code := r.end(t); code != 1 || r.log.String() != want || r.out.String() != "" {
+		t.Errorf("exit code %d\n%s\n%s", code, &r.log, &r.out)
+	}
+}
+
+// Where no namespaces are to be had it says so, and what can be done.
+func (p program) noNamespaces(t *testing.T) {
+	t.Parallel()
+	for user, want := range map[int]string{0: "refuses even to root", ordinary: "sudo ./ipsec_path_exporter demo"} {
+		t.Run(want, func(t *testing.T) {
+			r := p.command(t, "forbidden", "demo", "--web.listen-address=localhost:"+port(t))
+			r.cmd.SysProcAttr = &syscall.SysProcAttr{
+				Cloneflags:  unix.CLONE_NEWUSER,
+				UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}},
+				GidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}},
+				AmbientCaps: []uintptr{unix.CAP_SYS_RESOURCE},
+			}
+			if code := r.end(t); code != 1 || !strings.Contains(r.log.String(), want) || !strings.Contains(r.log.String(), "no space left on device") || r.out.String() != "" {
+				t.Errorf("exit code %d\n%s\n%s", code, &r.log, &r.out)
+			}
+		})
+	}
+}
+
+// Names, labels and providers are distinct where they must be, and what is promised has a name.
+func TestPeersAreDistinct(t *testing.T) {
+	names, sites, isps := make(map[string]bool), make(map[string]bool), make(map[string]int)
+	for _, p := range peers() {
+		names[p.name], sites[p.site] = true, true
+		isps[p.isp]++
+	}
+	if n := len(peers()); len(names) != n || len(sites) != n || firstBlock+n > 77 {
+		t.Errorf("%d peers, %d names, %d sites", n, len(names), len(sites))
+	}
+	if len(isps) != 3 || isps["acme"] < 3 {
+		t.Errorf("providers %v", maps.Clone(isps))
+	}
+}

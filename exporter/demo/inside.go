@@ -1,0 +1,88 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"ipsec_path_exporter/exporter"
+	"ipsec_path_exporter/internal/netlab"
+	"ipsec_path_exporter/internal/netlab/responder"
+)
+
+const (
+	// firstFile is the descriptor of the first listener that was handed over.
+	firstFile = 3
+	// firstBlock is the block of addresses of the first peer: it is 10.11.4.2, the next one 10.12.4.2.
+	firstBlock = 11
+)
+
+// inside builds the paths around this process, which is in namespaces of its own, and runs what `serve` runs.
+//
+//	          ┌─ r1 ─ r2 ─ r3 ─ gateway    a provider of its own for each peer, with its fault
+//	exporter ─┼─ r1 ─ r2 ─ r3 ─ gateway
+//	          └─ ...
+//
+// The listeners belong to the host: they were opened before.
+func inside(ctx context.Context, listeners int, log *slog.Logger) error {
+	all := peers()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	open, err := handedOver(listeners)
+	if err != nil {
+		return err
+	}
+	addresses := make([]string, len(all))
+	end, err := netlab.Build(func(t netlab.T) {
+		client := netlab.Here(t)
+		for i, p := range all {
+			addresses[i] = p.build(ctx, t, netlab.Plan{Client: client, Block: byte(firstBlock + i), OnlyIPv4: true})
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("the simulated providers cannot be built: %w", err)
+	}
+	defer end()
+	return exporter.Serve(ctx, exporter.ServeOptions{
+		ConfigText: configuration(all, addresses), Listeners: open,
+		Web: &toolkit.FlagConfig{WebConfigFile: new("")}, TelemetryPath: metricsPath, NativeHistograms: true, ClassicHistograms: true,
+	}, log)
+}
+
+// build builds the path to the peer and the gateway at its end, and returns its address.
+func (p *peer) build(ctx context.Context, t netlab.T, plan netlab.Plan) string {
+	t.Helper()
+	provider := netlab.NewProviderAt(t, plan)
+	address := provider.ServerAddr(false)
+	provider.Server.Do(t, func() {
+		if _, err := responder.Start(ctx, responder.Config{Addrs: []netip.Addr{address}}); err != nil {
+			t.Fatalf("gateway of %s: %v", p.name, err)
+		}
+	})
+	if p.breaks != nil {
+		p.breaks(provider, t)
+	}
+	return address.String()
+}
+
+// handedOver are the listeners that the process outside has opened.
+func handedOver(n int) ([]net.Listener, error) {
+	open := make([]net.Listener, 0, n)
+	var errs []error
+	for i := range n {
+		f := os.NewFile(uintptr(firstFile+i), "listener")
+		l, err := net.FileListener(f)
+		errs = append(errs, err, f.Close())
+		open = append(open, l)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("the listeners that were handed over: %w", err)
+	}
+	return open, nil
+}
