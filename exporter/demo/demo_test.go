@@ -32,12 +32,12 @@ func TestDemo(t *testing.T) {
 		}
 		for began := time.Now(); !strings.Contains(r.out.String(), "peers are found to be what they are"); time.Sleep(10 * time.Millisecond) {
 			if time.Since(began) > 10*time.Second {
-				t.Fatalf("it does not say that all is found:\n%s", &r.out)
+				t.Fatalf("it does not say that all is found:\n%s", r.out)
 			}
 		}
 		r.stop(t, unix.SIGINT, 0)
 		if want := "has ended, and its namespaces with it"; !strings.Contains(r.out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, &r.out)
+			t.Errorf("no %q in:\n%s", want, r.out)
 		}
 	})
 	for _, tt := range []struct {
@@ -67,7 +67,7 @@ func (r *run) stop(t *testing.T, signal unix.Signal, code int) {
 	r.leavesNothing(t)
 	<-r.ended // no process of it is left
 	if got := r.cmd.ProcessState.ExitCode(); got != code {
-		t.Errorf("it ended with code %d, want %d\n%s", got, code, &r.log)
+		t.Errorf("it ended with code %d, want %d\n%s", got, code, r.log)
 	}
 }
 
@@ -116,7 +116,7 @@ func (r *run) awaitDiagnoses(t *testing.T) {
 			return
 		}
 		if time.Since(began) > patience {
-			t.Fatalf("after %v (-want +got):\n%s\n%s", patience, cmp.Diff(want, got), &r.out)
+			t.Fatalf("after %v (-want +got):\n%s\n%s", patience, cmp.Diff(want, got), r.out)
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
@@ -164,7 +164,7 @@ func (p program) portInUse(t *testing.T) {
 	r := p.command(t, "", "demo", "--web.listen-address=localhost:"+port(t), "--web.listen-address="+l.Addr().String())
 	want := "ipsec_path_exporter: error: listen tcp " + l.Addr().String() + ": bind: address already in use (--web.listen-address takes another one)\n"
 	if code := r.end(t); code != 1 || r.log.String() != want || r.out.String() != "" {
-		t.Errorf("exit code %d\n%s\n%s", code, &r.log, &r.out)
+		t.Errorf("exit code %d\n%s\n%s", code, r.log, r.out)
 	}
 }
 
@@ -181,7 +181,7 @@ func (p program) noNamespaces(t *testing.T) {
 				AmbientCaps: []uintptr{unix.CAP_SYS_RESOURCE},
 			}
 			if code := r.end(t); code != 1 || !strings.Contains(r.log.String(), want) || !strings.Contains(r.log.String(), "no space left on device") || r.out.String() != "" {
-				t.Errorf("exit code %d\n%s\n%s", code, &r.log, &r.out)
+				t.Errorf("exit code %d\n%s\n%s", code, r.log, r.out)
 			}
 		})
 	}

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -102,23 +101,26 @@ type run struct {
 	links  []string
 }
 
-// A text is what has been printed until now.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+// A text is the file of what has been printed until now. A pipe would end, with its reader, a process that should have ended by itself.
+type text string
+
+func (p text) String() string {
+	b, err := os.ReadFile(string(p))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
-// Write implements io.Writer.
-func (p *text) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.b.Write(b)
-}
-
-func (p *text) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.b.String()
+// open makes the file.
+func (p text) open(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Create(string(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // command is the program or, with a role, a copy of this test that starts it, as an ordinary user with a home of its own.
@@ -134,7 +136,8 @@ func (p program) command(t *testing.T, role string, args ...string) *run {
 		r.cmd = exec.CommandContext(t.Context(), p.self, args...)
 	}
 	r.cmd.Env = append(os.Environ(), "HOME="+r.home, "TMPDIR="+r.home, "NETLAB_STATE=", roleEnv+"="+role)
-	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.log
+	r.out, r.log = text(r.home+".out"), text(r.home+".log")
+	r.cmd.Stdout, r.cmd.Stderr = r.out.open(t), r.log.open(t)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if os.Geteuid() == 0 {
 		if err := os.Chown(r.home, ordinary, ordinary); err != nil {
@@ -177,16 +180,21 @@ func (p program) start(t *testing.T, role string) *run {
 	t.Cleanup(func() {
 		_ = r.cmd.Process.Kill() // it has ended, unless the test failed
 		<-r.ended
+		for _, pid := range r.processes(t) {
+			if n, err := strconv.Atoi(pid); err == nil {
+				_ = unix.Kill(n, unix.SIGKILL)
+			}
+		}
 	})
 	for began := time.Now(); !strings.Contains(r.out.String(), "Ready after"); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-r.ended:
 			skipRefused(t, r.log.String())
-			t.Fatalf("it ended early:\n%s\n%s", &r.out, &r.log)
+			t.Fatalf("it ended early:\n%s\n%s", r.out, r.log)
 		default:
 		}
 		if time.Since(began) > 30*time.Second {
-			t.Fatalf("it does not start:\n%s\n%s", &r.out, &r.log)
+			t.Fatalf("it does not start:\n%s\n%s", r.out, r.log)
 		}
 	}
 	r.spaces = r.namespaces(t)
@@ -275,7 +283,7 @@ func (r *run) leavesNothing(t *testing.T) {
 	began := time.Now()
 	for left := r.left(t); left != ""; left = r.left(t) {
 		if time.Since(began) > 10*time.Second {
-			t.Fatalf("left behind: %s\n%s", left, &r.log)
+			t.Fatalf("left behind: %s\n%s", left, r.log)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
