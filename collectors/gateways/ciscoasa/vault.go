@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -143,9 +144,12 @@ func (v *vault) known() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var out []string
-	for _, s := range []string{v.current.password, v.current.enable, v.previous.password, v.previous.enable} {
-		if s != "" {
-			out = append(out, s)
+	for _, s := range []secrets{v.current, v.previous} {
+		if s.password != "" { // as it is sent by HTTPS, too
+			out = append(out, base64.StdEncoding.EncodeToString([]byte(v.config.Username+":"+s.password)), s.password)
+		}
+		if s.enable != "" {
+			out = append(out, s.enable)
 		}
 	}
 	return out

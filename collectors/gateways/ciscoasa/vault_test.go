@@ -48,7 +48,7 @@ func TestRefusedSecretsWait(t *testing.T) {
 }
 
 func TestErrorsShowNoSecrets(t *testing.T) {
-	v := &vault{current: secrets{password: goodPassword, enable: goodEnable}}
+	v := &vault{config: &Config{Username: "u"}, current: secrets{password: goodPassword, enable: goodEnable}}
 	err := v.scrub(errors.Join(ErrLogin, errors.New("it said "+goodPassword+" and "+goodEnable)))
 	if leaks(t, err); !errors.Is(err, ErrLogin) {
 		t.Errorf("%v", err)
