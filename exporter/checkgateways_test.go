@@ -108,11 +108,12 @@ func TestCheckAttributesAsServeDoes(t *testing.T) {
 
 // TestNamesAreLookedUpTogether: name servers that do not answer cost the time of one name.
 func TestNamesAreLookedUpTogether(t *testing.T) {
-	text := "peers:\n"
+	var text strings.Builder
+	text.WriteString("peers:\n")
 	for i := range 100 {
-		text += fmt.Sprintf("- {address: vpn%d.example.net}\n", i)
+		fmt.Fprintf(&text, "- {address: vpn%d.example.net}\n", i)
 	}
-	cfg, err := config.Load(configFile(t, text))
+	cfg, err := config.Load(configFile(t, text.String()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,11 +109,11 @@ func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
 		return nil, err
 	}
 	// Nor does it here: a device may take the password, and then answer nothing any more.
-	stop := context.AfterFunc(ctx, func() { client.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 	sh, err := openShell(client)
 	if err != nil {
-		client.Close()
+		_ = client.Close() // what matters is why
 		if ctx.Err() != nil {
 			err = fmt.Errorf("waiting for a shell: %w", ctx.Err())
 		}
