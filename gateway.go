@@ -14,7 +14,7 @@ import (
 func gatewayCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.GatewayOptions) {
 	o := &exporter.GatewayOptions{Stdout: os.Stdout, Stderr: os.Stderr}
 	c := app.Command("gateway", "Read the SA table of one configured gateway once and print it. "+
-		"Exits 0 if all tunnels that are expected there are up, 1 if one is not, 2 if the gateway could not be read; see docs/gateways.md.")
+		"Exits 0 if all tunnels that are expected there are up, 1 if one is not, 2 if the gateway could not be read or does not tell; see docs/gateways.md.")
 	c.Arg("name", "Name of the gateway.").Required().StringVar(&o.Name)
 	c.Flag("config.file", "Configuration file (YAML) that has the gateway.").StringVar(&o.ConfigFile)
 	c.Flag("output", "Form of the table: text or json.").Default("text").StringVar(&o.Output)

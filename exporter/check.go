@@ -167,7 +167,8 @@ func checkedPeers(o CheckOptions) (*config.Config, error) {
 			unknown = append(unknown, fmt.Errorf("%s has no peer named %q", o.ConfigFile, name))
 		}
 	}
-	cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p config.Peer) bool { return !slices.Contains(o.Targets, p.Name) })
+	cfg.Known = cfg.Peers
+	cfg.Peers = slices.DeleteFunc(slices.Clone(cfg.Peers), func(p config.Peer) bool { return !slices.Contains(o.Targets, p.Name) })
 	return cfg, errors.Join(unknown...)
 }
 

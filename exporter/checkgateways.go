@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/exporter/config"
 )
@@ -82,31 +84,46 @@ func (g *checkedGateway) read(ctx context.Context, before time.Time) {
 	}
 }
 
-// whereabouts are the addresses of the configured peers, by name, now.
+// knownPeers are those that an SA may belong to, once each.
+func knownPeers(cfg *config.Config) []config.Peer {
+	if cfg.Known != nil {
+		return cfg.Known
+	}
+	return slices.CompactFunc(slices.Clone(cfg.Peers), func(p, q config.Peer) bool { return p.Name == q.Name }) // over several ways out
+}
+
+// lookups is how many names are looked up at the same time.
+const lookups = 32
+
+// whereabouts are the addresses of the known peers, by name, now. All names together may take as long as one.
 func whereabouts(ctx context.Context, r resolver, cfg *config.Config, stderr io.Writer) map[string]netip.Addr {
-	out := make(map[string]netip.Addr, len(cfg.Peers))
-	for i := range cfg.Peers {
-		p := &cfg.Peers[i]
-		if _, known := out[p.Name]; known {
-			continue // over another way out
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	peers := knownPeers(cfg)
+	found, failures := make([]netip.Addr, len(peers)), make([]error, len(peers))
+	var all errgroup.Group
+	all.SetLimit(lookups)
+	for i := range peers {
+		all.Go(func() error {
+			found[i], failures[i] = resolve(ctx, r, &peers[i], netip.Addr{})
+			return nil
+		})
+	}
+	_ = all.Wait() // no function fails: what went wrong is told below
+	out := make(map[string]netip.Addr, len(peers))
+	for i := range peers {
+		if failures[i] != nil {
+			fmt.Fprintf(stderr, "warning: peer %s: %v\n", peers[i].Name, failures[i])
 		}
-		addr, err := resolve(ctx, r, p, netip.Addr{})
-		if err != nil {
-			fmt.Fprintf(stderr, "warning: peer %s: %v\n", p.Name, err)
-		}
-		out[p.Name] = addr
+		out[peers[i].Name] = found[i]
 	}
 	return out
 }
 
-// expectedPeers are the configured peers, as a gateway has to know them.
+// expectedPeers are the known peers, as a gateway has to know them.
 func expectedPeers(cfg *config.Config, addresses map[string]netip.Addr, gateway string) []gateways.Peer {
 	var out []gateways.Peer
-	for i := range cfg.Peers {
-		p := &cfg.Peers[i]
-		if i > 0 && cfg.Peers[i-1].Name == p.Name {
-			continue // over another way out
-		}
+	for _, p := range knownPeers(cfg) {
 		out = append(out, gateways.Peer{
 			Name: p.Name, Address: addresses[p.Name], Match: gateways.Match(p.Match), Expected: slices.Contains(p.Gateways, gateway), OnDemand: p.OnDemand,
 		})

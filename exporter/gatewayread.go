@@ -36,6 +36,9 @@ type GatewayOptions struct {
 // ErrTunnelDown means that a tunnel which is expected at the gateway is not up.
 var ErrTunnelDown = errors.New("a tunnel is down")
 
+// errTunnelUnknown means that the gateway does not tell whether a tunnel which is expected at it is up.
+var errTunnelUnknown = errors.New("does not tell whether all expected tunnels are up")
+
 // ReadGateway reads the table of one gateway once and prints it. It returns ErrTunnelDown where an expected tunnel is not up.
 func ReadGateway(ctx context.Context, o GatewayOptions) error {
 	if o.Output != "text" && o.Output != "json" {
@@ -56,10 +59,11 @@ func ReadGateway(ctx context.Context, o GatewayOptions) error {
 		fmt.Fprintf(o.Stderr, "warning: %s\n", problem)
 	}
 	beliefs, err := netio.NewBeliefs()
-	if err != nil {
-		return err
+	if err == nil {
+		defer beliefs.Close()
+	} else if !cfg.Gateways[i].IsDevice() {
+		fmt.Fprintf(o.Stderr, "warning: what this host's kernel believes about paths stays unknown: %v\n", err)
 	}
-	defer beliefs.Close()
 	source, err := newSource(&cfg.Gateways[i], beliefs)
 	if err != nil {
 		return err
@@ -127,8 +131,19 @@ func printGateway(ctx context.Context, source gateways.Source, cfg *config.Confi
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(view.Expected, func(e expectedView) bool { return e.Up == gateways.No.String() && !e.idle }) {
+	return view.outcome()
+}
+
+// outcome is the worst of the expected tunnels: down, then unknown.
+func (v *gatewayView) outcome() error {
+	is := func(up gateways.Answer) bool {
+		return slices.ContainsFunc(v.Expected, func(e expectedView) bool { return e.Up == up.String() && !e.idle })
+	}
+	switch {
+	case is(gateways.No):
 		return ErrTunnelDown
+	case is(gateways.Unknown):
+		return fmt.Errorf("gateway %s %w", v.Gateway, errTunnelUnknown)
 	}
 	return nil
 }

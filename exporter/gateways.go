@@ -47,11 +47,12 @@ type reader struct {
 
 func newReaders(log *slog.Logger) *readers {
 	r := &readers{log: log, stopping: make(chan struct{})}
+	refusals := &ciscoasa.Refusals{} // here, so that they outlive what reads a gateway
 	var err error
 	if r.beliefs, err = netio.NewBeliefs(); err != nil {
 		log.Warn("what this host's kernel believes about paths stays unknown", "err", err)
 	}
-	r.open = func(g *config.Gateway) (gateways.Source, error) { return newSource(g, r.beliefs) }
+	r.open = func(g *config.Gateway) (gateways.Source, error) { return sourceOf(g, r.beliefs, refusals) }
 	return r
 }
 
@@ -158,8 +159,13 @@ func (l *late) Close() error {
 	return l.source.Close()
 }
 
-// newSource makes what reads a gateway. beliefs may be nil.
+// newSource makes what reads a gateway, for once. beliefs may be nil.
 func newSource(g *config.Gateway, beliefs *netio.Beliefs) (gateways.Source, error) {
+	return sourceOf(g, beliefs, nil)
+}
+
+// sourceOf makes what reads a gateway. beliefs may be nil, and refusals, where nothing is read after it.
+func sourceOf(g *config.Gateway, beliefs *netio.Beliefs, refusals *ciscoasa.Refusals) (gateways.Source, error) {
 	c := strongswan.Config{Socket: g.Socket}
 	if beliefs != nil {
 		c.PathMTU = beliefs.PathMTU
@@ -179,6 +185,7 @@ func newSource(g *config.Gateway, beliefs *netio.Beliefs) (gateways.Source, erro
 			Type: g.Type.String(), Transport: l.Transport, Address: l.Address, Username: l.Username,
 			PasswordFile: l.PasswordFile, EnablePasswordFile: l.EnablePasswordFile, EnableLevel: l.EnableLevel, EnableLogin: l.EnableLogin,
 			Context: l.Context, KnownHostsFile: l.KnownHostsFile, CAFile: l.CAFile, Insecure: l.Insecure, LegacyAlgorithms: l.LegacyAlgorithms,
+			Refusals: refusals,
 		})
 	}
 	return nil, fmt.Errorf("gateway %s has an unknown type", g.Name)
@@ -248,7 +255,7 @@ func (a *app) gatewayRead(gateway string) {
 	}
 }
 
-// secretProblems says which files with secrets cannot be read, or can be read by others.
+// secretProblems says which files with secrets cannot be read, or can be read by others, and which with what is trusted cannot be read.
 func secretProblems(cfg *config.Config) []string {
 	var all []string
 	for i := range cfg.Gateways {
@@ -258,27 +265,45 @@ func secretProblems(cfg *config.Config) []string {
 				all = append(all, fmt.Sprintf("gateway %s: the secret %s %s", g.Name, file, why))
 			}
 		}
+		for _, file := range g.Trusted() {
+			if why := trustProblem(file); why != "" {
+				all = append(all, fmt.Sprintf("gateway %s: %s %s", g.Name, file, why))
+			}
+		}
 	}
 	return all
 }
 
+// trustProblem says why a file with host keys or certificates cannot be read.
+func trustProblem(file string) string {
+	why, _ := fileProblem(file)
+	return why
+}
+
 func secretProblem(file string) string {
 	const othersRead = 0o004
+	why, mode := fileProblem(file)
+	if why == "" && mode.Perm()&othersRead != 0 {
+		return "can be read by everybody on this host: take that right away (chmod o-r)"
+	}
+	return why
+}
+
+// fileProblem says why a file that a gateway needs cannot be read.
+func fileProblem(file string) (why string, mode fs.FileMode) {
 	f, err := os.Open(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "does not exist: the gateway cannot be read until it does"
+		return "does not exist: the gateway cannot be read until it does", 0
 	case errors.Is(err, fs.ErrPermission):
-		return "may not be read by this process"
+		return "may not be read by this process", 0
 	case err != nil:
-		return "cannot be read"
+		return "cannot be read", 0
 	}
 	defer f.Close()
-	switch info, err := f.Stat(); {
-	case err != nil || !info.Mode().IsRegular():
-		return "is not a file"
-	case info.Mode().Perm()&othersRead != 0:
-		return "can be read by everybody on this host: take that right away (chmod o-r)"
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return "is not a file", 0
 	}
-	return ""
+	return "", info.Mode()
 }

@@ -24,9 +24,9 @@ import (
 type Source interface {
 	// Read reads the whole table once. It ends with its context, keeps what can be kept open for the next Read, and sends one
 	// command at a time. An error means that the table is not known; a Table is never one half of it.
-	// Errors name no secrets: they are logged and shown.
+	// Errors name no secrets: they are logged and shown. After a panic in it, which is one reading that failed, Read can be called again.
 	Read(ctx context.Context) (Table, error)
-	// Close ends what Read has kept open, also a Read that is running.
+	// Close ends what Read has kept open, also a Read that is running. Nothing is read after it.
 	Close() error
 }
 

@@ -2,7 +2,6 @@ package gateways
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -205,12 +204,13 @@ func (p *Poller) attempt() {
 	p.attempted = true
 }
 
-// read contains a panic: a parser that fails on one device must not end the measurements of all others.
+// read contains a panic: a parser that fails on one device must not end the measurements of all others. The stack is for the log: errors
+// are shown to others too.
 func (p *Poller) read(ctx context.Context) (t Table, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("reading panicked: %v\n%s", v, debug.Stack())
-			err = errors.Join(err, p.config.Source.Close())
+			err = fmt.Errorf("reading panicked: %v", v)
+			p.config.Log.Error("reading a gateway panicked: please report this", "gateway", p.config.Name, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	return p.config.Source.Read(ctx)

@@ -390,3 +390,32 @@ func TestEstablishedDoesNotTremble(t *testing.T) {
 		}
 	})
 }
+
+// closing is a source whose Close is final, as that of most is.
+type closing struct {
+	fake
+	closed atomic.Bool
+}
+
+func (c *closing) Close() error {
+	c.closed.Store(true)
+	return c.fake.Close()
+}
+
+// TestPanicIsOneFailedReading: it closes nothing, and its stack is in the log only.
+func TestPanicIsOneFailedReading(t *testing.T) {
+	f := &closing{}
+	f.set(func(context.Context) (gateways.Table, error) { panic("index out of range") })
+	var log strings.Builder
+	p := gateways.NewPoller(gateways.PollerConfig{Name: "hub", Source: f, Interval: interval, Timeout: time.Second, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	p.Poll(t.Context())
+	if f.closed.Load() {
+		t.Error("the source was closed")
+	}
+	if err := p.Snapshot().Err; err == nil || err.Error() != "reading panicked: index out of range" {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(log.String(), "poller_test.go") {
+		t.Errorf("no stack is in the log: %s", &log)
+	}
+}

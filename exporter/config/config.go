@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// Peers in the order in which they are written, those of the command line last. Their names are unique.
 	Peers []Peer
+	// Known are all configured peers, where Peers are only those of them that were asked for: SAs of the others are theirs. Else it is nil.
+	Known []Peer
 	// Modules are the settings of each module by its name. There always is one called DefaultModule.
 	Modules map[string]Settings
 	// Gateways are those whose table of SAs is read. Their names are unique.

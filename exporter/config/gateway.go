@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +51,11 @@ func (g *Gateway) Secrets() []string {
 	return slices.DeleteFunc([]string{g.Login.PasswordFile, g.Login.EnablePasswordFile}, func(s string) bool { return s == "" })
 }
 
+// Trusted are the files with what is trusted.
+func (g *Gateway) Trusted() []string {
+	return slices.DeleteFunc([]string{g.Login.KnownHostsFile, g.Login.CAFile}, func(s string) bool { return s == "" })
+}
+
 // GatewayType is what a gateway is.
 type GatewayType uint8
 
@@ -98,6 +101,9 @@ func (t GatewayType) String() string {
 
 // isDevice tells whether a gateway is reached by logging in.
 func (t GatewayType) isDevice() bool { return t == CiscoASA || t == CiscoIOS }
+
+// IsDevice tells whether it is reached by logging in.
+func (g *Gateway) IsDevice() bool { return g.Type.isDevice() }
 
 // Transports of devices.
 const (
@@ -181,14 +187,14 @@ func (d *decoder) gatewayFields(g *Gateway, given map[string]*yaml.Node) []field
 		{"name", func(n *yaml.Node, at place) { d.text(n, at) }},
 		{"type", into(&g.Type, oneOf(d, GatewayTypes()...))},
 		{"address", into(&g.Login.Address, d.deviceAddress)},
-		{"socket", into(&g.Socket, d.filled)},
+		{"socket", into(&g.Socket, d.socket)},
 		{"program", into(&g.Program, d.filled)},
 		{"transport", into(&g.Login.Transport, oneOfWords(d, transportSSH, transportHTTPS))},
 		{"username", into(&g.Login.Username, d.filled)},
 		{"password_file", into(&g.Login.PasswordFile, d.path)},
 		{"enable_password_file", into(&g.Login.EnablePasswordFile, d.path)},
 		{"enable", func(n *yaml.Node, at place) { d.enable(&g.Login, n, at) }},
-		{"context", into(&g.Login.Context, d.filled)},
+		{"context", into(&g.Login.Context, d.contextName)},
 		{"known_hosts_file", into(&g.Login.KnownHostsFile, d.path)},
 		{"ca_file", into(&g.Login.CAFile, d.path)},
 		{"insecure", into(&g.Login.Insecure, d.boolean)},
@@ -244,6 +250,9 @@ func (d *decoder) gatewayKeys(g *Gateway, n *yaml.Node, given map[string]*yaml.N
 			d.problem(n, at.key(key), "is missing: "+what+" needs it")
 		}
 	}
+	if strings.Contains(g.Socket, "://") && g.Type != StrongSwan {
+		d.problem(given["socket"], at.key("socket"), "must be the path of a socket, not a URL")
+	}
 	if g.Type == CiscoIOS && g.Login.Transport == transportHTTPS {
 		d.problem(given["transport"], at.key("transport"), "cisco_ios is read by ssh only")
 	}
@@ -287,26 +296,6 @@ func (d *decoder) enable(l *Login, n *yaml.Node, at place) {
 	d.problem(n, at, fmt.Sprintf("%q is neither a privilege level from 1 to %d nor login", resolve(n).Value, highest))
 }
 
-// deviceAddress reads a host name or address, with or without a port.
-func (d *decoder) deviceAddress(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if !ok {
-		return "", false
-	}
-	host := s
-	if _, err := netip.ParseAddrPort(s); err == nil {
-		return s, true
-	}
-	if h, port, found := strings.Cut(s, ":"); found && strings.Count(s, ":") == 1 && port != "" && strings.Trim(port, "0123456789") == "" {
-		host = h
-	}
-	if _, why := parseAddress(host); why != "" {
-		d.problem(n, at, why)
-		return "", false
-	}
-	return s, true
-}
-
 // into makes the reader of a key into one that stores its value.
 func into[T any](to *T, read func(*yaml.Node, place) (T, bool)) func(*yaml.Node, place) {
 	return func(n *yaml.Node, at place) {
@@ -334,15 +323,6 @@ func (d *decoder) filled(n *yaml.Node, at place) (string, bool) {
 	if ok && (s == "" || strings.ContainsAny(s, "\r\n\x00")) {
 		d.problem(n, at, "is empty, or more than one line")
 		return "", false
-	}
-	return s, ok
-}
-
-// path reads the name of a file, which is relative to that of the configuration.
-func (d *decoder) path(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if ok && d.file != "" && !filepath.IsAbs(s) {
-		s = filepath.Join(filepath.Dir(d.file), s)
 	}
 	return s, ok
 }

@@ -64,6 +64,19 @@ peers: [{address: 203.0.113.10, on_demand: false}, {address: 203.0.113.11, gatew
 	if c.Peers[0].OnDemand || !c.Peers[1].OnDemand {
 		t.Errorf("peers: %+v", c.Peers)
 	}
+	sockets := parse(t, `
+gateways:
+  - {name: a, type: strongswan, socket: run/charon.vici}
+  - {name: b, type: strongswan, socket: "tcp://[2001:db8::1]:4502"}
+  - {name: c, type: libreswan, socket: /run/pluto.ctl}
+  - {name: d, type: cisco_asa, address: "2001:db8::1", username: u, password_file: p, known_hosts_file: k}
+peers: [{address: 203.0.113.10}]
+`).Gateways
+	for i, want := range []string{"run/charon.vici", "tcp://[2001:db8::1]:4502", "/run/pluto.ctl"} {
+		if sockets[i].Socket != want {
+			t.Errorf("socket %q, want %q", sockets[i].Socket, want)
+		}
+	}
 	again := parse(t, `{gateways: [{name: b, type: xfrm, interval: 5s}], peers: [{address: 203.0.113.10}]}`)
 	if b != again.Gateways[0] {
 		t.Errorf("the same gateway twice: %+v and %+v", b, again.Gateways[0])

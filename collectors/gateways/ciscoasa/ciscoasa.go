@@ -15,9 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors/gateways"
@@ -67,6 +65,8 @@ type Config struct {
 
 	// LoginRetry is in place of DefaultLoginRetry.
 	LoginRetry time.Duration
+	// Refusals are what is known of refused logins, nil where no other source is to know.
+	Refusals *Refusals
 }
 
 // check says what is wrong with a configuration.
@@ -130,7 +130,10 @@ func New(c Config) (*Source, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	v := &vault{config: &c}
+	if c.Refusals == nil {
+		c.Refusals = &Refusals{}
+	}
+	v := &vault{config: &c, refusals: c.Refusals}
 	s := &Source{secrets: v, device: device{expected: platformASA}}
 	if c.Type == "cisco_ios" {
 		s.device.expected = platformIOS
@@ -161,105 +164,4 @@ func hostPort(address, port string) string {
 		return net.JoinHostPort(host, p)
 	}
 	return net.JoinHostPort(strings.Trim(address, "[]"), port)
-}
-
-// A vault reads secrets, keeps them out of errors, and keeps refused ones from being tried again.
-type vault struct {
-	config *Config
-
-	mu       sync.Mutex
-	current  secrets
-	refused  secrets
-	refusals int
-	until    time.Time
-}
-
-// secrets are what is sent to log in.
-type secrets struct{ password, enable string }
-
-// open reads the secrets. It fails while they are known to be refused.
-func (v *vault) open() (secrets, error) {
-	var s secrets
-	var err error
-	if s.password, err = readSecret(v.config.PasswordFile); err != nil {
-		return s, err
-	}
-	if v.config.EnablePasswordFile != "" {
-		if s.enable, err = readSecret(v.config.EnablePasswordFile); err != nil {
-			return s, err
-		}
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.current = s
-	if s == v.refused && time.Now().Before(v.until) {
-		return s, fmt.Errorf("%w before; not tried again until %s, or until the secrets change", ErrLogin, v.until.UTC().Format(time.RFC3339))
-	}
-	return s, nil
-}
-
-// readSecret reads a file with one secret in it.
-func readSecret(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("reading a secret: %w", err)
-	}
-	s := strings.TrimRight(string(b), "\r\n")
-	if strings.ContainsAny(s, "\r\n") {
-		return "", fmt.Errorf("%s has more than one line", file)
-	}
-	return s, nil
-}
-
-// refuse notes that the device refused s, and returns the error that says so.
-func (v *vault) refuse(s secrets, what string) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if s != v.refused {
-		v.refused, v.refusals = s, 0
-	}
-	const day = 24 * time.Hour
-	wait := v.config.LoginRetry
-	for range v.refusals {
-		wait = min(2*wait, max(day, v.config.LoginRetry))
-	}
-	v.refusals++
-	v.until = time.Now().Add(wait)
-	return fmt.Errorf("%w: %s; not tried again for %s, because devices lock accounts", ErrLogin, what, wait)
-}
-
-// accept notes that the device took the secrets.
-func (v *vault) accept() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.refused, v.refusals, v.until = secrets{}, 0, time.Time{}
-}
-
-// known are the secrets that must not be shown.
-func (v *vault) known() []string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var out []string
-	for _, s := range []string{v.current.password, v.current.enable, v.refused.password, v.refused.enable} {
-		if s != "" {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// scrub keeps secrets out of an error, wherever the text comes from: a device may repeat what it was sent.
-func (v *vault) scrub(err error) error {
-	text := err.Error()
-	clean := text
-	for _, s := range v.known() {
-		clean = strings.ReplaceAll(clean, s, "***")
-	}
-	if clean == text {
-		return err
-	}
-	if errors.Is(err, ErrLogin) {
-		return fmt.Errorf("%w: %s", ErrLogin, clean)
-	}
-	return errors.New(clean)
 }

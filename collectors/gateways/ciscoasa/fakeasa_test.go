@@ -37,6 +37,8 @@ type fakeASA struct {
 	both      bool   // offers both methods
 	page      int    // lines before "<--- More --->", 0 for no pager
 	torn      int    // bytes per write, 0 for whole lines
+	mute      bool   // takes the password, and answers nothing after it
+	stalls    bool   // opens a channel, and answers no request
 	hangs     string // the command that is never answered
 	breaks    string // the command in whose answer the connection ends
 	repeats   bool   // repeats what it was sent: a bad device, or one with echo of everything
@@ -164,12 +166,20 @@ func (f *fakeASA) serve(c net.Conn) {
 	}
 	defer conn.Close()
 	go ssh.DiscardRequests(requests)
+	if f.mute {
+		_ = conn.Wait()
+		return
+	}
 	n, ok := <-channels
 	if !ok {
 		return
 	}
 	ch, reqs, err := n.Accept()
 	if err != nil {
+		return
+	}
+	if f.stalls {
+		_ = conn.Wait()
 		return
 	}
 	go func() {

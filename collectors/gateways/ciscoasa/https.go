@@ -114,7 +114,7 @@ func (t *httpsTransport) judge(resp *http.Response, body, command string, s secr
 	case strings.HasPrefix(strings.TrimSpace(body), "<") && !strings.HasPrefix(strings.TrimSpace(body), "<---"):
 		return "", errors.New("the device answers with a page, not with the output of a command: is this the port of ASDM?")
 	}
-	t.vault.accept()
+	t.vault.accept(s)
 	return body, nil
 }
 

@@ -161,6 +161,9 @@ func (sh *shell) prompt(line string) bool {
 // command runs one command and returns what the device answers.
 func (sh *shell) command(ctx context.Context, command string) (string, error) {
 	defer func() { sh.used = time.Now() }()
+	// Writing waits too, where the device takes nothing any more, and knows no contexts.
+	stop := context.AfterFunc(ctx, func() { _ = sh.client.Close() })
+	defer stop()
 	if err := sh.typed(command); err != nil {
 		return "", err
 	}

@@ -42,11 +42,10 @@ func (t *sshTransport) run(ctx context.Context, command string) (string, error) 
 	t.mu.Unlock()
 	if sh != nil {
 		used := sh.used
-		out, err := sh.command(ctx, command)
+		out, err := t.command(ctx, sh, command)
 		if err == nil {
 			return out, nil
 		}
-		t.drop(sh)
 		if !errors.Is(err, errEnded) || time.Since(used) < idle {
 			return "", err
 		}
@@ -58,10 +57,19 @@ func (t *sshTransport) run(ctx context.Context, command string) (string, error) 
 	t.mu.Lock()
 	t.shell = sh
 	t.mu.Unlock()
+	return t.command(ctx, sh, command)
+}
+
+// command runs a command in a session, and drops the session where that does not come to its end.
+func (t *sshTransport) command(ctx context.Context, sh *shell, command string) (string, error) {
+	done := false
+	defer func() {
+		if !done {
+			t.drop(sh)
+		}
+	}()
 	out, err := sh.command(ctx, command)
-	if err != nil {
-		t.drop(sh)
-	}
+	done = err == nil
 	return out, err
 }
 
@@ -100,15 +108,22 @@ func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Nor does it here: a device may take the password, and then answer nothing any more.
+	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
+	defer stop()
 	sh, err := openShell(client)
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		_ = client.Close() // what matters is why
+		if ctx.Err() != nil {
+			err = fmt.Errorf("waiting for a shell: %w", ctx.Err())
+		}
+		return nil, err
 	}
 	if err := t.prepare(ctx, sh, s); err != nil {
 		sh.close()
 		return nil, err
 	}
-	t.vault.accept()
+	t.vault.accept(s)
 	return sh, nil
 }
 

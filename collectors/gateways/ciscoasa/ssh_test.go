@@ -368,3 +368,37 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestHangAfterLogin: neither a device that takes the password and nothing else, nor one that answers no request, is waited for.
+func TestHangAfterLogin(t *testing.T) {
+	for name, hang := range map[string]func(*fakeASA){"no channel": func(f *fakeASA) { f.mute = true }, "no terminal": func(f *fakeASA) { f.stalls = true }} {
+		t.Run(name, func(t *testing.T) {
+			device := newFake()
+			hang(device)
+			device.listen(t)
+			s := open(t, device.config(t))
+			for range 2 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				ended := make(chan error, 1)
+				go func() {
+					_, err := s.Read(ctx)
+					ended <- err
+				}()
+				select {
+				case err := <-ended:
+					if leaks(t, err); !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("%v", err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Error("it is still waited for")
+					device.hangUp()
+					<-ended
+				}
+				cancel()
+			}
+			if attempts, _, _ := device.seen(); len(attempts) != 2 {
+				t.Errorf("%d attempts", len(attempts))
+			}
+		})
+	}
+}

@@ -81,12 +81,19 @@ func (c *session) list(ctx context.Context, command string, add func(*vici.Messa
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
 	done := make(chan struct{})
-	taken := make(chan error, 1)
-	go func() { taken <- c.take(done, add) }()
-	// All events are in the channel before the reply is handed out.
-	_, err := c.Call(ctx, command, nil)
-	close(done)
-	if err := errors.Join(err, <-taken); err != nil {
+	called := make(chan error, 1)
+	go func() {
+		// All events are in the channel before the reply is handed out.
+		_, err := c.Call(ctx, command, nil)
+		close(done)
+		called <- err
+	}()
+	// A panic in add has to come out of here, so add is called here.
+	taken := c.take(done, add)
+	if taken != nil {
+		c.close() // nobody takes what it still sends
+	}
+	if err := errors.Join(<-called, taken); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", command, err), ctx.Err())
 	}
 	return nil

@@ -70,7 +70,7 @@ func parseSocket(s string) (network, address string, err error) {
 	}
 	network, address, ok := strings.Cut(s, "://")
 	switch {
-	case !ok && strings.HasPrefix(s, "/"):
+	case !ok:
 		return "unix", s, nil
 	case ok && network == "unix" && strings.HasPrefix(address, "/"), ok && network == "tcp" && address != "":
 		return network, address, nil
@@ -105,11 +105,10 @@ func (s *Source) query(ctx context.Context, event string, ask func(*session) err
 		return ErrClosed
 	}
 	if kept != nil {
-		err := ask(kept)
+		err := s.ask(kept, ask)
 		if err == nil {
 			return nil
 		}
-		s.drop(kept)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -126,11 +125,20 @@ func (s *Source) query(ctx context.Context, event string, ask func(*session) err
 	}
 	s.session = c
 	s.mu.Unlock()
-	if err := ask(c); err != nil {
-		s.drop(c)
-		return err
-	}
-	return nil
+	return s.ask(c, ask)
+}
+
+// ask asks in a session, and drops the session where that does not come to its end.
+func (s *Source) ask(c *session, ask func(*session) error) error {
+	done := false
+	defer func() {
+		if !done {
+			s.drop(c)
+		}
+	}()
+	err := ask(c)
+	done = err == nil
+	return err
 }
 
 // drop closes a session that did not work.

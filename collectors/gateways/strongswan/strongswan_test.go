@@ -196,11 +196,44 @@ func TestDiscover(t *testing.T) {
 func TestSocketAddresses(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "unix /var/run/charon.vici", "unix:///run/x": "unix /run/x", "/run/x": "unix /run/x", "tcp://127.0.0.1:4502": "tcp 127.0.0.1:4502",
-		"unix://relative": "", "http://x": "", "x": "", "tcp://": "",
+		"unix://relative": "", "http://x": "", "x": "unix x", "tcp://": "",
 	} {
 		network, address, err := parseSocket(in)
 		if got := strings.TrimSpace(network + " " + address); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
 		}
 	}
+}
+
+// TestReadAfterPanic: a panic while the table is taken reaches who reads, and the next reading knows nothing of it.
+func TestReadAfterPanic(t *testing.T) {
+	f := newFakeCharon(t)
+	f.streams["list-sas"] = []*vici.Message{parseRaw(established), parseRaw(stuckServer)}
+	panics := false
+	s, err := New(Config{Socket: f.socket(), PathMTU: func(_, _ netip.Addr) int {
+		if panics {
+			panic("index out of range")
+		}
+		return 1400
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for range 2 {
+		if table := read(t, s); len(table.IKE) != 2 || len(table.Children) != 1 {
+			t.Errorf("table %+v", table)
+		}
+		panics = true
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic came out")
+				}
+			}()
+			read(t, s)
+		}()
+		panics = false
+	}
+	read(t, s)
 }
