@@ -185,7 +185,7 @@ func TestUMLStrongSwan(t *testing.T) {
 		t.Errorf("after a packet too big: path MTU %d and %d, want 1400", a, b)
 	}
 	found, err := client.kernel.Discover(t.Context())
-	if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: server.addr, Active: true}) {
+	if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: server.addr, Local: client.addr, Active: true}) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 	server.ns.Do(t, func() {
