@@ -294,8 +294,11 @@ func TestAddStates(t *testing.T) {
 		netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3")
 	peers := map[netip.Addr]gateways.Found{policy: {Address: policy}, up: {Address: up}}
 	addStates(peers, []state{
-		{src: up, dst: us2, keyed: true}, {src: us, dst: up, keyed: true}, {src: up, dst: us2, keyed: true},
-		{src: trying, dst: us}, {src: us, dst: trying},
+		{src: up, dst: us2, keyed: true},
+		{src: us, dst: up, keyed: true},
+		{src: up, dst: us2, keyed: true},
+		{src: trying, dst: us},
+		{src: us, dst: trying},
 		{src: trying, dst: policy, keyed: true}, // neither is this host
 	}, map[netip.Addr]bool{us: true, us2: true})
 	want := map[netip.Addr]gateways.Found{policy: {Address: policy}, up: {Address: up, Local: us, Active: true}}
