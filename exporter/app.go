@@ -165,7 +165,8 @@ func (a *app) degraded() []string {
 	return lines
 }
 
-// apply makes the configured peers and gateways the running ones. Those that did not change go on undisturbed, counters included.
+// apply makes the configured peers and gateways the running ones. Those that did not change go on undisturbed, counters included, and so do
+// peers of which only changed what gateways are to know of them.
 func (a *app) apply(ctx context.Context, cfg *config.Config) {
 	a.applyPeers(ctx, cfg)
 	a.applyGateways(ctx, cfg)
@@ -183,7 +184,8 @@ func (a *app) applyPeers(ctx context.Context, cfg *config.Config) {
 	a.history.SetPeers(slices.Collect(maps.Keys(wanted)))
 	ended := a.applyControls(ctx, cfg.Controls)
 	for name, p := range a.peers {
-		if w, ok := wanted[name]; ok && w.Equal(p.cfg) {
+		if w, ok := wanted[name]; ok && w.SamePath(p.cfg) {
+			p.newest.Store(&w) // before the gateways are told
 			continue
 		}
 		ended = append(ended, p.stop())

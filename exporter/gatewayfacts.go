@@ -26,7 +26,7 @@ func (p *peer) stories() []diagnosis.Gateway {
 // unread tells whether a gateway at which the peer is expected was not read yet, well or not, or shows too little for a verdict.
 func (p *peer) unread(stories []diagnosis.Gateway) bool {
 	for _, g := range p.app.readers.pollers() {
-		if slices.Contains(p.cfg.Gateways, g.Name()) && !g.Attempted() {
+		if slices.Contains(p.newest.Load().Gateways, g.Name()) && !g.Attempted() {
 			return true
 		}
 	}

@@ -226,13 +226,14 @@ func sites(running []*peer, gateway string) []gateways.Peer {
 	out := make([]gateways.Peer, 0, len(running))
 	for _, p := range running {
 		addr, others := p.whereabouts()
-		match := gateways.Match(p.cfg.Match)
+		cfg := p.newest.Load()
+		match := gateways.Match(cfg.Match)
 		if len(others) > 0 {
 			match.Addresses = slices.Concat(match.Addresses, others)
 		}
 		out = append(out, gateways.Peer{
-			Name: p.cfg.Name, Labels: p.cfg.Labels, Address: addr, Match: match,
-			Expected: slices.Contains(p.cfg.Gateways, gateway), OnDemand: p.cfg.OnDemand,
+			Name: cfg.Name, Labels: cfg.Labels, Address: addr, Match: match,
+			Expected: slices.Contains(cfg.Gateways, gateway), OnDemand: cfg.OnDemand,
 		})
 	}
 	return out
@@ -249,7 +250,7 @@ func (a *app) applyGateways(ctx context.Context, cfg *config.Config) {
 func (a *app) gatewayRead(gateway string) {
 	now := time.Now()
 	for _, p := range a.running() {
-		if slices.Contains(p.cfg.Gateways, gateway) || p.hasStory(gateway) {
+		if slices.Contains(p.newest.Load().Gateways, gateway) || p.hasStory(gateway) {
 			p.judge(now)
 		}
 	}

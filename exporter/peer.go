@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -23,8 +24,10 @@ import (
 
 // A peer is one that runs: its collectors, what they found, and what follows from it.
 type peer struct {
-	app    *app
-	cfg    config.Peer
+	app *app
+	cfg config.Peer
+	// newest is cfg, with what gateways are to know of the peer now: its gateways, match and on_demand. That may change while it runs.
+	newest atomic.Pointer[config.Peer]
 	cancel context.CancelFunc
 	ctx    context.Context //nolint:containedctx // the life of the peer: its collectors wait for the packet budget with it
 	series *store.Peer
@@ -56,6 +59,7 @@ type peer struct {
 func newPeer(ctx context.Context, a *app, cfg config.Peer, isControl bool) *peer {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &peer{app: a, cfg: cfg, ctx: ctx, cancel: cancel, network: a.stack, isControl: isControl}
+	p.newest.Store(&cfg)
 	switch {
 	case a.trace != nil:
 		p.network = a.trace.Watch(a.stack)

@@ -83,7 +83,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	for _, line := range slices.Concat(a.degraded(), cfg.Warnings(), secretProblems(cfg)) {
 		log.Warn("measuring is limited", "limit", line)
 	}
-	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1), discovery: d, base: base, peers: cfg.Peers}
+	r := &reloader{app: a, options: o, life: ctx, hup: hup, turn: make(chan struct{}, 1), discovery: d, base: base, cfg: cfg}
 	server, err := web.Server(web.Config{
 		Log: log, RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath,
 		Metrics: a.metricsHandler(), Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()), Dossiers: dossiers{a},
@@ -198,10 +198,9 @@ type reloader struct {
 	hup     <-chan os.Signal
 	turn    chan struct{}
 
-	// Of whose turn it is: the configuration as it was read, and the peers that run, which may have been discovered.
 	discovery *discovery
-	base      *config.Config
-	peers     []config.Peer
+	// Of whose turn it is: the configuration as it was read, and the one that runs, whose peers may have been discovered.
+	base, cfg *config.Config
 }
 
 // hangups reloads at every SIGHUP.
@@ -218,23 +217,22 @@ func (r *reloader) hangups(ctx context.Context) error {
 
 // reload validates everything before it changes anything. Its error is logged here, and shown to whoever asked by HTTP.
 func (r *reloader) reload(ctx context.Context) error {
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	r.lookAhead(ctx)
+	if err := r.take(ctx); err != nil {
+		return err
 	}
+	defer r.release()
 	base, err := r.options.read()
 	var cfg *config.Config
 	if err == nil {
-		cfg, err = r.discovery.complete(ctx, base, r.options.ConfigFile)
+		cfg, err = r.discovery.known(base, r.options.ConfigFile)
 	}
 	if err != nil {
 		r.app.metrics.loaded(false)
 		r.app.log.Error("reload failed, the running configuration stays", "err", err)
 		return err
 	}
-	r.base, r.peers = base, cfg.Peers
+	r.base, r.cfg = base, cfg
 	r.app.apply(r.life, cfg)
 	r.app.metrics.loaded(true)
 	r.app.log.Info("the configuration was reloaded", "peers", len(cfg.Peers))
@@ -254,26 +252,49 @@ func (r *reloader) rediscover(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case r.turn <- struct{}{}:
-			r.discover(ctx)
-			<-r.turn
-		}
+		r.discover(ctx)
 	}
 }
 
-// discover looks for peers again.
+// take waits for a turn.
+func (r *reloader) take(ctx context.Context) error {
+	select {
+	case r.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *reloader) release() { <-r.turn }
+
+// lookAhead asks the gateways that the new configuration needs and nobody has asked lately: before the turn, because a gateway may hang.
+func (r *reloader) lookAhead(ctx context.Context) {
+	if base, err := r.options.read(); err == nil {
+		r.discovery.look(ctx, base, discoverEvery+discoverTimeout)
+	}
+}
+
+// discover looks for peers again. The gateways are asked outside the turn: one that hangs delays no reload.
 func (r *reloader) discover(ctx context.Context) {
-	if len(r.base.Peers) > 0 {
+	if r.take(ctx) != nil {
 		return
 	}
-	cfg, err := r.discovery.complete(ctx, r.base, r.options.ConfigFile)
-	if err != nil || slices.EqualFunc(cfg.Peers, r.peers, config.Peer.Equal) {
-		return // gateways that are gone keep their peers
+	base := r.base
+	r.release()
+	r.discovery.look(ctx, base, 0)
+	if r.take(ctx) != nil {
+		return
 	}
-	r.peers = cfg.Peers
+	defer r.release()
+	if len(r.base.Peers) > 0 || ctx.Err() != nil {
+		return
+	}
+	cfg, err := r.discovery.known(r.base, r.options.ConfigFile)
+	if err != nil || slices.EqualFunc(cfg.Peers, r.cfg.Peers, config.Peer.Equal) && slices.Equal(cfg.Gateways, r.cfg.Gateways) {
+		return
+	}
+	r.cfg = cfg
 	r.app.apply(r.life, cfg)
 	r.app.log.Info("the gateways of this host have other peers now", "peers", len(cfg.Peers))
 }
@@ -284,12 +305,13 @@ func CheckConfig(o ServeOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if len(cfg.Peers) == 0 && !slices.ContainsFunc(cfg.Gateways, func(g config.Gateway) bool { return discovers(g.Type) }) {
-		return config.ErrNoPeers(o.ConfigFile)
-	}
 	packets, bytes := cfg.PacketRate()
-	fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
-		len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
+	if len(cfg.Peers) == 0 {
+		fmt.Fprintln(out, "no peers: those of this host's gateways are taken")
+	} else {
+		fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s when all is well (limits: %d packets/s, %d bytes/s)\n",
+			len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
+	}
 	for _, w := range slices.Concat(cfg.Warnings(), secretProblems(cfg)) {
 		fmt.Fprintf(out, "warning: %s\n", w)
 	}

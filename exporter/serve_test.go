@@ -147,6 +147,54 @@ func TestReload(t *testing.T) {
 	eventually(t, soon, "both go on", func() bool { return requests("kept") > before+1 && requests("changed") > 1 })
 }
 
+// TestReloadOfWhatGatewaysKnow: where a peer's SA is expected, and how it is known, changes nothing about the measurement of its path.
+func TestReloadOfWhatGatewaysKnow(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.open = replay(asaGateway("MM_ACTIVE", "192.0.2.99", 0))
+	text := func(peer string) string {
+		return quick + "gateways: [{name: hub, type: xfrm, interval: 1s}]\npeers:\n- {name: hq, address: " + l.address(false) + ", collectors: [icmp]" + peer + "}\n"
+	}
+	s := l.serve(t, text(""))
+	s.await(t, soon, `gateway_up{gateway="hub"}`, 1)
+	if left := s.scrape(t).of("hq"); slices.ContainsFunc(left, func(series string) bool { return strings.HasPrefix(series, "tunnel_up{") }) {
+		t.Errorf("expected nowhere: %q", left)
+	}
+	before, _ := s.find("hq")
+	requests := func() float64 {
+		v, _ := s.scrape(t).value(`icmp_requests_total{peer="hq"}`)
+		return v
+	}
+	eventually(t, soon, "echoes", func() bool { return requests() > 2 })
+	for _, tc := range []struct {
+		peer, series string
+		value        float64
+	}{
+		{", gateways: [hub]", `tunnel_up{gateway="hub",peer="hq"}`, 0},
+		{", gateways: [hub], on_demand: true", `tunnel_up{gateway="hub",peer="hq"}`, 0},
+		{", gateways: [hub], match: {addresses: [192.0.2.99]}", `ike_sas_vendor_state{gateway="hub",peer="hq",vendor_state="MM_ACTIVE"}`, 1},
+	} {
+		sent := requests()
+		if err := s.configure(t, text(tc.peer)); err != nil {
+			t.Fatal(err)
+		}
+		s.await(t, soon, tc.series, tc.value)
+		if after, _ := s.find("hq"); after != before || requests() < sent {
+			t.Errorf("%s: the peer was started again", tc.peer)
+		}
+		eventually(t, soon, "what is expected:"+tc.peer, func() bool {
+			h, ok := s.readers.pollers()[0].History("hq")
+			return ok && h.Expected && h.OnDemand == strings.Contains(tc.peer, "on_demand")
+		})
+	}
+	if err := s.configure(t, text(", labels: {zone: west}")); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := s.find("hq"); after == before {
+		t.Error("a peer with other labels was not started again")
+	}
+}
+
 // TestBadReload: one bad peer, and nothing changes. All that is wrong is said, to whom asked and by the metric.
 func TestBadReload(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,7 @@ func (s *service) start(tb testing.TB, cfg *config.Config) {
 	s.apply(s.ctx, cfg)
 	s.app.metrics.loaded(true)
 	s.metrics = s.metricsHandler()
-	s.reload = &reloader{app: s.app, options: ServeOptions{ConfigFile: s.file}, life: s.ctx, turn: make(chan struct{}, 1), discovery: newDiscovery(s.log), base: cfg}
+	s.reload = &reloader{app: s.app, options: ServeOptions{ConfigFile: s.file}, life: s.ctx, turn: make(chan struct{}, 1), discovery: newDiscovery(s.log), base: cfg, cfg: cfg}
 }
 
 // configure writes the file and reloads it.

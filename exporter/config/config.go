@@ -50,17 +50,30 @@ type Peer struct {
 	Settings
 }
 
-// Equal tells whether two peers are measured in the same way, and shown in the same way.
+// Equal tells whether two peers are the same in all respects.
 func (p Peer) Equal(q Peer) bool {
-	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels) &&
-		slices.Equal(p.Gateways, q.Gateways) && p.Match.Equal(q.Match)
+	return p.SamePath(q) && p.OnDemand == q.OnDemand && slices.Equal(p.Gateways, q.Gateways) && p.Match.Equal(q.Match)
+}
+
+// SamePath tells whether two peers are measured in the same way, and their series have the same labels, whatever gateways are to know of them.
+func (p Peer) SamePath(q Peer) bool {
+	p.OnDemand = q.OnDemand
+	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels)
 }
 
 // Discovered adds a peer that gateways have told about: with the settings of the default module, and its address as its name. Whether it
-// should have an SA just now they did not tell.
-func (c *Config) Discovered(address string, gateways []string) error {
+// should have an SA just now they did not tell. source is where it has to be measured from, in place of what the module says; not valid if
+// that is not known.
+func (c *Config) Discovered(address string, source netip.Addr, gateways []string) error {
 	d := newDecoder("")
-	d.modules = map[string]module{DefaultModule: {settings: c.Modules[DefaultModule]}}
+	settings := c.Modules[DefaultModule]
+	if source.IsValid() && !settings.SourceAddress.IsValid() && settings.Interface == "" && settings.Family.Allows(source) {
+		settings.SourceAddress, settings.Family = source, FamilyIP6
+		if source.Is4() {
+			settings.Family = FamilyIP4
+		}
+	}
+	d.modules = map[string]module{DefaultModule: {settings: settings}}
 	d.argument(place{item: strconv.Quote(address)}, address)
 	if err := d.err(); err != nil {
 		return err

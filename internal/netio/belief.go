@@ -66,3 +66,18 @@ func (b *Beliefs) linkMTU(index int) int {
 	}
 	return mtu
 }
+
+// Source is the address of this host that routing chooses for packets to another host, not valid where there is no way.
+func (b *Beliefs) Source(remote netip.Addr) netip.Addr {
+	if !remote.IsValid() {
+		return netip.Addr{}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found, err := b.handle.RouteGet(remote.AsSlice())
+	if err != nil || len(found) == 0 {
+		return netip.Addr{}
+	}
+	source, _ := netip.AddrFromSlice(found[0].Src)
+	return source.Unmap()
+}

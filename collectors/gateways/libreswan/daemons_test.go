@@ -55,7 +55,7 @@ func TestDaemon(t *testing.T) {
 				t.Errorf("before: %+v", table)
 			}
 			found, err := s.Discover(t.Context())
-			if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: client, Name: daemons.ConnName}) {
+			if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: client, Name: daemons.ConnName, Local: server}) {
 				t.Errorf("found %+v, %v", found, err)
 			}
 			exchange := map[int]byte{1: 2, 2: 35}[version] // main mode, IKE_AUTH

@@ -155,14 +155,18 @@ func TestStates(t *testing.T) {
 }
 
 func TestFound(t *testing.T) {
+	us := netip.MustParseAddr("198.51.100.2")
 	want := []gateways.Found{
-		{Host: "gone.example.net", Name: "lost"},
-		{Address: netip.MustParseAddr("192.0.2.2"), Name: "site", Active: true},
-		{Address: netip.MustParseAddr("192.0.2.44"), Name: "named", Active: true},
-		{Address: netip.MustParseAddr("203.0.113.9"), Name: "road", Active: true},
-		{Address: netip.MustParseAddr("203.0.113.10"), Name: "road", Active: true},
+		{Host: "gone.example.net", Name: "lost", Local: us},
+		{Address: netip.MustParseAddr("192.0.2.2"), Name: "site", Local: us, Active: true},
+		{Address: netip.MustParseAddr("192.0.2.44"), Host: "vpn.example.net", Name: "named", Local: us},
 	}
 	if got := parseStatus(status4).found(); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	// "any" is a template: who tries to connect by it is an instance.
+	us, them := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::7")
+	if got := parseStatus(status5).found(); !slices.Equal(got, []gateways.Found{{Address: them, Name: "6in6", Local: us, Active: true}}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -26,7 +26,7 @@ type status struct {
 type connection struct {
 	name          string
 	local, remote netip.Addr
-	host          string // the remote end, where that is a name
+	host          string // the remote end, where that is configured by a name
 	id            string
 }
 
@@ -93,8 +93,9 @@ func (st *status) connection(line string) {
 }
 
 // end finds the host in one end of a connection: subnet===host<its address>[identity]:protocol/port---next hop, in this order
-// on the left, and the other way round on the right. What is no single host is none.
-func end(s string, left bool) (host string, address netip.Addr) {
+// on the left, and the other way round on the right. A host that is configured by its name has both, once pluto has resolved it. What is no
+// single host is none.
+func end(s string, left bool) (name string, address netip.Addr) {
 	host, hop := s, "---"
 	if left {
 		if _, after, ok := strings.Cut(host, "==="); ok {
@@ -108,21 +109,29 @@ func end(s string, left bool) (host string, address netip.Addr) {
 		}
 	}
 	host, _, _ = strings.Cut(host, "[")
-	host, resolved, _ := strings.Cut(host, "<")
-	resolved, _, _ = strings.Cut(resolved, ">")
-	for _, candidate := range []string{resolved, host, host[:max(0, strings.LastIndex(host, ":"))]} {
-		if a, err := netip.ParseAddr(candidate); err == nil {
-			if a.IsUnspecified() {
-				return "", netip.Addr{}
-			}
-			return "", a
+	host, other, _ := strings.Cut(host, "<")
+	other, _, _ = strings.Cut(other, ">")
+	for _, part := range []string{other, host} {
+		if a, ok := hostAddress(part); ok {
+			address = a
+		} else if name == "" && !strings.HasPrefix(part, "%") && !strings.ContainsAny(part, "/ ") {
+			name, _, _ = strings.Cut(part, ":")
 		}
 	}
-	if host == "" || strings.HasPrefix(host, "%") || strings.ContainsAny(host, "/ ") {
-		return "", netip.Addr{}
+	if address.IsUnspecified() {
+		address = netip.Addr{}
 	}
-	host, _, _ = strings.Cut(host, ":")
-	return host, netip.Addr{}
+	return name, address
+}
+
+// hostAddress reads an address, which may have a port.
+func hostAddress(s string) (netip.Addr, bool) {
+	for _, candidate := range []string{s, s[:max(0, strings.LastIndex(s, ":"))]} {
+		if a, err := netip.ParseAddr(candidate); err == nil {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 func (st *status) state(line string) {
@@ -141,17 +150,18 @@ func (st *status) state(line string) {
 	st.states = append(st.states, s)
 }
 
-// found lists the peers.
+// found lists the peers. Instances of a connection are no peers: they are of those who connected, road warriors and whoever tries.
 func (st *status) found() []gateways.Found {
-	var found []gateways.Found
-	for _, name := range st.order {
-		if c := st.connections[name]; c.remote.IsValid() || c.host != "" {
-			found = append(found, gateways.Found{Address: c.remote, Host: c.host, Name: c.name})
+	active := map[string]bool{}
+	for i := range st.states {
+		if s := &st.states[i]; isChild(s.word) && childState(s.word).Up() || !isChild(s.word) && ikeState(s.word) == gateways.Established {
+			active[s.connection] = true
 		}
 	}
-	for i := range st.states {
-		if id, _ := st.identity(&st.states[i]); id.Address.IsValid() {
-			found = append(found, gateways.Found{Address: id.Address, Name: id.Name, Active: true})
+	var found []gateways.Found
+	for _, name := range st.order {
+		if c := st.connections[name]; name == c.name && (c.remote.IsValid() || c.host != "") {
+			found = append(found, gateways.Found{Address: c.remote, Host: c.host, Name: c.name, Local: c.local, Active: active[name]})
 		}
 	}
 	return gateways.Merge(found)

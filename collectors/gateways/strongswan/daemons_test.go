@@ -150,7 +150,7 @@ func TestDaemonTunnels(t *testing.T) {
 				return c.In.Packets.Value >= 10 && c.In.Bytes.Value >= 1000
 			})
 			found, err := s.Discover(t.Context())
-			if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: p.clientAddr, Name: daemons.ConnName, Active: true}) {
+			if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: p.clientAddr, Name: daemons.ConnName, Local: p.serverAddr, Active: true}) {
 				t.Errorf("found %+v, %v", found, err)
 			}
 		})

@@ -11,9 +11,9 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Discover implements gateways.Discoverer: who is configured, and who is connected.
+// Discover implements gateways.Discoverer: who is configured, and where those are connected.
 func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
-	var found finder
+	found := finder{connections: map[string]*connection{}}
 	for _, l := range []struct {
 		event, command string
 		add            func(*vici.Message)
@@ -31,22 +31,57 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 			return nil, err
 		}
 	}
-	return gateways.Merge(found), nil
+	return gateways.Merge(found.found), nil
 }
 
-// A finder collects peers.
-type finder []gateways.Found
+// A finder collects peers. It is told the connections before the SAs.
+type finder struct {
+	found       []gateways.Found
+	connections map[string]*connection
+}
+
+// A connection is what the configuration says about the other end.
+type connection struct {
+	hosts     []string
+	addresses []netip.Addr
+	// anybody may connect, whatever else is listed.
+	anybody bool
+}
 
 // connection takes a list-conn message: {name {remote_addrs=[192.0.2.1 vpn.example.net 198.51.100.0/24 %any] ...}}.
 func (f *finder) connection(m *vici.Message) {
 	sections(m, func(name string, conn *vici.Message) {
-		for _, s := range words(conn, "remote_addrs") {
-			if host, ok := single(s); ok {
-				host.Name = name
-				*f = append(*f, host)
+		c := &connection{}
+		f.connections[name] = c
+		remote := words(conn, "remote_addrs")
+		c.anybody = len(remote) == 0
+		for _, s := range remote {
+			host, ok := single(s)
+			if !ok || strings.HasPrefix(s, "%") {
+				c.anybody = true
 			}
+			switch {
+			case !ok:
+				continue
+			case host.Host != "":
+				c.hosts = append(c.hosts, host.Host)
+			default:
+				c.addresses = append(c.addresses, host.Address)
+			}
+			host.Name, host.Local = name, configuredLocal(words(conn, "local_addrs"))
+			f.found = append(f.found, host)
 		}
 	})
+}
+
+// configuredLocal is the one address that a connection is made from, not valid if it may be any.
+func configuredLocal(addrs []string) netip.Addr {
+	if len(addrs) == 1 {
+		if host, ok := single(addrs[0]); ok {
+			return host.Address
+		}
+	}
+	return netip.Addr{}
 }
 
 // single reads what may stand in remote_addrs. What is not one host is nobody to measure: anybody, a network, a range.
@@ -65,11 +100,34 @@ func single(s string) (gateways.Found, bool) {
 	return gateways.Found{Address: a}, true
 }
 
-// sa takes a list-sa message.
+// sa takes a list-sa message. Only SAs of connections for known hosts count, once they are established. Who initiated tells nothing: that
+// changes with a rekey, so that a gateway has SAs with its road warriors that it initiated.
 func (f *finder) sa(m *vici.Message) {
-	sections(m, func(conn string, sa *vici.Message) {
-		if id := identity(conn, sa); id.Address.IsValid() {
-			*f = append(*f, gateways.Found{Address: id.Address, Name: id.Name, Active: true})
+	sections(m, func(name string, sa *vici.Message) {
+		id, c := identity(name, sa), f.connections[name]
+		if c == nil || name == unnamed || !id.Address.IsValid() || !authenticated(sa) {
+			return
 		}
+		found := gateways.Found{Address: id.Address, Name: id.Name, Active: true}
+		switch configured := slices.Contains(c.addresses, id.Address); {
+		case c.anybody && !configured:
+			return
+		case !configured && len(c.hosts) > 0:
+			found.Host = c.hosts[0]
+		}
+		if local, err := netip.ParseAddr(text(sa, "local-host")); err == nil && !local.IsUnspecified() {
+			found.Local = local
+		}
+		f.found = append(f.found, found)
 	})
+}
+
+// authenticated tells whether the other end has proven who it is.
+func authenticated(sa *vici.Message) bool {
+	switch ikeState(text(sa, "state")) {
+	case gateways.Established, gateways.IKERekeying:
+		return true
+	case gateways.Connecting, gateways.IKEClosing, gateways.IKEUnknown, gateways.XAuth, gateways.ModeCfg:
+	}
+	return false
 }

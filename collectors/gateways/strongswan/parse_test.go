@@ -195,9 +195,9 @@ func FuzzMessages(f *testing.F) {
 		b.add(m)
 		updown(m, now)
 		rekeyed(m, now)
-		var found finder
+		found := finder{connections: map[string]*connection{}}
 		found.connection(m)
 		found.sa(m)
-		gateways.Merge(found)
+		gateways.Merge(found.found)
 	})
 }

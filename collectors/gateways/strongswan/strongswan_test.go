@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,27 +168,43 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestDiscover: peers are those who are configured, and where they connect from. Who merely connects is none.
 func TestDiscover(t *testing.T) {
 	f := newFakeCharon(t)
 	f.streams["list-conns"] = []*vici.Message{
-		parseRaw("{site {remote_addrs=[198.51.100.2 vpn.example.net 2001:db8::1] version=IKEv2}}"),
-		parseRaw("{road {remote_addrs=[%any 203.0.113.0/24 203.0.113.1-203.0.113.9 0.0.0.0 %dyn.example.net my-vpn]}}"),
+		parseRaw("{site {local_addrs=[192.0.2.2] remote_addrs=[198.51.100.2 vpn.example.net 2001:db8::1] version=IKEv2}}"),
+		parseRaw("{road {local_addrs=[%any] remote_addrs=[%any 203.0.113.0/24 203.0.113.1-203.0.113.9 0.0.0.0 %dyn.example.net my-vpn 203.0.113.77]}}"),
+		parseRaw("{anybody {remote_addrs=[]}}"),
 	}
-	f.streams["list-sas"] = []*vici.Message{parseRaw(established), parseRaw(stuckServer)}
+	sa := func(name, remote, more string) *vici.Message {
+		return parseRaw("{" + name + " {state=ESTABLISHED local-host=192.0.2.3 remote-host=" + remote + " child-sas {} " + more + "}}")
+	}
+	f.streams["list-sas"] = []*vici.Message{
+		parseRaw(established), parseRaw(stuckServer),
+		sa("site", "192.0.2.50", "initiator=no"),
+		sa("(unnamed)", "192.0.2.51", ""),
+		sa("road", "192.0.2.52", "initiator=yes"), // since it was rekeyed
+		sa("road", "203.0.113.77", ""),
+		sa("anybody", "192.0.2.53", ""),
+		sa("removed", "192.0.2.54", "initiator=yes"),
+		parseRaw("{site {state=CONNECTING local-host=192.0.2.3 remote-host=192.0.2.55 initiator=yes child-sas {}}}"),
+	}
 	got, err := source(t, f).Discover(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	us, us2 := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
 	want := []gateways.Found{
 		{Host: "dyn.example.net", Name: "road"},
 		{Host: "my-vpn", Name: "road"},
-		{Host: "vpn.example.net", Name: "site"},
-		{Address: netip.MustParseAddr("192.0.2.9"), Active: true},
-		{Address: netip.MustParseAddr("198.51.100.2"), Name: "site", Active: true},
-		{Address: netip.MustParseAddr("2001:db8::1"), Name: "site"},
+		{Host: "vpn.example.net", Name: "site", Local: us},
+		{Address: netip.MustParseAddr("192.0.2.50"), Host: "vpn.example.net", Name: "site", Local: us2, Active: true},
+		{Address: netip.MustParseAddr("198.51.100.2"), Name: "site", Local: us, Active: true},
+		{Address: netip.MustParseAddr("203.0.113.77"), Name: "road", Local: us2, Active: true},
+		{Address: netip.MustParseAddr("2001:db8::1"), Name: "site", Local: us},
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("found %+v, want %+v", got, want)
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
 	}
 }
 

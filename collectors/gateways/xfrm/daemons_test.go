@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,7 +186,7 @@ func TestUMLStrongSwan(t *testing.T) {
 		t.Errorf("after a packet too big: path MTU %d and %d, want 1400", a, b)
 	}
 	found, err := client.kernel.Discover(t.Context())
-	if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: server.addr, Active: true}) {
+	if err != nil || len(found) != 1 || found[0] != (gateways.Found{Address: server.addr, Local: client.addr, Active: true}) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 	server.ns.Do(t, func() {
@@ -198,6 +199,41 @@ func TestUMLStrongSwan(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	if after := counter(read(t, server.kernel), "xfrm_in_no_states"); after != before+5 {
 		t.Errorf("xfrm_in_no_states went from %d to %d", before, after)
+	}
+}
+
+// TestUMLTunnelForEverything: charon has the kernel prefer the address inside its tunnel for all packets, while the tunnel itself comes from
+// another one, which both tell.
+func TestUMLTunnelForEverything(t *testing.T) {
+	daemons.NeedStrongSwan(t)
+	if !netlab.UML(t, t.Name()) {
+		return
+	}
+	_, client, server := newSides(t)
+	everything := func(local, remote netip.Addr, which string) string {
+		return strings.Replace(daemons.StrongSwanPeer(2, local, remote), which+"_ts = "+daemons.Protected(server.addr).String(), which+"_ts = 0.0.0.0/0", 1)
+	}
+	daemons.StartStrongSwan(t, server.ns, daemons.StrongSwan{Conn: everything(server.addr, client.addr, "local")})
+	charon := daemons.StartStrongSwan(t, client.ns, daemons.StrongSwan{Conn: everything(client.addr, server.addr, "remote"), Charon: "install_routes = yes\n"})
+	if routed := client.beliefs.Source(server.addr); routed != client.addr {
+		t.Errorf("without a tunnel packets come from %s", routed)
+	}
+	if !charon.InitiateChild(t, "net", 30) {
+		t.Fatal("no tunnel")
+	}
+	if routed := client.beliefs.Source(server.addr); routed == client.addr || !daemons.Protected(client.addr).Contains(routed) {
+		t.Errorf("with the tunnel packets come from %s", routed)
+	}
+	source, err := strongswan.New(strongswan.Config{Socket: charon.Socket()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { source.Close() })
+	for name, d := range map[string]gateways.Discoverer{"charon": source, "kernel": client.kernel} {
+		found, err := d.Discover(t.Context())
+		if err != nil || len(found) != 1 || found[0].Address != server.addr || found[0].Local != client.addr {
+			t.Errorf("%s: %+v, %v", name, found, err)
+		}
 	}
 }
 

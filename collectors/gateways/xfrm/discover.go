@@ -16,10 +16,10 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	peers := map[netip.Addr]bool{} // whether active
+	peers := map[netip.Addr]gateways.Found{}
 	err = s.dump(ctx, nl.XFRM_MSG_GETPOLICY, nl.XFRM_MSG_NEWPOLICY, func() { clear(peers) }, func(b []byte) {
 		for _, a := range parsePolicy(b) {
-			peers[a] = false
+			peers[a] = gateways.Found{Address: a}
 		}
 	})
 	if err != nil {
@@ -29,20 +29,32 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	if err != nil {
 		return nil, err
 	}
+	addStates(peers, states, local)
+	found := make([]gateways.Found, 0, len(peers))
+	for a, f := range peers {
+		if !local[a] {
+			found = append(found, f)
+		}
+	}
+	return gateways.Merge(found), nil
+}
+
+// addStates adds the far ends of SAs that are in use. What is still being negotiated is not known to be with anybody. Of several of our
+// addresses the lowest counts, so that it is the same each time.
+func addStates(peers map[netip.Addr]gateways.Found, states []state, local map[netip.Addr]bool) {
 	for i := range states {
 		st := &states[i]
 		if st.dir == unknownWay {
 			st.dir = st.way(local)
 		}
-		if remote := st.pair().remote; st.dir != unknownWay && !remote.IsUnspecified() {
-			peers[remote] = true
+		p := st.pair()
+		if st.dir == unknownWay || !st.keyed || p.remote.IsUnspecified() {
+			continue
 		}
-	}
-	found := make([]gateways.Found, 0, len(peers))
-	for a, active := range peers {
-		if !local[a] {
-			found = append(found, gateways.Found{Address: a, Active: active})
+		f := gateways.Found{Address: p.remote, Local: p.local, Active: true}
+		if before := peers[p.remote]; before.Active && before.Local.Compare(p.local) < 0 {
+			f.Local = before.Local
 		}
+		peers[p.remote] = f
 	}
-	return gateways.Merge(found), nil
 }

@@ -3,6 +3,7 @@ package xfrm
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -285,4 +286,23 @@ func FuzzParseStat(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAddStates: peers are those of SAs in use, not those of negotiations.
+func TestAddStates(t *testing.T) {
+	us, us2, policy, up, trying := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("203.0.113.1"),
+		netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3")
+	peers := map[netip.Addr]gateways.Found{policy: {Address: policy}, up: {Address: up}}
+	addStates(peers, []state{
+		{src: up, dst: us2, keyed: true},
+		{src: us, dst: up, keyed: true},
+		{src: up, dst: us2, keyed: true},
+		{src: trying, dst: us},
+		{src: us, dst: trying},
+		{src: trying, dst: policy, keyed: true}, // neither is this host
+	}, map[netip.Addr]bool{us: true, us2: true})
+	want := map[netip.Addr]gateways.Found{policy: {Address: policy}, up: {Address: up, Local: us, Active: true}}
+	if !maps.Equal(peers, want) {
+		t.Errorf("%+v, want %+v", peers, want)
+	}
 }
