@@ -83,7 +83,7 @@ func (p *peer) key(collector string) schedule.Key {
 
 // start makes the peer's series and schedules it. A peer given by name is measured once the name is resolved.
 func (p *peer) start() {
-	p.verdict.tracker.Await()
+	p.verdict.begin(len(p.newest.Load().Gateways) > 0)
 	p.series = p.app.store.AddPeer(p.cfg.Name, p.cfg.Labels)
 	p.expose()
 	if p.cfg.Addr.IsValid() {

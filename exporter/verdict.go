@@ -57,6 +57,14 @@ func (v *verdict) ended(c config.Collector, told bool, enabled config.CollectorS
 	return news
 }
 
+// begin waits for everything to be measured once; gateways says that some will tell too.
+func (v *verdict) begin(gateways bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.unread = gateways
+	v.tracker.Await()
+}
+
 // settle ends the waiting for what was not measured yet. The lock is held.
 func (v *verdict) settle() {
 	if v.enabled != 0 && v.ran&v.enabled == v.enabled && !v.unread {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +22,10 @@ const patience = 90 * time.Second
 
 // TestDemo runs the built program as an ordinary user does, on the host of the tests: in loopback's ports, and in no namespace but its own.
 func TestDemo(t *testing.T) {
+	// Of what is caught here the program gets the default, of what is ignored, as under nohup, it would not.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP)
+	t.Cleanup(func() { signal.Stop(signals) })
 	p := build(t)
 	t.Run("peers", func(t *testing.T) {
 		t.Parallel()
