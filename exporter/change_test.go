@@ -53,16 +53,13 @@ func TestPathChanges(t *testing.T) {
 	for _, peer := range []string{"four", "six"} {
 		s.await(t, margin, `mtu_changes_total{peer="`+peer+`"}`, 3) // by each method
 	}
-	p := s.scrape(t)
 	for series, want := range map[string]float64{
 		`mtu_bytes{method="ike",peer="four"}`: 1400, `mtu_state{method="icmp",peer="six",state="black_hole"}`: 1, `peer_healthy{peer="four"}`: 0,
 		`tunnel_mtu_bytes{peer="four"}`: 1326, `icmp_reachable{peer="four"}`: 1, `ike_responding{method="natt",peer="six"}`: 1,
 	} {
-		if v, ok := p.value(series); !ok || v != want {
-			t.Errorf("%s = %v (present %t), want %v", series, v, ok, want)
-		}
+		s.await(t, margin, series, want) // a round that runs out of time on a busy machine is followed by another
 	}
-	if v, _ := p.value(`diagnosis_since_timestamp_seconds{diagnosis="pmtu_black_hole",peer="four"}`); time.Since(time.UnixMilli(int64(v*1e3))) > interval+margin {
+	if v, _ := s.scrape(t).value(`diagnosis_since_timestamp_seconds{diagnosis="pmtu_black_hole",peer="four"}`); time.Since(time.UnixMilli(int64(v*1e3))) > interval+margin {
 		t.Errorf("since %v", v)
 	}
 
