@@ -5,4 +5,4 @@
 # strongSwan, Prometheus and Alertmanager, and user namespaces or root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-REQUIRE_NETNS=1 REQUIRE_DAEMONS=1 go test ./alerts -run "${1:-TestPages|TestExporterDies|TestHealthyUnderLoss|TestEveryFault}" -real -timeout 3h -v
+REQUIRE_NETNS=1 REQUIRE_DAEMONS=1 go test ./alerts -run "${1:-TestPages|TestExporterDies|TestHealthyUnderLoss|TestEveryFault}" -real -parallel 4 -timeout 3h -v
