@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,6 +63,7 @@ type scrapes struct {
 		ScrapeInterval     string `yaml:"scrape_interval"`
 		EvaluationInterval string `yaml:"evaluation_interval"`
 	}
+	RuleFiles     []string `yaml:"rule_files"`
 	ScrapeConfigs []struct {
 		JobName       string                       `yaml:"job_name"`
 		StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
@@ -103,6 +105,15 @@ func TestProvisioningFitsTogether(t *testing.T) {
 				t.Errorf("mounted and not there: %v", err)
 			}
 		}
+	}
+	// What the boards say of alerts comes from the rules.
+	for _, file := range prometheus.RuleFiles {
+		if mounts[path.Join("/etc/prometheus", file)] == "" {
+			t.Errorf("Prometheus loads %s, which nothing mounts", file)
+		}
+	}
+	if len(prometheus.RuleFiles) == 0 {
+		t.Error("Prometheus loads no rules")
 	}
 	home := services.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 	if _, err := os.Stat(filepath.Join(deploy, mounts[boards.Options.Path], filepath.Base(home))); err != nil || filepath.Dir(home) != boards.Options.Path {

@@ -81,7 +81,7 @@ func reach(w, h uint32) panel {
 		queries: []query{
 			columns(stateCode("protocol", "protocol_state", one, protocolStates())),
 			columns("max by (protocol) (" + sel("protocol_last_hop", one) + ")"),
-			columns("max by (protocol) (" + sel("protocol_last_hop", one) + " * 0 + on (instance, peer) group_left () " + sel("hops", one) + ")"),
+			columns("max by (protocol) (" + sel("protocol_last_hop", one) + " * 0 + on (instance, peer) group_left () max by (instance, peer) (" + sel("hops", one) + "))"),
 		},
 	}.table("",
 		column{field: "protocol", title: "protocol"},
