@@ -292,8 +292,8 @@ func (l *lab) slow(t *testing.T) {
 func TestScrapeDuringASearch(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	// Only path MTU searches block: what runs is one.
-	s := l.serve(t, quick+"peers:\n- {name: hq, address: "+l.address(false)+", collectors: [icmp, ike, pmtu]}\n")
+	// Only path MTU searches block: what runs is one. It has more time than usual here, as it needs it on a busy machine.
+	s := l.serve(t, "modules: {default: {intervals: {icmp: 200ms, ike: 10s, pmtu: 25s, pmtu_raise: 25s}}}\npeers:\n- {name: hq, address: "+l.address(false)+", collectors: [icmp, ike, pmtu]}\n")
 	s.awaitMeasured(t, "hq")
 	l.slow(t)
 	s.awaitSearch(t)
@@ -311,5 +311,5 @@ func TestScrapeDuringASearch(t *testing.T) {
 	if s.schedule.Stats().Running == 0 {
 		t.Error("the search was over before the scrapes were")
 	}
-	s.await(t, soon, `mtu_bytes{method="ike",peer="hq"}`, 1400)
+	s.await(t, 2*soon, `mtu_bytes{method="ike",peer="hq"}`, 1400)
 }
