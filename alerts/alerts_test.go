@@ -284,7 +284,7 @@ func TestQuietTestLooksAtEverything(t *testing.T) {
 func TestInputsAreGiven(t *testing.T) {
 	for _, file := range testFiles(t) {
 		for _, u := range unitTests(t, file) {
-			if len(u.InputSeries) == 0 || len(u.AlertRuleTest) == 0 {
+			if len(u.InputSeries) == 0 || len(u.AlertRuleTest)+len(u.PromqlExprTests) == 0 {
 				t.Error(fmt.Sprintf("%s: %s", file, u.Name), "has no series or no checks")
 			}
 		}
