@@ -26,11 +26,16 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Check
 
 // runCheck prints problems to standard error, and the report to standard output.
 func runCheck(ctx context.Context, o *exporter.CheckOptions) int {
-	err := exporter.Check(ctx, *o)
+	return exitCode(exporter.Check(ctx, *o), exporter.ErrFault)
+}
+
+// exitCode is what a command that looks once ends with: fault is the error of having found something, which its output has told already. Any other
+// is printed.
+func exitCode(err, fault error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, exporter.ErrFault):
+	case errors.Is(err, fault):
 		return exitFault
 	}
 	fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)

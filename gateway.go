@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -25,13 +23,5 @@ func gatewayCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Gat
 
 // runGateway prints problems to standard error, and the table to standard output.
 func runGateway(ctx context.Context, o *exporter.GatewayOptions) int {
-	err := exporter.ReadGateway(ctx, *o)
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, exporter.ErrTunnelDown):
-		return exitFault
-	}
-	fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
-	return exitUnable
+	return exitCode(exporter.ReadGateway(ctx, *o), exporter.ErrTunnelDown)
 }
