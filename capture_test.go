@@ -22,7 +22,8 @@ import (
 	"ipsec_path_exporter/internal/wire/ip"
 )
 
-// captured writes a capture of n IKE requests, 4 s apart, that come in two fragments or without the second one.
+// captured writes a capture of n IKE requests, 4 s apart, that come in two fragments or without the
+// second one.
 func captured(t *testing.T, name string, n int, lost bool) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), name))
@@ -84,17 +85,18 @@ func (p program) capture(t *testing.T) {
 		{[]string{branch, hq}, exitFault, "FAULT fragments_dropped, negotiation_stuck\n\n[1] FAULT fragments_dropped, 192.0.2.2 -> 198.51.100.2\n" +
 			"    later fragments of all 4 fragmented IKE datagrams from 192.0.2.2 to 198.51.100.2 left branch.pcap and never reached hq.pcap", ""},
 		{[]string{branch}, exitFault, "FAULT negotiation_stuck\n", ""},
-		{[]string{quiet}, exitOK, "no fault found\n\nquiet.pcap: frames 1 (raw IP), of a VPN 1, 2023-11-14", ""},
+		{[]string{quiet}, exitOK, "no fault found\n\nquiet.pcap: frames: 1 (raw IP), of a VPN: 1, 2023-11-14", ""},
 		{
 			[]string{cut},
-			exitUnable, "no fault found in what could be read\n",
+			exitUnable, "no fault found in the readable part\n",
 			"ipsec_path_exporter: error: cut.pcap: damaged: packet 1, at byte 24: unexpected EOF\n",
 		},
-		{nil, exitUnable, "", "ipsec_path_exporter: error: nothing to read: give one or two captures, or --asa\n"},
-		{[]string{branch, hq, quiet}, exitUnable, "", "ipsec_path_exporter: error: 3 captures: one, or two of the same traffic, can be read\n"},
-		{[]string{"--output=xml", hq}, exitUnable, "", "ipsec_path_exporter: error: --output=xml: there is text and json\n"},
+		{nil, exitUnable, "", "ipsec_path_exporter: error: no capture: give one or two files, or --asa\n"},
+		{[]string{"-"}, exitUnable, "", "ipsec_path_exporter: error: standard input: neither pcap nor pcapng: it is empty\n"},
+		{[]string{branch, hq, quiet}, exitUnable, "", "ipsec_path_exporter: error: 3 captures: give one, or two of the same traffic\n"},
+		{[]string{"--output=xml", hq}, exitUnable, "", "ipsec_path_exporter: error: --output=xml: must be one of: text, json\n"},
 		{[]string{"/nonexistent.pcap"}, exitUnable, "", "ipsec_path_exporter: error: open /nonexistent.pcap: no such file or directory\n"},
-		{[]string{config}, exitUnable, "", "ipsec_path_exporter: error: config.yml: neither pcap nor pcapng: it begins with \"peer\"\n"},
+		{[]string{config}, exitUnable, "", "ipsec_path_exporter: error: config.yml: neither pcap nor pcapng: it starts with \"peer\"\n"},
 		{[]string{"--asa=http://192.0.2.1/capture/X/pcap"}, exitUnable, "", "ipsec_path_exporter: error: --asa=http://192.0.2.1/capture/X/pcap: must be like https://HOST/capture/NAME/pcap\n"},
 	} {
 		got := p.run(t, here, append([]string{"capture"}, tt.args...)...)
@@ -115,7 +117,8 @@ func (p program) capture(t *testing.T) {
 	}
 }
 
-// A capture that an ASA serves is as good as a file, and the password stands nowhere.
+// A capture that an ASA serves gives the same report as a file, and no output contains the
+// password.
 func (p program) captureASA(t *testing.T) {
 	t.Parallel()
 	const password = "s3cret-of-the-device"
@@ -131,7 +134,7 @@ func (p program) captureASA(t *testing.T) {
 		case "/capture/HQ/pcap":
 			http.ServeFile(w, r, hq)
 		default:
-			_, _ = w.Write([]byte("<html>" + password)) // the client looks at what came
+			_, _ = w.Write([]byte("<html>" + password)) // the client reports what arrived
 		}
 	}))
 	device.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)

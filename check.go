@@ -8,29 +8,46 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"ipsec_path_exporter/exporter"
+	"ipsec_path_exporter/exporter/check"
 )
 
-func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.CheckOptions) {
-	o := &exporter.CheckOptions{Stdout: os.Stdout, Stderr: os.Stderr}
+func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *check.Options) {
+	o := &check.Options{Stdout: os.Stdout, Stderr: os.Stderr}
 	c := app.Command("check", "Measure once and print a report. Exits 0 if no fault was found, 1 if one was, 2 if it could not measure.")
-	c.Arg("target", "Addresses, or with --config.file names of peers (none: all of them).").StringsVar(&o.Targets)
+	c.Arg("target", "Addresses, or with --config.file names of peers (default: all of them).").StringsVar(&o.Targets)
 	c.Flag("config.file", "Configuration file (YAML) whose peers to check.").StringVar(&o.ConfigFile)
 	c.Flag("output", "Form of the report: text, markdown or json.").Default("text").StringVar(&o.Output)
-	c.Flag("via", "Measure over this way out: an interface or a source address. Repeatable: the same over each, side by side.").
+	c.Flag("family", "Addresses of host names to measure: ip4, ip6, any (the first that can be reached, IPv4 first) or both.").StringVar(&o.Family)
+	for _, f := range []struct {
+		family string
+		short  rune
+	}{{"ip4", '4'}, {"ip6", '6'}} {
+		flag := c.Flag(f.family, "The same as --family="+f.family+".").Short(f.short)
+		given := flag.Bool()
+		flag.Action(func(*kingpin.ParseContext) error {
+			if *given {
+				o.Family = f.family
+			}
+			return nil
+		})
+	}
+	c.Flag("via", "Measure via this interface or source address. Repeatable: the results are shown side by side.").
 		PlaceHolder("INTERFACE|SOURCE").StringsVar(&o.Via)
-	c.Flag("pcap", "Write every probe and answer to this file, with a comment each, for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
-	c.Flag("timeout", "Give up on a peer after this long (with several ways out, on each).").Default("2m").DurationVar(&o.Timeout)
+	c.Flag("fwmark", "Firewall mark of all probes, for policy routing: decimal, or hexadecimal like 0x10.").PlaceHolder("MARK").StringVar(&o.Mark)
+	c.Flag("pcap", "Write every probe and answer, each with a comment, to this file for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
+	c.Flag("source-port", "Source ports of IKE: random, or fixed for 500 and 4500. Needs CAP_NET_BIND_SERVICE.").EnumVar(&o.SourcePort, "random", "fixed")
+	c.Flag("fail-on", "Least severity of a diagnosis that makes the exit code 1: info, warning or critical.").Default("warning").StringVar((*string)(&o.FailOn))
+	c.Flag("timeout", "Give up on a peer after this time (with several --via, for each).").Default("2m").DurationVar(&o.Timeout)
 	return c, o
 }
 
 // runCheck prints problems to standard error, and the report to standard output.
-func runCheck(ctx context.Context, o *exporter.CheckOptions) int {
-	return exitCode(exporter.Check(ctx, *o), exporter.ErrFault)
+func runCheck(ctx context.Context, o *check.Options) int {
+	return exitCode(check.Run(ctx, *o), check.ErrFault)
 }
 
-// exitCode is what a command that looks once ends with: fault is the error of having found something, which its output has told already. Any other
-// is printed.
+// exitCode returns the exit status of a command that runs once. The output of the command has
+// already shown an error fault; other errors are printed.
 func exitCode(err, fault error) int {
 	switch {
 	case err == nil:

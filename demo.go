@@ -12,7 +12,7 @@ import (
 	"ipsec_path_exporter/exporter/demo"
 )
 
-// A demonstration is the demo command with what must be known of the other flags.
+// A demonstration is the demo command. It must know whether the log level was set.
 type demonstration struct {
 	options  demo.Options
 	levelSet bool
@@ -20,15 +20,15 @@ type demonstration struct {
 
 func demoCommand(app *kingpin.Application) (*kingpin.CmdClause, *demonstration) {
 	d := &demonstration{options: demo.Options{Out: os.Stdout}}
-	c := app.Command("demo", "Measure simulated providers with one healthy peer and one behind each classic fault, and serve what is found. "+
-		"Needs no configuration, no root where the system allows user namespaces, and leaves nothing behind.")
+	c := app.Command("demo", "Measure simulated providers with one healthy peer and one peer per classic fault, and serve the results. "+
+		"Needs no configuration, and no root where the system allows user namespaces. Leaves nothing behind.")
 	c.Flag("web.listen-address", "Addresses of this host on which to expose metrics and web interface. Repeatable.").
 		Default("localhost:10500").StringsVar(&d.options.Listen)
 	app.GetFlag("log.level").IsSetByUser(&d.levelSet)
 	return c, d
 }
 
-// run shows the demonstration. It is quiet unless it is asked to log: what the log says of diagnoses is printed anyway.
+// run runs the demo. By default it logs warnings only, because it prints the diagnoses.
 func (d *demonstration) run(ctx context.Context, logging *promslog.Config) int {
 	var err error
 	if !d.levelSet {
@@ -41,7 +41,7 @@ func (d *demonstration) run(ctx context.Context, logging *promslog.Config) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case !errors.Is(err, demo.ErrTold):
+	case !errors.Is(err, demo.ErrReported):
 		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
 	}
 	return exitFault

@@ -6,22 +6,22 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"ipsec_path_exporter/exporter"
+	"ipsec_path_exporter/exporter/readers"
 )
 
-func gatewayCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.GatewayOptions) {
-	o := &exporter.GatewayOptions{Stdout: os.Stdout, Stderr: os.Stderr}
+func gatewayCommand(app *kingpin.Application) (*kingpin.CmdClause, *readers.Options) {
+	o := &readers.Options{Stdout: os.Stdout, Stderr: os.Stderr}
 	c := app.Command("gateway", "Read the SA table of one configured gateway once and print it. "+
-		"Exits 0 if all tunnels that are expected there are up, 1 if one is not, 2 if the gateway could not be read or does not tell; see docs/gateways.md.")
+		"Exits 0 if all tunnels expected there are up, 1 if a tunnel is down, 2 if the gateway could not be read or does not report its tunnels; see docs/gateways.md.")
 	c.Arg("name", "Name of the gateway.").Required().StringVar(&o.Name)
-	c.Flag("config.file", "Configuration file (YAML) that has the gateway.").StringVar(&o.ConfigFile)
+	c.Flag("config.file", "Configuration file (YAML) with the gateway.").StringVar(&o.ConfigFile)
 	c.Flag("output", "Form of the table: text or json.").Default("text").StringVar(&o.Output)
-	c.Flag("record", "Also write what was asked and answered to this file, without what tells whose gateway it is; for bug reports.").
+	c.Flag("record", "Also write a redacted transcript of the commands and outputs to this file, for bug reports.").
 		PlaceHolder("FILE").StringVar(&o.Record)
 	return c, o
 }
 
 // runGateway prints problems to standard error, and the table to standard output.
-func runGateway(ctx context.Context, o *exporter.GatewayOptions) int {
-	return exitCode(exporter.ReadGateway(ctx, *o), exporter.ErrTunnelDown)
+func runGateway(ctx context.Context, o *readers.Options) int {
+	return exitCode(readers.Run(ctx, *o), readers.ErrTunnelDown)
 }

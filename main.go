@@ -1,4 +1,5 @@
-// Command ipsec_path_exporter measures the path to VPN peers: path MTU and black holes, ICMP, IKE on UDP 500 and 4500.
+// Command ipsec_path_exporter measures the network path to VPN peers: path MTU and black holes,
+// ICMP echo, and IKE on UDP 500 and 4500.
 package main
 
 import (
@@ -9,30 +10,27 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
 	"github.com/prometheus/common/promslog"
 	promslogflag "github.com/prometheus/common/promslog/flag"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"ipsec_path_exporter/exporter"
+	"ipsec_path_exporter/exporter/trace"
 )
 
-// release is the version of a build that was not given one with -ldflags, such as that of `go run`.
-const release = "0.1.0-dev"
-
-// Exit codes of the program, those of `check` included.
+// Exit codes of all commands.
 const (
 	exitOK     = 0
-	exitFault  = 1 // a fault was found; for serve, it could not run
+	exitFault  = 1 // a fault was found; serve and demo: failed to run
 	exitUnable = 2 // could not measure, or bad usage
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	if version.Version == "" {
-		version.Version = release
-	}
+	stampVersion()
 	app := kingpin.New("ipsec_path_exporter", "Prometheus exporter for the paths that IPsec tunnels run over.")
 	app.Version(version.Print("ipsec_path_exporter")).UsageWriter(os.Stdout).ErrorWriter(os.Stderr)
 	app.HelpFlag.Short('h')
@@ -77,18 +75,47 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 	o := &exporter.ServeOptions{}
 	c := app.Command("serve", "Measure all peers on a schedule and serve /metrics (the default command).").Default()
 	c.Flag("config.file", "Configuration file (YAML); see docs/configuration.md.").StringVar(&o.ConfigFile)
-	c.Flag("config.check", "Read the configuration, print all problems and the packet rate it needs, and exit.").BoolVar(&o.CheckOnly)
-	c.Flag("storage.path", "Directory for what the paths were like and how verdicts changed, over restarts; without it that is kept in memory.").
+	c.Flag("config.check", "Validate the configuration, print all problems or the required packet rate, and exit.").BoolVar(&o.CheckOnly)
+	c.Flag("storage.path", "Directory for baselines and diagnosis history. Without it, both are lost at a restart.").
 		StringVar(&o.StoragePath)
-	c.Flag("peer", "A peer to measure, [NAME=]ADDRESS. Repeatable; needs no file.").StringsVar(&o.Peers)
-	c.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
-	c.Flag("web.external-url", "URL under which the exporter is reached from outside.").StringVar(&o.ExternalURL)
-	c.Flag("web.route-prefix", "Prefix of all paths; the path of --web.external-url unless given.").StringVar(&o.RoutePrefix)
-	c.Flag("histogram.native", "Expose round trips as native histograms.").Default("true").BoolVar(&o.NativeHistograms)
-	c.Flag("histogram.classic", "Expose round trips as classic histograms.").Default("true").BoolVar(&o.ClassicHistograms)
+	c.Flag("evidence.bytes", "Memory for the newest probes and answers of all peers, as 64MiB. 0 keeps none.").
+		Default(units.Base2Bytes(trace.DefaultBytes).String()).SetValue((*evidenceBytes)(&o.EvidenceBytes))
+	c.Flag("peer", "Peer to measure, [NAME=]ADDRESS. Repeatable; needs no configuration file.").StringsVar(&o.Peers)
+	c.Flag("shard", "Number of this shard, counted from 0, or auto: the number at the end of the host name. "+
+		"Only the peers of this shard are measured.").StringVar(&o.Shard)
+	c.Flag("total-shards", "Number of exporters that share the configured peers.").Default("1").IntVar(&o.TotalShards)
+	c.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
+	c.Flag("web.external-url", "URL under which the exporter is externally reachable.").StringVar(&o.ExternalURL)
+	c.Flag("web.route-prefix", "Prefix of all HTTP paths. Defaults to the path of --web.external-url.").StringVar(&o.RoutePrefix)
+	c.Flag("web.probe-any-target", "Let /probe measure any address. By default it measures configured peers only.").
+		BoolVar(&o.ProbeAnyTarget)
+	c.Flag("web.probe-timeout-offset", "Time to subtract from the timeout of a scrape of /probe.").Default("500ms").
+		DurationVar(&o.ProbeTimeoutOffset)
+	c.Flag("histogram.native", "Expose round-trip times as native histograms.").Default("true").BoolVar(&o.NativeHistograms)
+	c.Flag("histogram.classic", "Expose round-trip times as classic histograms.").Default("true").BoolVar(&o.ClassicHistograms)
 	o.Web = kingpinflag.AddFlags(c, ":10500")
 	return c, o
 }
+
+// evidenceBytes is the value of --evidence.bytes.
+type evidenceBytes int
+
+// Set implements kingpin.Value.
+func (b *evidenceBytes) Set(s string) error {
+	n, err := units.ParseBase2Bytes(s)
+	if err != nil {
+		n, err = units.ParseBase2Bytes(s + "B")
+	}
+	if err != nil || n != 0 && (n < trace.LeastBytes || n > trace.MostBytes) {
+		return fmt.Errorf("--evidence.bytes=%s: must be 0, or a size from %s to %s",
+			s, units.Base2Bytes(trace.LeastBytes), units.Base2Bytes(trace.MostBytes))
+	}
+	*b = evidenceBytes(n)
+	return nil
+}
+
+// String implements kingpin.Value.
+func (b *evidenceBytes) String() string { return units.Base2Bytes(*b).String() }
 
 func checkConfig(o *exporter.ServeOptions) int {
 	if err := exporter.CheckConfig(*o, os.Stdout); err != nil {

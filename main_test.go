@@ -25,7 +25,7 @@ import (
 const manyAtOnce = "32"
 
 // noGateway is what is said besides on a host without a VPN gateway.
-const noGateway = "; on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are taken, but none was found here"
+const noGateway = "; on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are measured, but none was found here"
 
 // TestMain puts the tests into a network of their own: what they measure is there, or nowhere.
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // TestProgram builds the program and runs it as its users do.
 func TestProgram(t *testing.T) {
-	netlab.Need(t) // it listens and measures: not in the network of whoever runs the tests
+	netlab.Need(t) // it listens and measures: not in the user's network
 	p := program(filepath.Join(t.TempDir(), "ipsec_path_exporter"))
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", string(p), ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -56,6 +56,7 @@ func TestProgram(t *testing.T) {
 	t.Run("hang-up", p.hangUp)
 	t.Run("prefix", p.prefix)
 	t.Run("TLS and basic auth", p.tls)
+	t.Run("discovery", p.discovery)
 	t.Run("unprivileged check", p.unprivilegedCheck)
 	t.Run("unprivileged serve", p.unprivilegedServe)
 }
@@ -72,7 +73,8 @@ type result struct {
 // patience is how long a program may run that is expected to end by itself.
 const patience = 90 * time.Second
 
-// run runs the program to its end, in the network of the tests. from prepares the thread that it starts from.
+// run runs the program to its end, in the network of the tests. from prepares the thread that it
+// starts from.
 func (p program) run(t *testing.T, from func(start func() error) error, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -186,7 +188,8 @@ func file(t *testing.T, text string) string {
 	return name
 }
 
-// Whatever is wrong is said in one line for each problem, with its place. Nothing is measured, and no log comes before.
+// Whatever is wrong is said in one line for each problem, with its place. Nothing is measured, and
+// no log comes before.
 func (p program) badUsage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -227,11 +230,18 @@ func (p program) badUsage(t *testing.T) {
 		},
 		{"--config.file=" + dir + "/none.yml", exitFault, "cannot read the configuration: open " + dir + "/none.yml: no such file or directory"},
 		{"--config.file=" + dir, exitFault, "cannot read the configuration: read " + dir + ": is a directory"},
-		{
-			"--peer=203.0.113.10 --no-histogram.native --no-histogram.classic", exitFault,
-			"--no-histogram.native and --no-histogram.classic leave no histogram",
-		},
+		{"--evidence.bytes=banana", exitUnable, "--evidence.bytes=banana: must be 0, or a size from 1MiB to 1TiB (try --help)"},
+		{"--evidence.bytes=12", exitUnable, "--evidence.bytes=12: must be 0, or a size from 1MiB to 1TiB (try --help)"},
+		{"--evidence.bytes=-64MiB", exitUnable, "--evidence.bytes=-64MiB: must be 0, or a size from 1MiB to 1TiB (try --help)"},
+		{"--evidence.bytes=64Mb", exitUnable, "--evidence.bytes=64Mb: must be 0, or a size from 1MiB to 1TiB (try --help)"},
 		{"--peer=203.0.113.10 --web.external-url=http://[", exitFault, `--web.external-url: parse "http://[": missing ']' in host`},
+		{"--peer=203.0.113.10 --total-shards=0", exitFault, "--total-shards=0: must be a whole number from 1 to 1000"},
+		{"--peer=203.0.113.10 --total-shards=4", exitFault, "--shard: missing: --total-shards=4 needs --shard=0 to 3, or auto"},
+		{
+			"--peer=203.0.113.10 --total-shards=4 --shard=4", exitFault,
+			"--shard=4: not one of the shards of --total-shards=4: must be 0 to 3",
+		},
+		{"--peer=203.0.113.10 --web.probe-timeout-offset=-1s", exitFault, "--web.probe-timeout-offset=-1s: must not be negative"},
 		{"--peer=203.0.113.10 --web.config.file=" + dir + "/none.yml", exitFault, "--web.config.file: open " + dir + "/none.yml: no such file or directory"},
 		{
 			"--peer=203.0.113.10 --web.config.file=" + badWeb, exitFault,
@@ -239,9 +249,12 @@ func (p program) badUsage(t *testing.T) {
 		},
 		{"check", exitUnable, "nothing to check: give an address, or --config.file"},
 		{"check 203.0.113.300", exitUnable, `"203.0.113.300": address: "203.0.113.300" is not a valid IPv4 address`},
-		{"check --output=xml 203.0.113.10", exitUnable, "--output=xml: there is json, markdown, text"},
+		{"check --output=xml 203.0.113.10", exitUnable, "--output=xml: must be one of: json, markdown, text"},
 		{"check --via=nonesuch0 203.0.113.10", exitUnable, "--via=nonesuch0: neither an interface of this host nor an IP address"},
 		{"check --via=127.0.0.1 2001:db8::1", exitUnable, `--via=127.0.0.1: peer "2001:db8::1" is not of this address family`},
+		{"check -4 2001:db8::1", exitUnable, `--family=ip4: peer 2001:db8::1: "2001:db8::1" is not of family ip4`},
+		{"check -6 203.0.113.10", exitUnable, `--family=ip6: peer 203.0.113.10: "203.0.113.10" is not of family ip6`},
+		{"check --family=ipv4 203.0.113.10", exitUnable, "--family=ipv4: must be one of: any, ip4, ip6, both"},
 		{"check --timeout=1ms 203.0.113.10", exitUnable, "--timeout=1ms: must be at least 1s"},
 		{"check --config.file=" + twice, exitUnable, twice + `:3: peers[1] ("hq"): name: "hq" is already the name of peers[0] (` + twice + `:2)`},
 		{"check --config.file=" + good + " hq lab", exitUnable, good + ` has no peer named "lab"`},
@@ -274,23 +287,42 @@ func (p program) configCheck(t *testing.T) {
 	good := file(t, "modules: {default: {intervals: {icmp: 1s}}}\npeers: [{address: 203.0.113.10}, {name: hq, address: vpn.example.net}]\n")
 	bad := file(t, "peers:\n- {address: 203.0.113.300}\n- {name: a/b, address: 203.0.113.1}\n")
 	tight := file(t, "peers: [{address: 203.0.113.10}]\nmodules: {default: {intervals: {icmp: 100ms}}}\nlimits: {packets_per_second: 5}\n")
+	sharded := file(t, "peers: [{name: a, address: 203.0.113.1}, {name: b, address: 203.0.113.2}, {name: c, address: 203.0.113.3}]\n")
+	withFiles := file(t, "peers: [{address: 203.0.113.10}]\npeer_files: ['*.yaml', '*.json']\n")
+	other := filepath.Join(filepath.Dir(withFiles), "a.yaml")
+	if err := os.WriteFile(other, []byte("- targets: [203.0.113.10, 203.0.113.300]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	oneFile := file(t, "peers: [{address: 203.0.113.10}]\npeer_files: ['*.yaml', '*.json']\n")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(oneFile), "a.yaml"), []byte("- targets: [203.0.113.11]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		file string
 		want result
 	}{
-		{good, result{"peers: 2; 2.3 packets/s and 463 bytes/s when all is well (limits: 2000 packets/s, 2000000 bytes/s)\n", "", exitOK}},
+		{withFiles, result{"", other + `:1: [0].targets[1] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address` + "\n", exitFault}},
+		{oneFile, result{
+			"peers: 2; 0.7 packets/s and 309 bytes/s while all paths are healthy (limits: 2000 packets/s, 2000000 bytes/s)\n" +
+				"warning: peer_files: no file matches " + filepath.Join(filepath.Dir(oneFile), "*.json") + "\n", "", exitOK,
+		}},
+		{sharded + " --shard=0 --total-shards=3", result{
+			"shard 0 of 3: 1 of 3 peers\npeers: 1; 0.3 packets/s and 155 bytes/s while all paths are healthy (limits: 2000 packets/s, 2000000 bytes/s)\n", "", exitOK,
+		}},
+		{good, result{"peers: 2; 2.3 packets/s and 476 bytes/s while all paths are healthy (limits: 2000 packets/s, 2000000 bytes/s)\n", "", exitOK}},
 		{bad, result{
 			"",
 			bad + `:2: peers[0] ("203.0.113.300"): address: "203.0.113.300" is not a valid IPv4 address` + "\n" +
 				bad + `:3: peers[1] ("a/b"): name: "a/b" cannot be part of a URL` + "\n", exitFault,
 		}},
 		{tight, result{
-			"peers: 1; 10.1 packets/s and 1167 bytes/s when all is well (limits: 5 packets/s, 2000000 bytes/s)\n" +
+			"peers: 1; 10.1 packets/s and 1174 bytes/s while all paths are healthy (limits: 5 packets/s, 2000000 bytes/s)\n" +
 				"warning: limits.packets_per_second: 5 is below the 11 that the configuration needs: intervals will be 2.0 times as long\n", "", exitOK,
 		}},
 	} {
-		// A configuration is checked where it is written, which need not be where it is measured from.
-		if diff := cmp.Diff(tt.want, p.run(t, without(capNetRaw, capNetAdmin), "--config.check", "--config.file="+tt.file)); diff != "" {
+		// A configuration is checked where it is written, which need not be where it is measured
+		// from.
+		if diff := cmp.Diff(tt.want, p.run(t, without(capNetRaw, capNetAdmin), append([]string{"--config.check"}, strings.Fields("--config.file="+tt.file)...)...)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.file, diff)
 		}
 	}
@@ -303,7 +335,7 @@ func (p program) signals(t *testing.T) {
 		if code := s.end(t, sig); code != exitOK {
 			t.Errorf("%v: exit code %d\n%s", sig, code, s.log)
 		}
-		if text := s.log.String(); !strings.Contains(text, `msg="ipsec_path_exporter ends"`) || strings.Contains(text, "level=ERROR") {
+		if text := s.log.String(); !strings.Contains(text, `msg="stopped ipsec_path_exporter"`) || strings.Contains(text, "level=ERROR") {
 			t.Errorf("%v: log:\n%s", sig, text)
 		}
 	}
@@ -323,7 +355,7 @@ func (p program) hangUp(t *testing.T) {
 		}
 	}
 	hangUp("peers: [{name: hq, address: 127.0.0.1}, {name: branch, address: 203.0.113.300}]\n")
-	want := `msg="reload failed, the running configuration stays" err="` + name + `:1: peers[1] (\"branch\"): address: \"203.0.113.300\" is not a valid IPv4 address"`
+	want := `msg="reload failed; keeping the current configuration" err="` + name + `:1: peers[1] (\"branch\"): address: \"203.0.113.300\" is not a valid IPv4 address"`
 	s.eventually(t, "the complaint", func() bool { return strings.Contains(s.log.String(), want) })
 	page := s.get(t, "/metrics")
 	for _, want := range []string{"ipsec_path_config_last_reload_successful 0\n", `ipsec_path_icmp_requests_total{peer="hq"}`} {

@@ -181,7 +181,7 @@ func (p program) checkBlackHole(t *testing.T) {
 	}
 }
 
-// The same box over another provider works, which is what a provider believes.
+// The same box over another provider works, which is the view of a provider.
 func (p program) checkSideBySide(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -193,9 +193,9 @@ func (p program) checkSideBySide(t *testing.T) {
 			t.Errorf("got %d\n%s", got.Code, got.Stderr)
 		}
 		for _, want := range []string{
-			"# The way to hq, side by side\n\nOver " + second + " everything that was tested passes, over net1 packets above 1400 bytes vanish: the fault is on the way by net1.\n",
+			"# Path to hq: comparison\n\nVia " + second + " all tests pass, via net1 packets above 1400 bytes vanish: the fault is on the path via net1.\n",
 			"|  | net1 | " + second + " |\n", "| result | FAULT pmtu_black_hole | no fault found |\n", "| path MTU, ike | 1400 black hole | 1500 clean |\n",
-			"\nping", " -I net1 -M do -c 5 -s ", "\n# The way to hq (" + address + ") via " + second + ": no fault found\n",
+			"\nping", " -I net1 -M do -c 5 -s ", "\n# Path to hq (" + address + ") via " + second + ": no fault found\n",
 		} {
 			if !strings.Contains(got.Stdout, want) {
 				t.Errorf("no %q in:\n%s", want, got.Stdout)
@@ -204,11 +204,12 @@ func (p program) checkSideBySide(t *testing.T) {
 	}
 }
 
-// An ordinary user gets echoes where the kernel grants ping sockets, and IKE and the path MTU by it everywhere.
+// An ordinary user gets echoes where the kernel grants ping sockets, and IKE and the path MTU by it
+// everywhere.
 func (p program) unprivilegedCheck(t *testing.T) {
 	t.Parallel()
-	const limits = "note: no raw sockets (CAP_NET_RAW): path MTU is measured by IKE only, by a UDP socket that leaves an entry in this host's path MTU cache; "
-	const policies = "note: no exemption from this host's IPsec policies (CAP_NET_ADMIN): peers that a policy or tunnel of this host catches stay unknown\n"
+	const limits = "note: no raw sockets (CAP_NET_RAW): path MTU is measured by IKE only, through a UDP socket that leaves an entry in this host's path MTU cache; "
+	const policies = "note: no exemption from this host's IPsec policies (CAP_NET_ADMIN): peers behind a policy or tunnel of this host stay unknown\n"
 	l := newLab(t)
 	want := summary{
 		Healthy: true, ICMP: "unknown", MTU: map[string]string{"ike": "clean 1500", "natt": "clean 1500"},

@@ -57,7 +57,7 @@ func matchers(t *testing.T, lines []string) []matcher {
 	return out
 }
 
-// match tells whether labels match all of the matchers.
+// match reports whether labels match all of the matchers.
 func match(all []matcher, labels map[string]string) bool {
 	return !slices.ContainsFunc(all, func(m matcher) bool {
 		return m.value.MatchString(labels[m.name]) == strings.HasPrefix(m.op, "!")
@@ -72,7 +72,8 @@ type inhibition struct {
 	source, target []matcher
 }
 
-// inhibits tells, as Alertmanager does, whether one alert silences another: labels that both lack are equal.
+// inhibits reports, like Alertmanager, whether one alert silences another: labels that both lack
+// are equal.
 func (i *inhibition) inhibits(source, target map[string]string) bool {
 	if !match(i.source, source) || !match(i.target, target) || match(i.source, target) && match(i.target, source) {
 		return false
@@ -96,7 +97,8 @@ func inhibitions(t *testing.T) []inhibition {
 	return file.Rules
 }
 
-// alert makes the labels of an alert of an exporter: NAME, or NAME/severity where the name has more than one; then name=value.
+// alert makes the labels of an alert of an exporter: NAME, or NAME/severity where the name has more
+// than one; then name=value.
 func alert(t *testing.T, words string) map[string]string {
 	t.Helper()
 	fields := strings.Fields(words)
@@ -157,6 +159,9 @@ func TestInhibition(t *testing.T) {
 		{"a black hole that does no harm", []string{
 			"PMTUBlackHole/warning peer=hq", "NegotiationStuck peer=hq gateway=hub", "IKEFragmentsDropped peer=hq", "MTUDropped peer=hq",
 		}, []string{"PMTUBlackHole/warning peer=hq", "NegotiationStuck peer=hq gateway=hub", "IKEFragmentsDropped peer=hq"}},
+		{"some flows are lost", []string{
+			"FlowsLost peer=hq", "NegotiationStuck peer=hq gateway=hub", "LossHigh peer=hq", "MTUDropped peer=hq", "TunnelDown peer=hq gateway=hub", "LossHigh peer=b",
+		}, []string{"FlowsLost peer=hq", "TunnelDown peer=hq gateway=hub", "LossHigh peer=b"}},
 		{"single probes", []string{
 			"UDP500Blocked peer=hq", "TunnelDown peer=hq gateway=hub", "TunnelFlapping peer=b gateway=hub", "ChildMissing peer=b gateway=hub", "TunnelFlapping peer=b gateway=spoke",
 			"ScheduleOverloaded", "MeasurementStale",
@@ -182,8 +187,8 @@ func TestInhibition(t *testing.T) {
 	}
 }
 
-// TestInhibitionHidesNothingWorse: an alert never silences one that is more severe, nor one of another exporter, and every name in an inhibit rule is
-// that of an alert.
+// TestInhibitionHidesNothingWorse: an alert never silences one that is more severe, nor one of
+// another exporter, and every name in an inhibit rule is that of an alert.
 func TestInhibitionHidesNothingWorse(t *testing.T) {
 	rank := map[string]int{"info": 0, "warning": 1, "critical": 2}
 	rules, alerts := inhibitions(t), alertRules(t)

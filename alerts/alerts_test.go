@@ -43,7 +43,7 @@ type check struct {
 	} `yaml:"exp_alerts"`
 }
 
-// fires tells whether an alert of the severity is expected.
+// fires reports whether an alert of the severity is expected.
 func (c *check) fires(severity string) bool {
 	for _, a := range c.Alerts {
 		if a.Labels["severity"] == severity {
@@ -148,7 +148,8 @@ func TestPromtoolTestsRules(t *testing.T) {
 	}
 }
 
-// TestPromtoolTestsCanFail: a page that should not be there must fail a test, and so must a text that differs by one letter.
+// TestPromtoolTestsCanFail: a page that should not be there must fail a test, and so must a text
+// that differs by one letter.
 func TestPromtoolTestsCanFail(t *testing.T) {
 	good, err := os.ReadFile(faultsFile)
 	if err != nil {
@@ -212,7 +213,8 @@ func shown(t *testing.T, u *unitTest, into map[string]behaviour) {
 	}
 }
 
-// TestEveryRuleFiresAndResolves: in one test it is quiet first and fires then, in one it is quiet after it has fired.
+// TestEveryRuleFiresAndResolves: in one test it is quiet first and fires then, in one it is quiet
+// after it has fired.
 func TestEveryRuleFiresAndResolves(t *testing.T) {
 	all := make(map[string]behaviour)
 	for _, file := range testFiles(t) {
@@ -227,8 +229,8 @@ func TestEveryRuleFiresAndResolves(t *testing.T) {
 	}
 }
 
-// TestFaultsArePagedOnce: the test of a fault looks at every alert that pages, at one time, and at most one of them does; and where none does, another
-// alert tells of the fault.
+// TestFaultsArePagedOnce: the test of a fault looks at every alert that pages, at one time, and at
+// most one of them does; and where none does, another alert reports the fault.
 func TestFaultsArePagedOnce(t *testing.T) {
 	var pages []string
 	for _, r := range alertRules(t) {

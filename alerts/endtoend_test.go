@@ -76,12 +76,13 @@ func newScene(t *testing.T, n int, customers ...[2]string) *scene {
 		n, _ := s.number(t, "sum(ipsec_path_peer_healthy)")
 		return n == float64(len(s.all)) && len(s.firing(t)) == 0
 	})
-	time.Sleep(s.of(5*time.Minute) + time.Second) // what has been resolved is told by now
+	time.Sleep(s.of(5*time.Minute) + time.Second) // resolved alerts have been sent by now
 	return s
 }
 
-// TestPages: from the path to the pager, with strongSwan, the built exporter, Prometheus and Alertmanager, and the rules and routes as they are
-// delivered, except that everything is faster (see tempo).
+// TestPages: from the path to the pager, with strongSwan, the built exporter, Prometheus and
+// Alertmanager, and the rules and routes as they are delivered, except that everything is faster
+// (see tempo).
 func TestPages(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, 0, [2]string{"head office", "acme"}, [2]string{"bergen", "globex"}, [2]string{"cusco", "globex"}, [2]string{"dakar", "globex"})
@@ -92,7 +93,8 @@ func TestPages(t *testing.T) {
 
 const blackHoleAlert = "IPsecPathPMTUBlackHole"
 
-// paged is in what time a fault is a page, once it can be seen: when the path MTU is measured next, and what diagnosis, two scrapes, the rule and the group wait for.
+// paged is in what time a fault is a page, once it can be seen: when the path MTU is measured next,
+// and what diagnosis, two scrapes, the rule and the group wait for.
 func (s *stack) paged(wait time.Duration) time.Duration {
 	return s.detected + 2*s.scrape + s.of(wait) + s.of(30*time.Second) + 2*time.Second
 }
@@ -117,7 +119,8 @@ func TestHealthyUnderLoss(t *testing.T) {
 	}
 }
 
-// blackHole: one is switched on, the page arrives in time, with its evidence; it is switched off, and the resolve arrives.
+// blackHole: one is switched on, the page arrives in time, with its evidence; it is switched off,
+// and the resolve arrives.
 func (s *scene) blackHole(t *testing.T, c *customer) {
 	t.Helper()
 	c.narrow(t)
@@ -153,8 +156,8 @@ func (s *scene) blackHole(t *testing.T, c *customer) {
 	s.await(t, healed, s.paged(0)+s.of(5*time.Minute), "resolve", about(blackHoleAlert, "resolved"))
 }
 
-// TestExporterDies: a black hole whose exporter is killed stays, and somebody is paged that nobody watches. A restart changes nothing about the
-// black hole.
+// TestExporterDies: a black hole whose exporter is killed stays, and a page reports that no
+// exporter watches. A restart changes nothing about the black hole.
 func TestExporterDies(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, 2, [2]string{"head office", "acme"})
@@ -169,7 +172,7 @@ func TestExporterDies(t *testing.T) {
 		func(n *notification) bool {
 			return n.receiver == "pager" && n.GroupLabels["alertname"] == "IPsecPathExporterDown" && n.Status == "firing"
 		})
-	time.Sleep(s.of(5 * time.Minute)) // a group interval: what was resolved would be told
+	time.Sleep(s.of(5 * time.Minute)) // a group interval: a resolved alert would be sent
 	s.start("--config.file=" + s.configFile)
 	restarted := time.Now()
 	s.await(t, restarted, 2*s.scrape+s.of(5*time.Minute)+10*time.Second, "resolve of the exporter", func(n *notification) bool {
@@ -210,7 +213,7 @@ func (s *scene) provider(t *testing.T, all []*customer) {
 			t.Errorf("%s is not in the page: %s", c.name, page.Alerts[0].Annotations["description"])
 		}
 	}
-	time.Sleep(s.of(2*time.Minute) + s.of(5*time.Minute)) // what else would be told
+	time.Sleep(s.of(2*time.Minute) + s.of(5*time.Minute)) // any other alert would be sent
 	others := began
 	if !*realTime { // the path MTUs are measured one after the other, which takes longer here than the page about a single peer waits
 		others = page.at
@@ -247,7 +250,8 @@ func (s *scene) clean(t *testing.T) {
 	}
 }
 
-// TestEveryFaultHasItsAlert: the demonstration has a peer behind each classic fault; each raises its own alerts and no others.
+// TestEveryFaultHasItsAlert: the demonstration has a peer behind each classic fault; each raises
+// its own alerts and no others.
 func TestEveryFaultHasItsAlert(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, 3)

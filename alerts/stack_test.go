@@ -37,11 +37,13 @@ type tempo struct {
 	scrape time.Duration
 	// modules is the beginning of the exporter's configuration.
 	modules string
-	// detected is in what time a black hole is to be a diagnosis: its interval, and what searching and looking twice take.
+	// detected is in what time a black hole is to be a diagnosis: its interval, and what searching
+	// and looking twice take.
 	detected time.Duration
 	// minute is what a minute of a rule or of Alertmanager takes.
 	minute time.Duration
-	// settled is in what time everything about a peer was measured: a fragment test that comes before the first answer has to be made again.
+	// settled is in what time everything about a peer was measured: a fragment test that comes
+	// before the first answer has to be made again.
 	settled time.Duration
 	// healthy is how long healthy peers are watched.
 	healthy time.Duration
@@ -62,8 +64,9 @@ func (tm tempo) of(d time.Duration) time.Duration {
 	return max(time.Second, time.Duration(d.Minutes()*float64(tm.minute)).Round(time.Second))
 }
 
-// shortened has the waits of rules or of Alertmanager in the test's tempo: what stands for somebody's patience, not what is computed over. Rules
-// about rates keep theirs: with less to count, chance would fire them. So does the one that waits for the exporter's slowest measurements.
+// shortened has the waits of rules or of Alertmanager in the test's tempo: only
+// waiting times, not the ranges of computations. Rules about rates keep their waits, because chance
+// would fire them with fewer samples; so does the rule that waits for the slowest measurements.
 func (tm tempo) shortened(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -92,13 +95,13 @@ func (tm tempo) shortened(t *testing.T, file string) string {
 	return strings.Join(blocks, "- alert: ")
 }
 
-// Where a stack's programs listen, in a network namespace that has nobody else.
+// Where a stack's programs listen, in a network namespace without other programs.
 type places struct{ exporter, prometheus, alertmanager, webhook string }
 
 // webhookOfExample is where the example for Alertmanager has it.
 const webhookOfExample = "127.0.0.1:9999"
 
-// placesOf are those of one of several stacks, which are numbered from 0.
+// placesOf returns the places of one of several stacks, which are numbered from 0.
 func placesOf(n int) places {
 	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port+n) }
 	return places{exporter: at(10500), prometheus: at(9090), alertmanager: at(9190), webhook: at(9990)}
@@ -131,7 +134,8 @@ func (n *notification) peers(status string) []string {
 	return out
 }
 
-// A stack is exporter, Prometheus, Alertmanager and a webhook, with the project's own rules and routes.
+// A stack is exporter, Prometheus, Alertmanager and a webhook, with the project's own rules and
+// routes.
 type stack struct {
 	tempo
 	t                        *testing.T // whose programs they are: they outlive its parts
@@ -153,7 +157,7 @@ func newStack(t *testing.T, n int) *stack {
 	daemons.NeedPrometheus(t)
 	s := &stack{t: t, tempo: tempoOfTest(), at: placesOf(n), dir: t.TempDir()}
 	s.program, s.configFile, s.log = filepath.Join(s.dir, "ipsec_path_exporter"), filepath.Join(s.dir, "config.yml"), filepath.Join(s.dir, "exporter.log")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "ipsec_path_exporter").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "..").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	s.listen(t)
@@ -194,7 +198,7 @@ func (s *stack) listen(t *testing.T) {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = hook.Serve(l) }) // until it is closed
 	t.Cleanup(func() {
-		_ = hook.Close() // nobody is told anything any more
+		_ = hook.Close() // no receiver remains
 		serving.Wait()
 	})
 }

@@ -1,130 +1,119 @@
 package collectors
 
 import (
-	"slices"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"ipsec_path_exporter/internal/histogram"
 )
 
 // Kind is the type of a metric family.
 type Kind uint8
 
-// The kinds of families about peers.
+// The kinds.
 const (
 	Gauge Kind = iota
 	Counter
 	Histogram
 )
 
-// A Family describes one metric family about peers. Its series carry the label `peer`, the labels configured for that
-// peer, and then Labels. Families are compared by pointer: declare each once, as a package-level variable of metrics.go.
+// Type returns the type as it is exposed.
+func (k Kind) Type() *dto.MetricType {
+	switch k {
+	case Counter:
+		return dto.MetricType_COUNTER.Enum()
+	case Histogram:
+		return dto.MetricType_HISTOGRAM.Enum()
+	case Gauge:
+	}
+	return dto.MetricType_GAUGE.Enum()
+}
+
+// A Family describes one metric family about peers. Its series carry the label `peer`, the labels
+// configured for that peer, and then those listed here. Families are compared by pointer: declare
+// each once, as a package-level variable of metrics.go.
 type Family struct {
-	// Name is the full name, prefix included.
+	// Name is the full name with its prefix.
 	Name string
-	// Help is one sentence: what it is, its unit, its range.
+	// Help is one sentence with the unit and the range.
 	Help string
 	Kind Kind
-	// Labels are the names of the labels beyond those of the peer.
-	Labels []string
-	// Optional are the names of labels behind those that a series may have or not.
-	Optional []string
+	// Labels are the labels whose values are given when a series is made, Optional further ones that
+	// a series may lack. The values of Varying are set at each scrape.
+	Labels, Optional, Varying []string
 }
 
-// A Scope makes the series of one peer. Series are made once, when the peer appears, and live as long as it does.
+// GaugeFamily returns a family of gauges.
+func GaugeFamily(name, help string, labels ...string) *Family {
+	return &Family{Name: name, Help: help, Kind: Gauge, Labels: labels}
+}
+
+// CounterFamily returns a family of counters.
+func CounterFamily(name, help string, labels ...string) *Family {
+	return &Family{Name: name, Help: help, Kind: Counter, Labels: labels}
+}
+
+// HistogramFamily returns a family of histograms.
+func HistogramFamily(name, help string, labels ...string) *Family {
+	return &Family{Name: name, Help: help, Kind: Histogram, Labels: labels}
+}
+
+// WithOptional adds labels that a series may lack.
+func (f *Family) WithOptional(labels ...string) *Family {
+	f.Optional = labels
+	return f
+}
+
+// WithVarying adds labels whose values change, as those of an info series.
+func (f *Family) WithVarying(labels ...string) *Family {
+	f.Varying = labels
+	return f
+}
+
+// AllLabels returns the labels of the family's series other than those of the peer.
+func (f *Family) AllLabels() []string {
+	all := make([]string, 0, len(f.Labels)+len(f.Varying)+len(f.Optional))
+	return append(append(append(all, f.Labels...), f.Varying...), f.Optional...)
+}
+
+// A Series is the handle of one possible time series of one peer: its number among the series of
+// its Exposer, from 1. The zero Series is none. Values are not kept in it, so that a peer costs two
+// bytes for each.
+type Series uint16
+
+// A Scope makes the series of one peer. Series are made when the peer appears and live as long as
+// it.
 type Scope interface {
-	// Series makes one possible series of f; values belong to f.Labels, and to the first of f.Optional if there are more.
-	// It is not exposed until it is set.
-	Series(f *Family, values ...string) *Series
+	// Series makes one possible series of f. The values belong to f.Labels, further values to
+	// f.Optional in order. The series belongs to the Exposer that is attached next.
+	Series(f *Family, values ...string) Series
 }
 
-// An Exposer copies the newest results of one collector for one peer into its series. Expose is called while a scrape
-// gathers: it does no I/O and waits for nothing but the peer's own lock.
+// A Row takes the values of one Exposer's series for one scrape. Series that are not set are not
+// exposed: an unknown value has no series.
+type Row interface {
+	// Set exposes a gauge or counter.
+	Set(s Series, v float64)
+	// SetIf exposes a gauge or counter only if its value is known.
+	SetIf(s Series, known bool, v float64)
+	// SetLabel sets the value of one of the labels in Family.Varying.
+	SetLabel(s Series, name, value string)
+	// SetHistogram exposes a copy of h, made at once.
+	SetHistogram(s Series, h *histogram.Histogram)
+}
+
+// An Exposer copies the newest results of one collector for one peer into its series. A scrape
+// calls Expose, so Expose does no I/O, waits only for the peer's own lock, and does not allocate.
+// Results that are too old at the time now are left out; it is the same for all of a page.
 type Exposer interface {
-	Expose()
+	Expose(to Row, now time.Time)
 }
 
-// A Series is one possible time series of one peer. It is exposed only while it is set: unknown is no series.
-// It may be touched only inside Expose.
-type Series struct {
-	metric *dto.Metric
-	value  *float64 // that of a gauge or counter
-	set    bool
-}
-
-// NewSeries makes a series of kind k with these labels, sorted by name. For Scopes.
-func NewSeries(k Kind, labels []*dto.LabelPair) *Series {
-	m := &dto.Metric{Label: labels}
-	switch k {
-	case Gauge:
-		m.Gauge = &dto.Gauge{Value: new(float64)}
-	case Counter:
-		m.Counter = &dto.Counter{Value: new(float64)}
-	case Histogram:
-		m.Histogram = &dto.Histogram{}
-	}
-	return &Series{metric: m, value: valueOf(m)}
-}
-
-// valueOf is where a gauge or counter keeps its value. A scrape sets all series: it saves two hops for each.
-func valueOf(m *dto.Metric) *float64 {
-	switch {
-	case m.Gauge != nil:
-		return m.Gauge.Value
-	case m.Counter != nil:
-		return m.Counter.Value
-	}
-	return nil
-}
-
-// Move makes to the metric of the series and leaves the one it had, unchanged, to those who may still read it. to is of
-// the same kind and carries the same labels; it gets the value. For the store.
-func (s *Series) Move(to *dto.Metric) {
-	if value := valueOf(to); value != nil {
-		*value, s.value = *s.value, value
-	} else {
-		to.Histogram = s.metric.Histogram
-	}
-	s.metric = to
-}
-
-// Set gives a gauge or counter its value and exposes it.
-func (s *Series) Set(v float64) {
-	if s.value != nil {
-		*s.value = v
-	}
-	s.set = true
-}
-
-// SetBool sets 1 or 0.
-func (s *Series) SetBool(b bool) {
+// Bool returns the value of a metric that is 1 or 0.
+func Bool(b bool) float64 {
 	if b {
-		s.Set(1)
-	} else {
-		s.Set(0)
+		return 1
 	}
-}
-
-// SetHistogram exposes h, which is not changed afterwards by anybody.
-func (s *Series) SetHistogram(h *dto.Histogram) {
-	s.metric.Histogram = h
-	s.set = true
-}
-
-// SetLabel changes the value of one of the labels, for series that carry what they say in labels.
-func (s *Series) SetLabel(name, value string) {
-	i := slices.IndexFunc(s.metric.Label, func(l *dto.LabelPair) bool { return l.GetName() == name })
-	if i >= 0 && s.metric.Label[i].GetValue() != value {
-		s.metric.Label[i] = &dto.LabelPair{Name: s.metric.Label[i].Name, Value: new(value)}
-	}
-}
-
-// Clear stops exposing the series.
-func (s *Series) Clear() { s.set = false }
-
-// Metric returns the series as it is exposed, or nil while it is not set. For the store.
-func (s *Series) Metric() *dto.Metric {
-	if !s.set {
-		return nil
-	}
-	return s.metric
+	return 0
 }

@@ -114,7 +114,7 @@ type annotation struct {
 	Text       string  `json:"textFormat"`
 }
 
-// all gives the panels of the board, those of collapsed rows too, without the rows.
+// all returns the panels of the board, including collapsed rows, without the rows.
 func (b board) all() []panel {
 	var all []panel
 	for _, p := range b.Panels {
@@ -126,7 +126,7 @@ func (b board) all() []panel {
 	return all
 }
 
-// dataLinks are those of a panel's values and of its columns.
+// dataLinks returns the links of a panel's values and columns.
 func (p panel) dataLinks(t *testing.T) []link {
 	t.Helper()
 	all := p.FieldConfig.Defaults.Links
@@ -157,39 +157,39 @@ func (p panel) columns() []string {
 }
 
 // files are the boards' paths.
-func files(t *testing.T) []string {
-	t.Helper()
+func files(tb testing.TB) []string {
+	tb.Helper()
 	paths, err := filepath.Glob("*.json")
 	if err != nil || len(paths) != 5 {
-		t.Fatalf("%d boards instead of five: %v %v", len(paths), paths, err)
+		tb.Fatalf("%d boards instead of five: %v %v", len(paths), paths, err)
 	}
 	return paths
 }
 
 // load reads all boards.
-func load(t *testing.T) []board {
-	t.Helper()
+func load(tb testing.TB) []board {
+	tb.Helper()
 	var all []board
-	for _, path := range files(t) {
+	for _, path := range files(tb) {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		all = append(all, decode(t, text))
+		all = append(all, decode(tb, text))
 	}
 	return all
 }
 
-func decode(t *testing.T, text []byte) board {
-	t.Helper()
+func decode(tb testing.TB, text []byte) board {
+	tb.Helper()
 	var b board
 	if err := json.Unmarshal(text, &b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-// variablesIn names Grafana's variables in a text, those that Grafana itself has excepted.
+// variablesIn names Grafana's variables in a text, except Grafana's own.
 func variablesIn(text string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(text, -1) {

@@ -1,4 +1,5 @@
-// Package dashboards has no code, only the Grafana boards, the files by which a Grafana finds them, and their tests: the generator in gen,
-// a module of its own, writes exactly these boards; they are sound, by what can be told without Grafana; and each query of each panel brings
-// from a real Prometheus what the panel shows.
+// Package dashboards holds no code: it holds the Grafana boards, the files that provision them, and
+// their tests. The tests check that the generator in gen, a separate module, writes exactly these
+// boards, that the boards are valid as far as that can be checked without Grafana, and that each
+// query of each panel returns from a real Prometheus what the panel shows.
 package dashboards

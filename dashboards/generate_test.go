@@ -41,7 +41,8 @@ func TestGenerator(t *testing.T) {
 	}
 }
 
-// TestBoardsAreGenerated: nobody edited a board, and nobody forgot to write them after a change of the generator.
+// TestBoardsAreGenerated: no board was edited by hand, and all were written after a change of
+// the generator.
 func TestBoardsAreGenerated(t *testing.T) {
 	needGenerator(t)
 	dir := t.TempDir()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// histograms are those of the exporter, with classic and native buckets, observed once in a while.
+// histograms returns the histograms of the exporter, with classic and native buckets, observed once
+// in a while.
 func histograms(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -51,7 +53,8 @@ func histograms(t *testing.T) *prometheus.Registry {
 	return registry
 }
 
-// secondMajor tells whether Prometheus is one of version 2, which takes native histograms by a flag, and newer ones by the scrape configuration.
+// secondMajor reports whether Prometheus is one of version 2, which takes native histograms by a
+// flag, and newer ones by the scrape configuration.
 func secondMajor(t *testing.T) bool {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "prometheus", "--version").CombinedOutput()
@@ -61,8 +64,9 @@ func secondMajor(t *testing.T) bool {
 	return strings.Contains(string(out), "version 2.")
 }
 
-// TestPanelsOfHistogramsWorkWithNativeOnes lets a Prometheus that takes native histograms scrape some: it then has no classic buckets. That the
-// same panels work with classic ones alone is shown by TestEveryQueryBringsWhatItsPanelShows.
+// TestPanelsOfHistogramsWorkWithNativeOnes lets a Prometheus that takes native histograms scrape
+// some: it then has no classic buckets. That the same panels work with classic ones alone is shown
+// by TestEveryQueryBringsWhatItsPanelShows.
 func TestPanelsOfHistogramsWorkWithNativeOnes(t *testing.T) {
 	need(t, "prometheus")
 	page := httptest.NewServer(promhttp.HandlerFor(histograms(t), promhttp.HandlerOpts{}))
@@ -73,12 +77,17 @@ func TestPanelsOfHistogramsWorkWithNativeOnes(t *testing.T) {
 	if !secondMajor(t) {
 		flags, option = nil, "scrape_native_histograms: true, "
 	}
+	rules, err := filepath.Abs("../alerts/ipsec_path.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := start(t, dir, dir+"/data", fmt.Sprintf(
-		"scrape_configs: [{job_name: ipsec, %sscrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]\n", option, address), flags...)
+		"global: {evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs: [{job_name: ipsec, %sscrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]\n", rules, option, address), flags...)
 	vars := everything("branch")
 	vars["oneInstance"] = address
 	enough := func() bool {
-		return len(s.now(t, "rate(ipsec_path_mtu_search_packets[4m])", time.Now().Unix())) > 0
+		return len(s.now(t, "rate(ipsec_path_mtu_search_packets[4m])", time.Now().Unix())) > 0 &&
+			len(s.now(t, "provider:ipsec_path_icmp_round_trip_seconds:rate5m", time.Now().Unix())) > 0
 	}
 	for deadline := time.Now().Add(time.Minute); !enough(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -119,7 +128,7 @@ func TestQuantiles(t *testing.T) {
 	s := serve(t, w)
 	for _, b := range load(t) {
 		for _, p := range b.all() {
-			if b.UID != "ipsec-path-peer" || p.Title != "Round trip of ICMP echo" {
+			if b.UID != "ipsec-path-peer" || p.Title != "Round-trip time of ICMP echo" {
 				continue
 			}
 			// The world's buckets: 20 of 100 up to 10 ms, 60 up to 20 ms, 95 up to 50 ms.

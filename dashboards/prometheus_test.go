@@ -17,17 +17,20 @@ import (
 )
 
 // A server is a real Prometheus on loopback.
-type server struct{ url string }
+type server struct {
+	url string
+	pid int
+}
 
 // need finds the programs, or skips the test.
-func need(t *testing.T, programs ...string) {
-	t.Helper()
+func need(tb testing.TB, programs ...string) {
+	tb.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			if os.Getenv("REQUIRE_DAEMONS") == "1" {
-				t.Fatalf("%s is required: %v", p, err)
+				tb.Fatalf("%s is required: %v", p, err)
 			}
-			t.Skipf("%s is needed: %v", p, err)
+			tb.Skipf("%s is needed: %v", p, err)
 		}
 	}
 }
@@ -49,15 +52,15 @@ func serve(t *testing.T, w *world) server {
 }
 
 // start starts a Prometheus with a configuration, and ends it with the test.
-func start(t *testing.T, dir, data, config string, flags ...string) server {
-	t.Helper()
+func start(tb testing.TB, dir, data, config string, flags ...string) server {
+	tb.Helper()
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	address := l.Addr().String()
 	l.Close()
@@ -66,28 +69,28 @@ func start(t *testing.T, dir, data, config string, flags ...string) server {
 	}, flags...)...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		log.Close()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("prometheus: %s", text)
+		if text, err := os.ReadFile(log.Name()); err == nil && tb.Failed() {
+			tb.Logf("prometheus: %s", text)
 		}
 	})
-	s := server{"http://" + address}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	s := server{"http://" + address, cmd.Process.Pid}
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	for !s.ready(ctx) {
 		select {
 		case <-ctx.Done():
 			text, _ := os.ReadFile(log.Name())
-			t.Fatalf("prometheus did not get ready\n%s", text)
+			tb.Fatalf("prometheus did not get ready\n%s", text)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -110,7 +113,8 @@ func (s server) ready(ctx context.Context) bool {
 // A result is one series of an answer.
 type result struct {
 	Metric map[string]string `json:"metric"`
-	// Value and Values are pairs of a time and a number in quotes; the others are of native histograms.
+	// Value and Values are pairs of a time and a number in quotes; the others are of native
+	// histograms.
 	Value      [2]any            `json:"value"`
 	Values     [][2]any          `json:"values"`
 	Histograms []json.RawMessage `json:"histograms"`
@@ -133,29 +137,29 @@ func (r result) numbers() []float64 {
 	return all
 }
 
-// now asks for the values at a time, over for those of the hour before it.
-func (s server) now(t *testing.T, expr string, at int64) []result {
-	t.Helper()
-	return s.ask(t, "/api/v1/query", url.Values{"query": {expr}, "time": {strconv.FormatInt(at, 10)}})
+// now asks for the values at a time, over for the values of the hour before it.
+func (s server) now(tb testing.TB, expr string, at int64) []result {
+	tb.Helper()
+	return s.ask(tb, "/api/v1/query", url.Values{"query": {expr}, "time": {strconv.FormatInt(at, 10)}})
 }
 
-func (s server) over(t *testing.T, expr string, from, to, step int64) []result {
-	t.Helper()
-	return s.ask(t, "/api/v1/query_range", url.Values{
+func (s server) over(tb testing.TB, expr string, from, to, step int64) []result {
+	tb.Helper()
+	return s.ask(tb, "/api/v1/query_range", url.Values{
 		"query": {expr}, "start": {strconv.FormatInt(from, 10)}, "end": {strconv.FormatInt(to, 10)}, "step": {strconv.FormatInt(step, 10)},
 	})
 }
 
-func (s server) ask(t *testing.T, path string, form url.Values) []result {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader(form.Encode()))
+func (s server) ask(tb testing.TB, path string, form url.Values) []result {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, s.url+path, strings.NewReader(form.Encode()))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer answer.Body.Close()
 	var body struct {
@@ -164,10 +168,10 @@ func (s server) ask(t *testing.T, path string, form url.Values) []result {
 		Data     struct{ Result []result }
 	}
 	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
-		t.Fatalf("%s: %v", form.Get("query"), err)
+		tb.Fatalf("%s: %v", form.Get("query"), err)
 	}
 	if body.Error != "" || len(body.Warnings) > 0 {
-		t.Errorf("%s: %s %s", form.Get("query"), body.Error, fmt.Sprint(body.Warnings))
+		tb.Errorf("%s: %s %s", form.Get("query"), body.Error, fmt.Sprint(body.Warnings))
 	}
 	return body.Data.Result
 }

@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// everything is what Grafana puts in place of the variables when All is chosen; one is the peer that the boards about one peer show.
+// everything is what Grafana puts in place of the variables when All is chosen; one is the peer
+// that the boards about one peer show.
 func everything(one string) map[string]string {
 	return map[string]string{"job": "(ipsec)", "isp": ".*", "site": ".*", "gateway": ".*", "peer": ".*", "instance": ".*", "one": one, "oneInstance": "exporter1:10500"}
 }
 
-// expand puts values in place of the variables, as Grafana does. Where a variable has to have one value, the query compares for equality.
+// expand puts values in place of the variables, as Grafana does. Where a variable has to have one
+// value, the query compares for equality.
 func expand(expr string, vars map[string]string) string {
 	expr = strings.ReplaceAll(expr, `peer="$peer"`, `peer="`+vars["one"]+`"`)
 	expr = strings.ReplaceAll(expr, `instance="$instance"`, `instance="`+vars["oneInstance"]+`"`)
@@ -24,12 +26,12 @@ func expand(expr string, vars map[string]string) string {
 }
 
 // answer asks for what a panel shows.
-func (s server) answer(t *testing.T, q target, vars map[string]string, from, to int64) []result {
-	t.Helper()
+func (s server) answer(tb testing.TB, q target, vars map[string]string, from, to int64) []result {
+	tb.Helper()
 	if q.Instant {
-		return s.now(t, expand(q.Expr, vars), to)
+		return s.now(tb, expand(q.Expr, vars), to)
 	}
-	return s.over(t, expand(q.Expr, vars), from, to, step)
+	return s.over(tb, expand(q.Expr, vars), from, to, step)
 }
 
 // lastMinute is a time that is in the past, and a multiple of the step.
@@ -103,8 +105,9 @@ func wrongColumns(p panel, results []result) []string {
 	return found
 }
 
-// TestEveryQueryBringsWhatItsPanelShows asks a real Prometheus every query of every panel, and looks at the series: there are some, with
-// numbers, with the labels that legends and tables use, and no two with the same name, although two exporters measure the same peers.
+// TestEveryQueryBringsWhatItsPanelShows asks a real Prometheus every query of every panel, and
+// looks at the series: there are some, with numbers, with the labels that legends and tables use,
+// and no two with the same name, although two exporters measure the same peers.
 func TestEveryQueryBringsWhatItsPanelShows(t *testing.T) {
 	w := newWorld(t, somePeers(), lastMinute())
 	s, vars := serve(t, w), everything("branch")
@@ -143,7 +146,8 @@ func TestEveryQueryBringsWhatItsPanelShows(t *testing.T) {
 	t.Run("can fail", func(t *testing.T) { answersCanFail(t, s, w) })
 }
 
-// stateCodes: the numbers of a set of states, and the words that the panel has for them, have to mean the same.
+// stateCodes: the numbers of a set of states, and the words that the panel has for them, have to
+// mean the same.
 func stateCodes(t *testing.T, s server, w *world) {
 	t.Helper()
 	for _, b := range load(t) {
@@ -182,7 +186,8 @@ func answersCanFail(t *testing.T, s server, w *world) {
 	}
 }
 
-// TestBoardsShowTheChosenPeerOnly chooses one peer, of which another exporter knows too, by the name as Grafana would escape it.
+// TestBoardsShowTheChosenPeerOnly chooses one peer, of which another exporter knows too, by the
+// name as Grafana would escape it.
 func TestBoardsShowTheChosenPeerOnly(t *testing.T) {
 	w := newWorld(t, somePeers(), lastMinute())
 	s, vars := serve(t, w), everything("198.51.100.7")
@@ -209,14 +214,58 @@ func TestBoardsShowTheChosenPeerOnly(t *testing.T) {
 	}
 }
 
-// TestDeadExporterHasNoVerdict: when nothing has been measured for long, no panel may say that all is well, or that anything is 0.
+// TestChosenPeersAreNotRecorded: queries of all peers over time read what rules record, those of
+// chosen peers or sites do not.
+func TestChosenPeersAreNotRecorded(t *testing.T) {
+	w := newWorld(t, somePeers(), lastMinute())
+	s := serve(t, w)
+	for _, tt := range []struct{ variable, value string }{{"", ""}, {"peer", "(hq|branch)"}, {"peer", "hq"}, {"site", "lima"}} {
+		vars := everything("branch")
+		vars[tt.variable] = tt.value
+		n := 0
+		for _, b := range load(t) {
+			for _, p := range b.all() {
+				for _, q := range p.Targets {
+					recorded, raw := halves(q.Expr)
+					if raw == "" {
+						continue
+					}
+					n++
+					ofAll, ofChosen := s.over(t, expand(recorded, vars), w.begins, w.ends, step), s.over(t, expand(raw, vars), w.begins, w.ends, step)
+					if chosen := tt.value != ""; (len(ofAll) > 0) == chosen || (len(ofChosen) > 0) != chosen {
+						t.Errorf("%s=%q: %s: %d recorded series, %d of peers", tt.variable, tt.value, p.Title, len(ofAll), len(ofChosen))
+					}
+				}
+			}
+		}
+		if n < 6 {
+			t.Errorf("only %d queries read recorded series", n)
+		}
+	}
+}
+
+// halves splits a query of all peers into what it reads of all and of chosen peers; the second half of
+// other queries is empty.
+func halves(expr string) (ofAll, ofChosen string) {
+	if !strings.Contains(expr, `^.*"`) {
+		return expr, ""
+	}
+	at := regexp.MustCompile(` or \(*(histogram_quantile\([\d.]+, )?(sum|count) ?(by \([\w, ]+\) )?\((rate\(|changes\(|ipsec_path_)`).FindStringIndex(expr)
+	if at == nil {
+		return expr, ""
+	}
+	return expr[:at[0]], expr[at[0]+len(" or "):]
+}
+
+// TestDeadExporterHasNoVerdict: when nothing has been measured for long, no panel may say that all
+// is well, or that anything is 0.
 func TestDeadExporterHasNoVerdict(t *testing.T) {
 	w := newWorld(t, somePeers(), lastMinute()-3600)
 	s, vars := serve(t, w), everything("branch")
 	for _, b := range load(t) {
 		for _, p := range b.all() {
 			for _, q := range p.Targets {
-				// Counts over the range tell of the range.
+				// Counts over the range describe the range.
 				if !q.Instant || strings.Contains(q.Expr, "$__range") {
 					continue
 				}
@@ -228,7 +277,8 @@ func TestDeadExporterHasNoVerdict(t *testing.T) {
 	}
 }
 
-// TestBoardsHoldManyPeers: a panel that draws a series for each of ten thousand peers is of no use, and slow.
+// TestBoardsHoldManyPeers: a panel that draws a series for each of ten thousand peers is of no use,
+// and slow.
 func TestBoardsHoldManyPeers(t *testing.T) {
 	const most = 101 // rows of the longest table, and one
 	var peers []peer

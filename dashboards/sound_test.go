@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// problems are what is wrong with a board, by what can be told without Grafana. uids are those of all boards.
+// problems returns the defects of a board that show without Grafana. uids are the uids of
+// all boards.
 func problems(t *testing.T, b board, uids []string) []string {
 	t.Helper()
 	var found []string
@@ -37,7 +38,7 @@ func problems(t *testing.T, b board, uids []string) []string {
 	return found
 }
 
-// isVariable tells whether the data source is the one that the board's variable names.
+// isVariable reports whether the data source is the one that the board's variable names.
 func isVariable(s *source) bool {
 	return s != nil && s.Type == "prometheus" && s.UID == "${datasource}"
 }
@@ -103,7 +104,7 @@ func layoutProblems(b board) []string {
 	return found
 }
 
-// rows are the panels that stand together: those of the board, and those of each collapsed row.
+// rows are the panels that stand together: of the board, and of each collapsed row.
 func (b board) rows() [][]panel {
 	rows := [][]panel{b.Panels}
 	for _, p := range b.Panels {
@@ -114,7 +115,8 @@ func (b board) rows() [][]panel {
 	return rows
 }
 
-// unevenLines are those that leave a hole: panels side by side fill the width, and are of one height.
+// unevenLines returns the lines with a gap: panels side by side fill the width, and are of one
+// height.
 func unevenLines(panels []panel) []string {
 	var found []string
 	width, height := make(map[int]int), make(map[int]int)
@@ -229,7 +231,7 @@ func panelProblems(b board, p panel) []string {
 	return found
 }
 
-// uidsOf are those of all boards.
+// uidsOf returns the uids of all boards.
 func uidsOf(boards []board) []string {
 	var all []string
 	for _, b := range boards {
@@ -262,7 +264,7 @@ func TestSoundnessCanFail(t *testing.T) {
 	uids := uidsOf(load(t))
 	for name, change := range map[string][2]string{
 		"no title":               {`"title": "Newest diagnoses"`, `"title": ""`},
-		"no description":         {`"description": "How many paths have each diagnosis now."`, `"description": ""`},
+		"no description":         {`"description": "Number of paths with each diagnosis now."`, `"description": ""`},
 		"no unit":                {`"unit": "suffix: B"`, `"unit": ""`},
 		"no unit of an axis":     {`"unit": "s"`, `"unit": ""`},
 		"rounded size":           {`"unit": "suffix: B"`, `"unit": "decbytes"`},

@@ -34,7 +34,8 @@ func (s server) labelValues(t *testing.T, label, match string, from, to int64) [
 	return body.Data
 }
 
-// TestVariablesOfferWhatThereIs asks for the values of each variable, with all others at All, or at one peer.
+// TestVariablesOfferWhatThereIs asks for the values of each variable, with all others at All, or at
+// one peer.
 func TestVariablesOfferWhatThereIs(t *testing.T) {
 	w := newWorld(t, somePeers(), lastMinute())
 	s, vars := serve(t, w), everything("branch")
@@ -65,8 +66,8 @@ func TestVariablesOfferWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestBoardsWorkWithoutProviderAndSite: isp and site are labels that a configuration may give its peers, or not. Where it does not, nothing is
-// missing but what compares providers.
+// TestBoardsWorkWithoutProviderAndSite: isp and site are labels that a configuration may give its
+// peers, or not. Where it does not, nothing is missing but what compares providers.
 func TestBoardsWorkWithoutProviderAndSite(t *testing.T) {
 	w := newWorld(t, []peer{{name: "branch", faulty: true}, {name: "hq"}}, lastMinute())
 	s, vars := serve(t, w), everything("branch")

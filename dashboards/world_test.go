@@ -12,8 +12,9 @@ import (
 	"testing"
 )
 
-// The world of the tests is what a Prometheus would hold after an hour with two exporters and a few peers, made from docs/metrics.md: every
-// metric with every label and every value that the page names. So a metric that comes to the page comes to the tests.
+// The world of the tests is what a Prometheus would hold after an hour with two exporters and a few
+// peers, made from docs/metrics.md: every metric with every label and every value that the page
+// names. So a metric that comes to the page comes to the tests.
 
 // A family is one row of the page.
 type family struct {
@@ -24,7 +25,7 @@ type family struct {
 // A world is the page of metrics and what exists.
 type world struct {
 	families []family
-	// values are those of labels: by metric and label, or by label for all metrics.
+	// values are the values of labels: by metric and label, or by label for all metrics.
 	values map[string][]string
 	peers  []peer
 	// begins and ends bound its time, in seconds since the epoch.
@@ -42,22 +43,24 @@ type peer struct {
 }
 
 // newWorld reads the page. The world has these peers, and ends then.
-func newWorld(t *testing.T, peers []peer, ends int64) *world {
-	t.Helper()
+func newWorld(tb testing.TB, peers []peer, ends int64) *world {
+	tb.Helper()
 	page, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := &world{peers: peers, begins: ends - 3600, ends: ends, values: map[string][]string{
 		// Those that the page does not name, because they are not closed sets.
 		"gateway": {"hub", "local"}, "protocol": {"icmp", "udp500", "udp4500", "esp", "ah", "esp_udp"}, "version": {"1", "2"},
 		"vendor_state": {"READY", "AM_TM_INIT_XAUTH_V6C"}, "direction": {"in", "out"}, "kind": {"pmtu_received", "ikev1"},
 		"address": {"203.0.113.10"}, "family": {"ip4"}, "source": {"198.51.100.1"}, "port": {"500"}, "reply": {"INVALID_KE_PAYLOAD"},
+		"file": {"/etc/peers.d/a.yml", "/etc/peers.d/broken.yml"}, "shard": {"0"}, "total": {"2"},
 		"socket": {"icmp4"}, "type": {"strongswan"}, "ipsec_path_protocol_state/state": {"passes", "blocked", "unknown"},
 		"ipsec_path_collector_last_run_timestamp_seconds/collector": {"icmp", "ike", "pmtu"},
 		"ipsec_path_collector_errors_total/collector":               {"icmp", "resolve"},
 		"ipsec_path_probe_packets_total/collector":                  {"icmp", "ike", "pmtu"},
 		"ipsec_path_probe_bytes_total/collector":                    {"icmp", "ike", "pmtu"},
+		"ipsec_path_diagnosis/severity":                             {"critical"},
 		"ipsec_path_ike_response_info/version":                      {"2"},
 		"ipsec_path_gateway_info/version":                           {"5.9.8"},
 		"ipsec_path_exporter_build_info/version":                    {"0.1.0"},
@@ -82,7 +85,7 @@ func newWorld(t *testing.T, peers []peer, ends int64) *world {
 		w.values[key] = words(row[3])
 	}
 	if len(w.families) < 60 || len(w.values["diagnosis"]) < 15 || len(w.values["ipsec_path_mtu_state/state"]) != 5 {
-		t.Fatalf("docs/metrics.md was not understood: %d families, diagnoses %v", len(w.families), w.values["diagnosis"])
+		tb.Fatalf("docs/metrics.md was not understood: %d families, diagnoses %v", len(w.families), w.values["diagnosis"])
 	}
 	return w
 }
@@ -177,6 +180,7 @@ func (w *world) value(f family, labels map[string]string, p *peer) func(i int64)
 	fixed := func(v float64) func(int64) float64 { return func(int64) float64 { return v } }
 	known := map[string]float64{
 		"ipsec_path_mtu_bytes": 1400, "ipsec_path_mtu_link_bytes": 1500, "ipsec_path_gateway_path_mtu_bytes": 1500, "ipsec_path_mtu_reverse_lower_bytes": 1380,
+		"ipsec_path_mtu_forward_lower_bytes": 1400, "ipsec_path_mtu_forward_upper_bytes": 1400,
 		"ipsec_path_mtu_reverse_upper_bytes": 1400, "ipsec_path_hops": 5, "ipsec_path_protocol_last_hop": 4, "ipsec_path_ike_round_trip_seconds": 0.02,
 		"ipsec_path_tunnel_mtu_bytes": 1326, "ipsec_path_tunnel_mss_bytes": 1286, "ipsec_path_mtu_kernel_cached_bytes": 1300,
 	}
@@ -192,6 +196,8 @@ func (w *world) value(f family, labels map[string]string, p *peer) func(i int64)
 	case f.name == "ipsec_path_gateway_up":
 		// One could not be read for a while.
 		return func(i int64) float64 { return oneOf(labels["gateway"] == "local" && i > 20 && i < 30, false) }
+	case f.name == "ipsec_path_peer_file_valid":
+		return fixed(oneOf(labels["file"] == "/etc/peers.d/broken.yml", false))
 	case f.name == "ipsec_path_capability":
 		return fixed(oneOf(labels["name"] == "kernel_timestamps", false))
 	case strings.HasSuffix(f.name, "timestamp_seconds"):
@@ -228,7 +234,8 @@ func (w *world) writeHistogram(b *strings.Builder, f family, labels map[string]s
 	w.write(b, f.name+"_count", labels, func(i int64) float64 { return float64(i * 100) })
 }
 
-// writeOthers writes what does not come from this program's own code: Prometheus, alerts, and the Go runtime.
+// writeOthers writes what does not come from this program's own code: Prometheus, alerts, and the
+// Go runtime.
 func (w *world) writeOthers(b *strings.Builder) {
 	for _, instance := range []string{"exporter1:10500", "exporter2:10500"} {
 		base := map[string]string{"job": "ipsec", "instance": instance}
@@ -241,6 +248,7 @@ func (w *world) writeOthers(b *strings.Builder) {
 		w.write(b, "process_cpu_seconds_total", base, func(i int64) float64 { return float64(i) })
 		w.write(b, "process_start_time_seconds", base, func(i int64) float64 { return float64(w.begins + i/30*1800) })
 	}
+	w.writeRecorded(b)
 	firing := map[string]string{"alertstate": "firing", "instance": "exporter1:10500", "severity": "critical"}
 	for name, more := range map[string]map[string]string{
 		"IPsecPathPMTUBlackHole": {"peer": "branch", "isp": "acme", "site": "lima", "gateway": "hub"}, "IPsecPathProviderFault": {"isp": "acme"}, "IPsecPathExporterDown": {"job": "ipsec"},
@@ -249,6 +257,31 @@ func (w *world) writeOthers(b *strings.Builder) {
 		maps.Copy(labels, more)
 		labels["alertname"] = name
 		w.write(b, "ALERTS", labels, func(int64) float64 { return 1 })
+	}
+}
+
+// writeRecorded writes what the rules record for boards.
+func (w *world) writeRecorded(b *strings.Builder) {
+	for _, instance := range []string{"exporter1:10500", "exporter2:10500"} {
+		base := map[string]string{"job": "ipsec", "instance": instance, "isp": "acme"}
+		add := func(name string, value float64, labels ...string) {
+			all := maps.Clone(base)
+			for i := 0; i < len(labels); i += 2 {
+				all[labels[i]] = labels[i+1]
+			}
+			w.write(b, "provider:ipsec_path_"+name, all, func(int64) float64 { return value })
+		}
+		for le, value := range map[string]float64{"0.01": 2, "0.02": 6, "0.05": 9.5, "+Inf": 10} {
+			add("icmp_round_trip_seconds_bucket:rate5m", value, "le", le)
+		}
+		add("mtu_changes:peers3m", 1)
+		add("peer_overdue_collectors:peers", 1)
+		add("ike_sas:sum", 3, "gateway", "hub", "version", "2", "state", "established")
+		add("child_sas:sum", 3, "gateway", "hub", "state", "installed")
+		for _, direction := range w.values["direction"] {
+			add("sa_bytes:rate5m", 1e6, "gateway", "hub", "direction", direction)
+			add("sa_packets:rate5m", 1e3, "gateway", "hub", "direction", direction)
+		}
 	}
 }
 

@@ -1,14 +1,15 @@
-// Package exporter is the running program: it reads the configuration, builds a peer's collectors, runs them on the schedule, keeps
-// what they find for scrapes, and draws the diagnoses. run.go is the file to read first.
+// Package exporter is the running program: it reads the configuration, measures peers on a
+// schedule, keeps the results for scrapes, and draws the diagnoses. Read serve.go first.
 package exporter
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,176 +19,149 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
-	"ipsec_path_exporter/exporter/diagnosis"
-	"ipsec_path_exporter/exporter/evidence"
+	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/peerfiles"
+	"ipsec_path_exporter/exporter/readers"
+	"ipsec_path_exporter/exporter/resolve"
 	"ipsec_path_exporter/exporter/schedule"
+	"ipsec_path_exporter/exporter/shard"
 	"ipsec_path_exporter/exporter/store"
-	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/exporter/subject"
+	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/silence"
 )
 
-// app is everything that the peers share.
+// app is what the peers share.
 type app struct {
 	log      *slog.Logger
 	buckets  icmp.Buckets
-	stack    *netio.Stack
-	keys     *ikeprobe.Keyring
-	pings    icmp.Engine               // where there is no raw socket
-	accounts map[string]*netio.Account // by collector
+	tools    *subject.Instruments
+	network  collectors.Network // sends the probes of the peers: the sockets of tools
 	costs    *pmtu.Costs
 	metrics  *processMetrics
 	store    *store.Store
+	gateways *gateways.Metrics
 	schedule *schedule.Scheduler
-	resolver resolver
-	readers  *readers
-	checked  checkedGateways // of a check
+	resolver resolve.Resolver
+	readers  *readers.Readers
 	ready    atomic.Bool
 
-	// evidence keeps probes and what came of them, history what changed. A check has a trace for all of its probes, or nothing.
-	evidence *evidence.Recorder
-	trace    *evidence.Ring
-	history  *evidence.History
-	// vantage tells the faults of this host's surroundings from those of the peers' providers.
-	vantage diagnosis.Vantage
+	// traces keeps probes and their answers, history baselines and what changed.
+	traces  *trace.Recorder
+	history *history.History
+	vantage surroundings
 
-	mu       sync.Mutex
-	peers    map[string]*peer
-	controls []*peer
+	// shard are the peers that are measured here, files those of peer_files.
+	shard shard.Shard
+	files *peerfiles.Files
+	// current is the configuration that runs.
+	current atomic.Pointer[config.Config]
+
+	mu    sync.Mutex
+	peers map[string]*peer
+	// foreign are the peers of other shards, by the gateway that may show their SAs.
+	foreign map[string][]gateways.Peer
 }
 
-// collector names, as they stand in labels and schedule keys.
-const (
-	collectorICMP      = "icmp"
-	collectorIKE       = "ike"
-	collectorPMTU      = "pmtu"
-	collectorFragments = "fragments"
-	collectorProtocols = "protocols"
-	collectorResolve   = "resolve"
-)
+// collectorResolve is the look-up of names, which is scheduled and counted like a collector.
+const collectorResolve = "resolve"
 
-// openApp opens the sockets and makes the app. cfg gives the limits of the whole process; storage is the directory of the history, empty for
-// one in memory.
-func openApp(cfg *config.Config, buckets icmp.Buckets, storage string, log *slog.Logger) (*app, error) {
-	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
+// newApp makes an app over open sockets, which are closed with it. storage is the directory of the
+// history, empty for one in memory.
+func newApp(tools *subject.Instruments, cfg *config.Config, buckets icmp.Buckets, storage string, log *slog.Logger) (*app, error) {
+	tools.Deferred = true // the schedule flushes
+	past, err := history.Open(storage, log)
 	if err != nil {
-		return nil, fmt.Errorf("sockets: %w", err)
-	}
-	a, err := newApp(stack, cfg, buckets, storage, log)
-	if err != nil {
-		_ = stack.Close() // the first error counts
-		return nil, err
-	}
-	return a, nil
-}
-
-// newApp makes an app over open sockets, which are closed with it.
-func newApp(stack *netio.Stack, cfg *config.Config, buckets icmp.Buckets, storage string, log *slog.Logger) (*app, error) {
-	keys, err := ikeprobe.NewKeyring()
-	if err != nil {
-		return nil, fmt.Errorf("process secret: %w", err)
-	}
-	history, err := evidence.OpenHistory(storage, log)
-	if err != nil {
+		tools.Close()
 		return nil, err
 	}
 	a := &app{
-		log: log, buckets: buckets, stack: stack, keys: keys,
-		accounts: map[string]*netio.Account{
-			collectorICMP: {}, collectorIKE: {}, collectorPMTU: {}, collectorFragments: {}, collectorProtocols: {},
-		},
+		log: log, buckets: buckets, tools: tools, network: tools.Stack,
 		metrics:  newProcessMetrics(),
 		store:    store.New(time.Now),
-		evidence: evidence.NewRecorder(evidence.DefaultBytes),
-		history:  history,
-		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches}),
+		traces:   trace.NewRecorder(trace.DefaultBytes),
+		history:  past,
+		schedule: schedule.New(schedule.Config{Log: log, Workers: cfg.Limits.Searches, AfterEvents: tools.Stack.Flush}),
 		peers:    make(map[string]*peer),
-		readers:  newReaders(log),
+		readers:  readers.New(log),
+		files:    peerfiles.New(log, shard.Shard{}.Has),
 	}
-	a.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, a.accounts[collectorICMP])
+	a.current.Store(cfg)
+	a.gateways = gateways.NewMetrics(a.readers.Pollers)
+	a.vantage.app = a
+	a.store.OnPanic(func(p store.Panic) {
+		log.Error("exposing results panicked; series missing from /metrics",
+			"peer", p.Peer, "exposer", p.Exposer, "panic", p.Value, "stack", p.Stack)
+	})
 	rejected := newRejected()
 	if a.costs, err = pmtu.NewCosts(a.metrics.registry, rejected); err != nil {
-		return nil, err
+		tools.Close()
+		return nil, errors.Join(err, a.history.Close())
 	}
-	a.metrics.registry.MustRegister(newStackMetrics(stack, a.accounts, rejected), newScheduleMetrics(a.schedule), gateways.NewMetrics(a.readers.pollers))
+	a.metrics.registry.MustRegister(stackMetrics(tools, rejected), scheduleMetrics(a.schedule, a.store), shardMetrics(a), peerFileMetrics(a))
 	return a, nil
 }
 
-// perPeer is what the first rounds of one peer may take of the start: with the default limits its dozen packets fit.
+// close closes the sockets and writes the rest of the history. The contexts of everything that runs
+// have ended.
+func (a *app) close() {
+	a.readers.Close()
+	a.tools.Close()
+	if err := a.history.Close(); err != nil {
+		a.log.Error("closing the history failed; its last changes are lost", "err", err)
+	}
+}
+
+// deps are what a subject needs, whose probes are sent through network.
+func (a *app) deps(network collectors.Network, done func(c suite.Collector, reason string)) subject.Deps {
+	return subject.Deps{
+		Instruments: a.tools, Network: network, Gateways: a.readers.Pollers, Buckets: a.buckets, Searched: a.costs.Add, Done: done,
+	}
+}
+
+// perPeer is how much of the start the first rounds of one peer may take: with the default limits
+// its dozen packets fit.
 const perPeer = 20 * time.Millisecond
 
-// firstRounds is how long the first rounds of so many peers are spread over: who measures a few wants to see them at once.
-func firstRounds(peers int) time.Duration {
-	return min(max(time.Second, time.Duration(peers)*perPeer), schedule.DefaultMaxFirst)
+// firstRounds is how long the first rounds of n peers are spread over: a few peers are measured at
+// once.
+func firstRounds(n int) time.Duration {
+	return min(max(time.Second, time.Duration(n)*perPeer), schedule.DefaultMaxFirst)
 }
 
-// engine is how a peer's echoes are sent: on the shared raw socket, or where that is not allowed each on a ping socket.
-func (a *app) engine(network collectors.Network) icmp.Engine {
-	if a.rawSockets() {
-		return icmp.NewShared(network, a.accounts[collectorICMP])
-	}
-	return a.pings
+// apply makes the configured peers and gateways the running ones. Peers and gateways that did not
+// change continue undisturbed, counters included; so do peers of which only the part changed that
+// gateways need. It reports whether a peer was started again, because it changed.
+func (a *app) apply(ctx context.Context, cfg *config.Config) (restarted bool) {
+	restarted = a.applyPeers(ctx, cfg)
+	a.readers.Apply(ctx, cfg.Gateways, a.sites, a.gatewayRead)
+	a.readers.Attribute(a.sites)
+	return restarted
 }
 
-func (a *app) rawSockets() bool { return a.stack.Capabilities()[netio.RawICMP] }
-
-func limits(cfg *config.Config) netio.Limits {
-	return netio.Limits{PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond)}
-}
-
-// close closes the sockets, and writes what was not written yet. The contexts of everything that runs have ended.
-func (a *app) close() {
-	a.readers.close()
-	_ = a.stack.Close() // what could go wrong then helps nobody
-	if err := a.history.Close(); err != nil {
-		a.log.Error("the last changes of the history are lost", "err", err)
-	}
-}
-
-// degraded says what this process may not do, for people.
-func (a *app) degraded() []string {
-	c := a.stack.Capabilities()
-	var lines []string
-	if !c[netio.RawICMP] {
-		line := "no raw sockets (CAP_NET_RAW): path MTU is measured by IKE only, by a UDP socket that leaves an entry in this host's path MTU cache"
-		if c[netio.PingSocket] {
-			line += "; echoes go out on ping sockets"
-		} else {
-			line += "; no echoes, because net.ipv4.ping_group_range does not include this process's group"
-		}
-		lines = append(lines, line)
-	}
-	if !c[netio.PolicyBypass] {
-		lines = append(lines, "no exemption from this host's IPsec policies (CAP_NET_ADMIN): peers that a policy or tunnel of this host catches stay unknown")
-	}
-	if !c[netio.IPv6] {
-		lines = append(lines, "no IPv6 on this host")
-	}
-	return lines
-}
-
-// apply makes the configured peers and gateways the running ones. Those that did not change go on undisturbed, counters included, and so do
-// peers of which only changed what gateways are to know of them.
-func (a *app) apply(ctx context.Context, cfg *config.Config) {
-	a.applyPeers(ctx, cfg)
-	a.applyGateways(ctx, cfg)
-}
-
-func (a *app) applyPeers(ctx context.Context, cfg *config.Config) {
-	a.stack.SetLimits(limits(cfg))
+func (a *app) applyPeers(ctx context.Context, cfg *config.Config) (restarted bool) {
+	a.tools.Stack.SetLimits(subject.Limits(cfg))
 	a.schedule.SetMaxFirst(firstRounds(len(cfg.Peers)))
 	wanted := make(map[string]config.Peer, len(cfg.Peers))
 	for _, p := range cfg.Peers {
 		wanted[p.Name] = p
 	}
+	foreign := foreignPeers(cfg)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.current.Store(cfg)
+	a.foreign = foreign
 	a.history.SetPeers(slices.Collect(maps.Keys(wanted)))
-	ended := a.applyControls(ctx, cfg.Controls)
+	ended := a.vantage.apply(ctx, cfg.Controls)
 	for name, p := range a.peers {
-		if w, ok := wanted[name]; ok && w.SamePath(p.cfg) {
-			p.newest.Store(&w) // before the gateways are told
+		w, ok := wanted[name]
+		if ok && w.SamePath(p.Config) {
+			p.newest.Store(&w) // before the gateways get it
 			continue
 		}
+		restarted = restarted || ok
 		ended = append(ended, p.stop())
 		delete(a.peers, name)
 	}
@@ -195,32 +169,72 @@ func (a *app) applyPeers(ctx context.Context, cfg *config.Config) {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return
+			return restarted
 		}
 	}
 	for _, p := range cfg.Peers {
 		if _, running := a.peers[p.Name]; running {
 			continue
 		}
-		started := newPeer(ctx, a, p, false)
+		started := newPeer(ctx, a, p)
 		a.peers[p.Name] = started
 		started.start()
 	}
+	return restarted
 }
 
 // running returns the peers in the order of their names.
 func (a *app) running() []*peer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.SortedFunc(maps.Values(a.peers), func(p, q *peer) int {
-		if p.cfg.Name < q.cfg.Name {
-			return -1
-		}
-		return 1
-	})
+	return slices.SortedFunc(maps.Values(a.peers), func(p, q *peer) int { return strings.Compare(p.Config.Name, q.Config.Name) })
 }
 
-// count notes that a collector made a measurement, or for what reason it could not.
+// unsorted returns the running peers in no order.
+func (a *app) unsorted() []*peer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.peers))
+}
+
+// find returns the running peer of a name.
+func (a *app) find(name string) (*peer, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.peers[name]
+	return p, ok
+}
+
+// sites returns the running peers as a gateway has to know them, and those of other shards.
+func (a *app) sites(gateway string) []gateways.Peer {
+	running, foreign := a.running(), a.foreignAt(gateway)
+	out := make([]gateways.Peer, 0, len(running)+len(foreign))
+	for _, p := range running {
+		out = append(out, p.site(gateway))
+	}
+	return append(out, foreign...)
+}
+
+// gatewayRead judges the peers by what a gateway has just shown, or could not show.
+func (a *app) gatewayRead(gateway string) {
+	now := time.Now()
+	for _, p := range a.running() {
+		if p.expectedAt(gateway) || p.shownBy(gateway) {
+			p.judge(now)
+		}
+	}
+}
+
+// wake has all peers of an address that answers again ask at once what they asked less often.
+func (a *app) wake(dst netip.Addr) {
+	for _, p := range a.running() {
+		if p.Target().Path.Dst == dst {
+			p.rounds.again(p.Config.Collectors & suite.NewSet(suite.ICMP, suite.IKE))
+		}
+	}
+}
+
+// count counts a measurement of a collector, and the reason why it could not be made.
 func (a *app) count(collector, reason string) {
 	a.metrics.runs.WithLabelValues(collector).Inc()
 	if reason != "" {
@@ -228,13 +242,17 @@ func (a *app) count(collector, reason string) {
 	}
 }
 
-// errorReason is the label value for an error of a measurement that blocks.
+// errorReason is the label value for an error of a collector that blocks.
 func errorReason(err error) string {
 	switch {
+	case err == nil:
+		return ""
 	case errors.Is(err, context.DeadlineExceeded):
 		return reasonTimeout
 	case errors.Is(err, collectors.ErrAccepted):
 		return reasonAccepted
+	case errors.Is(err, netio.ErrQueueFull), errors.Is(err, silence.ErrBudget):
+		return collectors.NotSent(err)
 	case errors.Is(err, netio.ErrNoPrivilege):
 		return reasonNoPrivilege
 	case errors.Is(err, netio.ErrNoSocket):

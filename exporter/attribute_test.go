@@ -12,6 +12,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/gateways/ciscoasa"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/exportertest"
 )
 
 // restless is a resolver whose answers are never the same twice.
@@ -22,11 +23,12 @@ func (r *restless) LookupNetIP(context.Context, string, string) ([]netip.Addr, e
 	return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, byte(n >> 8), byte(n)})}, nil
 }
 
-// TestReloadWhileNamesMove: a reload waits for lookups of the peers that it removes, and those have gateways told where the peers are.
+// TestReloadWhileNamesMove: a reload waits for look-ups of the peers that it removes, and those
+// look-ups update the gateways.
 func TestReloadWhileNamesMove(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	transcript := asaGateway("MM_ACTIVE", "127.0.0.1", 1500)
+	transcript := exportertest.ASAGateway("MM_ACTIVE", "127.0.0.1", 1500)
 	l.open = func(*config.Gateway) (gateways.Source, error) { return ciscoasa.Replay(transcript) }
 	text := func(generation int) string {
 		var b strings.Builder
@@ -49,8 +51,8 @@ func TestReloadWhileNamesMove(t *testing.T) {
 			t.Fatalf("reload %d does not end", i)
 		}
 	}
-	eventually(t, soon, "attributed", func() bool {
-		snapshot := s.readers.pollers()[0].Snapshot()
+	exportertest.Eventually(t, soon, "attributed", func() bool {
+		snapshot := s.readers.Pollers()[0].Snapshot()
 		for i := range snapshot.Peers {
 			if of := snapshot.Peers[i].Of; of != nil && of.Labels["generation"] == "g20" && of.Address.IsValid() {
 				return true

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,8 @@ import (
 	"ipsec_path_exporter/collectors/gateways/ciscoasa"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/exportertest"
+	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/daemons"
 )
@@ -31,7 +34,7 @@ type vpn struct {
 
 func newVPN(t *testing.T, clientConn, serverConn string, p *netlab.Provider) *vpn {
 	t.Helper()
-	v := &vpn{lab: &lab{Provider: p}}
+	v := &vpn{lab: &lab{Lab: &exportertest.Lab{Provider: p}}}
 	charon := func(n *netlab.NS, conn, more string) *daemons.Charon {
 		return daemons.StartStrongSwan(t, n, daemons.StrongSwan{Conn: conn, Libipsec: true, Charon: more + daemons.AggressivePSK})
 	}
@@ -44,11 +47,12 @@ func newVPN(t *testing.T, clientConn, serverConn string, p *netlab.Provider) *vp
 
 // gatewayFile is a configuration whose only gateway is the client's charon.
 func (v *vpn) gatewayFile(peer string) string {
-	return quick + "gateways: [{name: local, type: strongswan, socket: 'unix://" + v.client.Socket() + "', interval: 1s}]\n" +
-		"peers:\n- {name: hq, address: " + v.address(false) + ", labels: {site: haiti}, collectors: [icmp]" + peer + "}\n"
+	return quick + "gateways: [{name: local, type: strongswan, socket: 'unix://" + v.client.Socket() + "', interval: 2s}]\n" +
+		"peers:\n- {name: hq, address: " + v.Address(false) + ", labels: {site: haiti}, collectors: [icmp]" + peer + "}\n"
 }
 
-// TestTunnelOfADaemon: a tunnel that comes up and goes down again, and its gateway that is restarted.
+// TestTunnelOfADaemon: a tunnel that comes up and goes down again, and its gateway that is
+// restarted.
 func TestTunnelOfADaemon(t *testing.T) {
 	t.Parallel()
 	daemons.NeedStrongSwan(t)
@@ -66,7 +70,8 @@ func TestTunnelOfADaemon(t *testing.T) {
 	s.await(t, soon, `child_sas{gateway="local",peer="hq",site="haiti",state="installed"}`, 1)
 	s.await(t, soon, `tunnel_ups_total{gateway="local",peer="hq",site="haiti"}`, 1)
 
-	// An unchanged gateway keeps what it has counted over a reload; the peer is expected nowhere now.
+	// An unchanged gateway keeps what it has counted over a reload; the peer is expected nowhere
+	// now.
 	if err := s.configure(t, v.gatewayFile(", match: {ids: [x]}")); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +93,7 @@ func TestTunnelOfADaemon(t *testing.T) {
 	s.await(t, soon, `gateway_up{gateway="local"}`, 1)
 	s.await(t, soon, up, 0)
 
-	if err := s.configure(t, quick+"peers:\n- {name: hq, address: "+v.address(false)+", collectors: [icmp]}\n"); err != nil {
+	if err := s.configure(t, quick+"peers:\n- {name: hq, address: "+v.Address(false)+", collectors: [icmp]}\n"); err != nil {
 		t.Fatal(err)
 	}
 	if page := s.scrape(t); len(page["ipsec_path_gateway_up"].GetMetric()) != 0 {
@@ -96,10 +101,11 @@ func TestTunnelOfADaemon(t *testing.T) {
 	}
 }
 
-// watchedLong is how long a negotiation is watched before it is called so, and some.
-const watchedLong = 2*time.Minute + soon
+// watchedLong is twice as long as a negotiation is watched before it is called stuck, and some: on a
+// busy machine a gap between readings makes it begin again.
+const watchedLong = 4*time.Minute + soon
 
-// TestNegotiationOfADaemonIsStuck: the answer to XAUTH is lost on the way.
+// TestNegotiationOfADaemonIsStuck: the answer to XAUTH is lost on the path.
 func TestNegotiationOfADaemonIsStuck(t *testing.T) {
 	t.Parallel()
 	daemons.NeedStrongSwan(t)
@@ -108,10 +114,6 @@ func TestNegotiationOfADaemonIsStuck(t *testing.T) {
 	v := newVPN(t, daemons.EZVPNClient(client, server), daemons.EZVPNServer(server), p)
 	v.DropIKEExchange(t, netlab.Transaction, 0, netlab.Forward)
 	s := v.serve(t, v.gatewayFile(", gateways: [local]"))
-	if v.client.InitiateChild(t, "net", 1) {
-		t.Fatal("there is a tunnel")
-	}
-	s.await(t, soon, `ike_sas{gateway="local",peer="hq",site="haiti",state="xauth",version="1"}`, 1)
 	// A branch tries again and again.
 	tries, stop := context.WithCancel(t.Context())
 	var trying sync.WaitGroup
@@ -124,15 +126,11 @@ func TestNegotiationOfADaemonIsStuck(t *testing.T) {
 	})
 	defer trying.Wait()
 	defer stop()
-	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="local",peer="hq",site="haiti"}`, 1)
-	if s.logged.count("XAUTH") == 0 {
+	s.await(t, soon, `ike_sas{gateway="local",peer="hq",site="haiti",state="xauth",version="1"}`, 1)
+	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="local",peer="hq",severity="critical",site="haiti"}`, 1)
+	if s.logged.Count("XAUTH") == 0 {
 		t.Errorf("log:\n%s", s.logged)
 	}
-}
-
-// replay reads all gateways from a transcript.
-func replay(transcript *gateways.Transcript) func(*config.Gateway) (gateways.Source, error) {
-	return func(*config.Gateway) (gateways.Source, error) { return ciscoasa.Replay(transcript) }
 }
 
 // replayed is a configuration with one gateway and one peer.
@@ -140,23 +138,24 @@ func replayed(address, peer string) string {
 	return quick + "gateways: [{name: hub, type: xfrm, interval: 1s}]\npeers:\n- {name: branch, address: " + address + ", gateways: [hub]" + peer + "}\n"
 }
 
-// TestNegotiationOfAnASAIsStuck tells the device's own word.
+// TestNegotiationOfAnASAIsStuck: the diagnosis names the state in the device's own word.
 func TestNegotiationOfAnASAIsStuck(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	l.open = replay(asaGateway("AM_TM_INIT_XAUTH_V6C", l.address(false), 0))
-	s := l.serve(t, replayed(l.address(false), ", collectors: [icmp]"))
+	l.open = exportertest.Replay(exportertest.ASAGateway("AM_TM_INIT_XAUTH_V6C", l.Address(false), 0))
+	s := l.serve(t, replayed(l.Address(false), ", collectors: [icmp]"))
 	s.await(t, soon, `ike_sas_vendor_state{gateway="hub",peer="branch",vendor_state="AM_TM_INIT_XAUTH_V6C"}`, 1)
-	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="hub",peer="branch"}`, 1)
+	s.await(t, watchedLong, `diagnosis{diagnosis="negotiation_stuck",gateway="hub",peer="branch",severity="critical"}`, 1)
 	p, _ := s.find("branch")
-	held := p.verdict.tracker.Held()
+	held := p.Tracker.Held()
 	if i := slices.IndexFunc(held, func(d diagnosis.Held) bool { return d.Gateway == "hub" }); i < 0 ||
 		!strings.Contains(strings.Join(held[i].Evidence, "\n"), "AM_TM_INIT_XAUTH_V6C") || !strings.Contains(held[i].Summary, "XAUTH") {
 		t.Errorf("held: %+v", held)
 	}
 }
 
-// TestTunnelTooLargeForItsPath: an ASA believes 1500 bytes over a path that swallows all above 1400.
+// TestTunnelTooLargeForItsPath: an ASA believes 1500 bytes over a path that swallows all above
+// 1400.
 func TestTunnelTooLargeForItsPath(t *testing.T) {
 	t.Parallel()
 	for believed, want := range map[int]bool{1500: true, 1400: false} {
@@ -164,12 +163,12 @@ func TestTunnelTooLargeForItsPath(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
 			l.Apply(t, "S2")
-			l.open = replay(asaGateway("MM_ACTIVE", l.address(false), believed))
-			s := l.serve(t, replayed(l.address(false), ""))
+			l.open = exportertest.Replay(exportertest.ASAGateway("MM_ACTIVE", l.Address(false), believed))
+			s := l.serve(t, replayed(l.Address(false), ""))
 			s.await(t, soon, `tunnel_up{gateway="hub",peer="branch"}`, 1)
 			s.await(t, soon, `gateway_path_mtu_bytes{gateway="hub",peer="branch"}`, float64(believed))
-			s.await(t, 2*soon, `diagnosis{diagnosis="pmtu_black_hole",peer="branch"}`, 1)
-			const oversized = `diagnosis{diagnosis="tunnel_oversized",gateway="hub",peer="branch"}`
+			s.await(t, 2*soon, `diagnosis{diagnosis="pmtu_black_hole",peer="branch",severity="critical"}`, 1)
+			const oversized = `diagnosis{diagnosis="tunnel_oversized",gateway="hub",peer="branch",severity="warning"}`
 			if want {
 				s.await(t, soon, oversized, 1)
 				return
@@ -198,7 +197,7 @@ func TestHungGatewayDelaysNothing(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	h := &hung{}
-	transcript := asaGateway("MM_ACTIVE", l.address(false), 1500)
+	transcript := exportertest.ASAGateway("MM_ACTIVE", l.Address(false), 1500)
 	l.open = func(g *config.Gateway) (gateways.Source, error) {
 		if g.Name == "hung" {
 			return h, nil
@@ -206,15 +205,15 @@ func TestHungGatewayDelaysNothing(t *testing.T) {
 		return ciscoasa.Replay(transcript)
 	}
 	text := quick + "gateways: [{name: hung, type: xfrm, interval: 1m}, {name: hub, type: xfrm, interval: 1s}]\n" +
-		"peers: [{name: branch, address: " + l.address(false) + ", gateways: [hub, hung], collectors: [icmp]}]\n"
+		"peers: [{name: branch, address: " + l.Address(false) + ", gateways: [hub, hung], collectors: [icmp]}]\n"
 	s := l.serve(t, text)
-	eventually(t, soon, "a reading", h.began.Load)
+	exportertest.Eventually(t, soon, "a reading", h.began.Load)
 	s.await(t, soon, `tunnel_up{gateway="hub",peer="branch"}`, 1)
 	if _, ok := s.scrape(t).value(`gateway_up{gateway="hung"}`); ok {
 		t.Error("gateway_up before the first reading has ended")
 	}
 	began := time.Now()
-	if err := s.configure(t, quick+"peers: [{name: branch, address: "+l.address(false)+", collectors: [icmp]}]\n"); err != nil {
+	if err := s.configure(t, quick+"peers: [{name: branch, address: "+l.Address(false)+", collectors: [icmp]}]\n"); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took > time.Second {
@@ -244,19 +243,20 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 	}
 	s := l.serve(t, quick+"gateways: [{name: hub, type: cisco_asa, transport: https, insecure: true, address: '"+
 		strings.TrimPrefix(device.URL, "https://")+"', username: u, password_file: "+secret+", interval: 5s}]\n"+
-		"peers: [{name: branch, address: "+l.address(false)+", gateways: [hub], collectors: [icmp]}]\n")
+		"peers: [{name: branch, address: "+l.Address(false)+", gateways: [hub], collectors: [icmp]}]\n")
 	<-asked
 	s.await(t, soon, `gateway_up{gateway="hub"}`, 0)
 	if err := s.reload.reload(t.Context()); err != nil { // logs what is wrong with secrets
 		t.Fatal(err)
 	}
-	if s.logged.count("can be read by everybody") != 1 || s.logged.count("gateway cannot be read") != 1 {
+	if s.logged.Count("readable by every user") != 1 || s.logged.Count("gateway cannot be read") != 1 {
 		t.Errorf("log:\n%s", s.logged)
 	}
 	_, metrics := fetch(t, s.metrics, acceptText)
-	detail, _ := dossiers{s.app}.Detail("branch")
-	snapshot := s.readers.pollers()[0].Snapshot()
-	shown := fmt.Sprintf("%s\n%s\n%+v\n%+v\n%+v", s.logged, metrics, detail, s.status(time.Now())(), snapshot)
+	_, _, shownPage := get(t, s.site(t), "/peers/branch")
+	_, _, shownReport := get(t, s.site(t), "/peers/branch/report?format=json")
+	snapshot := s.readers.Pollers()[0].Snapshot()
+	shown := fmt.Sprintf("%s\n%s\n%s\n%s\n%+v\n%+v", s.logged, metrics, shownPage, shownReport, s.status(time.Now())(), snapshot)
 	for _, secret := range []string{planted, "dTpQTEFOVEVELTRjZDE="} { // u:PLANTED-4cd1 in base64
 		if strings.Contains(shown, secret) {
 			t.Errorf("%s is shown in:\n%s", secret, shown)
@@ -264,30 +264,29 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 	}
 }
 
-func TestSecretProblems(t *testing.T) {
+// TestSourceThatOpensLate: what cannot be opened is tried again at each reading.
+func TestSourceThatOpensLate(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"good": 0o640, "open": 0o644} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("PLANTED\n"), mode); err != nil {
-			t.Fatal(err)
+	l := newLab(t)
+	transcript := exportertest.ASAGateway("MM_ACTIVE", l.Address(false), 1500)
+	var tries atomic.Int32
+	l.open = func(*config.Gateway) (gateways.Source, error) {
+		if tries.Add(1) < 3 {
+			return nil, errors.New("not there yet")
 		}
+		return ciscoasa.Replay(transcript)
 	}
-	for name, want := range map[string]string{
-		"good": "", "open": "can be read by everybody on this host: take that right away (chmod o-r)",
-		"missing": "does not exist: the gateway cannot be read until it does", ".": "is not a file",
-	} {
-		if got := secretProblem(filepath.Join(dir, name)); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
+	s := l.serve(t, replayed(l.Address(false), ", collectors: [icmp]"))
+	s.await(t, soon, `gateway_up{gateway="hub"}`, 0)
+	s.await(t, soon, `tunnel_up{gateway="hub",peer="branch"}`, 1)
+	p, _ := s.find("branch")
+	r := document(p, time.Now())
+	if len(r.Gateways) != 1 || r.Gateways[0].Gateway != "hub" || r.Gateways[0].Peers[0].Up != gateways.Yes || len(r.Errors) > 0 {
+		t.Errorf("report: %+v, errors %q", r.Gateways, r.Errors)
 	}
-	if os.Getuid() == 0 {
-		return
-	}
-	file := filepath.Join(dir, "closed")
-	if err := os.WriteFile(file, nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	if got := secretProblem(file); got != "may not be read by this process" {
-		t.Errorf("closed: %q", got)
+	if !slices.ContainsFunc(r.Lines(), func(l report.Line) bool {
+		return l.Label == "gateway hub" && strings.HasPrefix(l.Text, "up: IKEv1 established (MM_ACTIVE)")
+	}) {
+		t.Errorf("the page shows %q", r.Lines())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,20 +16,26 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/flows"
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/probe"
+	"ipsec_path_exporter/exporter/subject"
+	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	wire "ipsec_path_exporter/internal/wire/icmp"
 )
 
-// metricsDoc is the page that is generated where it lies between markers, and written by hand elsewhere.
+// metricsDoc is the page that is generated where it lies between markers, and written by hand
+// elsewhere.
 const metricsDoc = "../docs/metrics.md"
 
 var updateDoc = flag.Bool("update", false, "write docs/metrics.md")
@@ -42,13 +49,13 @@ type documented struct {
 // peerFamilies are all families about a peer.
 func peerFamilies() []documented {
 	var rows []documented
-	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), protocols.Families(),
-		diagnosis.Families())
+	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(),
+		protocols.Families(), diagnosis.Families())
 	for _, f := range families {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
 		}[f.Kind]
-		rows = append(rows, documented{f.Name, kind, f.Help, slices.Concat([]string{"peer"}, f.Labels, f.Optional)})
+		rows = append(rows, documented{f.Name, kind, f.Help, append([]string{"peer"}, f.AllLabels()...)})
 	}
 	return rows
 }
@@ -64,26 +71,45 @@ func gatewayFamilies() []documented {
 }
 
 // idleApp is a program that has opened its sockets, as far as this process may, and sends nothing.
-func idleApp(t *testing.T) *app {
-	t.Helper()
-	log, cfg := slog.New(slog.DiscardHandler), &config.Config{Limits: config.DefaultLimits()}
-	stack, err := netio.Open(netio.Config{Limits: limits(cfg), Log: log})
+func idleApp(tb testing.TB, log *slog.Logger) *app {
+	tb.Helper()
+	return idleAppWith(tb, log, icmp.BothBuckets)
+}
+
+// idleAppWith is idleApp with other histograms.
+func idleAppWith(tb testing.TB, log *slog.Logger, buckets icmp.Buckets) *app {
+	tb.Helper()
+	cfg := &config.Config{Limits: config.DefaultLimits()}
+	tools, err := subject.OpenInstruments(netio.Config{Limits: subject.Limits(cfg), Log: log})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	a, err := newApp(stack, cfg, icmp.BothBuckets, "", log)
+	a, err := newApp(tools, cfg, buckets, "", log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(a.close)
+	tb.Cleanup(a.close)
 	return a
 }
 
-// processFamilies are those about the process, once it has counted an error. Those of the Go runtime and of promhttp
-// belong to their libraries.
+// probeFamilies are those about one measurement of /probe.
+func probeFamilies() []documented {
+	var rows []documented
+	for _, g := range probe.Gauges() {
+		rows = append(rows, documented{g.Name, "gauge", g.Help, nil})
+	}
+	return rows
+}
+
+// processFamilies are those about the process, once it has counted an error and has a peer file. Those of the Go
+// runtime and of promhttp belong to their libraries.
 func processFamilies(t *testing.T, a *app) []documented {
 	t.Helper()
-	a.count(collectorICMP, icmp.ReasonRoute)
+	a.count(suite.ICMP.String(), collectors.ReasonRoute)
+	if _, _, err := a.files.Complete(&config.Config{PeerFiles: []string{filepath.Join(t.TempDir(), "none", "*.yml")}}); err != nil {
+		t.Fatal(err)
+	}
+	a.probes(t.Context, &ServeOptions{}) // they register their own
 	families, err := a.metrics.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +169,7 @@ func words[T ~string](values []T) []string {
 // labelValues renders the label values that are closed sets.
 func labelValues(a *app) string {
 	var capabilities []string
-	for c := range a.stack.Capabilities() {
+	for c := range a.tools.Stack.Capabilities() {
 		capabilities = append(capabilities, string(c))
 	}
 	slices.Sort(capabilities)
@@ -161,21 +187,25 @@ func labelValues(a *app) string {
 	}{
 		{"", "method", wordsOf(collectors.Methods())},
 		{"", "diagnosis", diagnosis.Names()},
-		{"mtu_state", "state", wordsOf(pmtu.States())},
+		{"mtu_state", "state", wordsOf([]search.State{search.Clean, search.Reduced, search.BlackHole, search.Unreachable, search.Inconclusive})},
 		{"protocol_state", "protocol", words(protocols.Stated())},
+		{"mtu_direction", "direction", wordsOf([]pmtu.Direction{pmtu.ToPeer, pmtu.FromPeer, pmtu.BothWays, pmtu.AnyDirection})},
 		{"protocol_state", "state", wordsOf([]protocols.State{protocols.Passes, protocols.Blocked, protocols.Unknown})},
 		{"protocol_last_hop", "protocol", words(protocols.All())},
 		{"gateway_info", "type", wordsOf(config.GatewayTypes())},
 		{"ike_response_info", "probe", wordsOf(ikeprobe.Ladder(ikeprobe.Auto))},
-		{"ike_sas", "state", wordsOf(gateways.IKEStates())},
+		{"ike_sas", "state", wordsOf([]gateways.IKEState{
+			gateways.Connecting, gateways.XAuth, gateways.ModeCfg, gateways.Established, gateways.IKERekeying, gateways.IKEClosing,
+		})},
 		{"child_sas", "state", wordsOf(gateways.ChildStates())},
 		{"", "collector", slices.Sorted(maps.Keys(errorReasons()))},
-		{"", "direction", gateways.Directions()},
+		{"", "direction", []string{"in", "out"}},
 		{"", "family", []string{config.FamilyIP4.String(), config.FamilyIP6.String()}},
 		{"collector_errors_total", "reason", reasons},
 		{"icmp_errors_total", "error", wire.ErrorNames()},
-		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(pmtu.Rejections()))},
+		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(search.Rejections()))},
 		{"capability", "name", capabilities},
+		{"probe_requests_total", "result", probe.Results()},
 	} {
 		metric := "all"
 		if r.metric != "" {
@@ -215,16 +245,18 @@ func fill(t *testing.T, page, part, content string) string {
 	return before + begin + content + end + after
 }
 
-// TestMetricsDoc compares docs/metrics.md with what the code exposes; with -update it writes the page.
+// TestMetricsDoc compares docs/metrics.md with what the code exposes; with -update it writes the
+// page.
 func TestMetricsDoc(t *testing.T) {
 	b, err := os.ReadFile(metricsDoc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	have, a := string(b), idleApp(t)
+	have, a := string(b), idleApp(t, slog.New(slog.DiscardHandler))
 	want := fill(t, have, "peers", familyTable(peerFamilies()))
 	want = fill(t, want, "gateways", familyTable(gatewayFamilies()))
 	want = fill(t, want, "process", familyTable(processFamilies(t, a)))
+	want = fill(t, want, "probe", familyTable(probeFamilies()))
 	want = fill(t, want, "libraries", libraryNames(t, a))
 	want = fill(t, want, "values", labelValues(a))
 	if *updateDoc {
@@ -238,29 +270,33 @@ func TestMetricsDoc(t *testing.T) {
 	}
 }
 
-// TestMetricsDocNamesWhatIsExposed: a family that a running peer exposes but Families leaves out would be in no document.
+// TestMetricsDocNamesWhatIsExposed: a family that a running peer exposes but Families leaves out
+// would be in no document.
 func TestMetricsDocNamesWhatIsExposed(t *testing.T) {
-	a := idleApp(t)
-	cfg, err := config.FromFlags([]string{"127.0.0.1"})
+	a := idleApp(t, slog.New(slog.DiscardHandler))
+	cfg, err := config.FromArguments([]string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.apply(t.Context(), cfg) // the schedule does not run: nothing is sent
-	families, done, err := a.store.Gather()
+	page, err := a.store.Open(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer done()
-	rows := peerFamilies()
+	defer page.Close()
+	rows, exposed := peerFamilies(), 0
 	known := func(f *dto.MetricFamily) bool {
 		return slices.ContainsFunc(rows, func(r documented) bool { return r.name == f.GetName() && r.help == f.GetHelp() })
 	}
-	for _, f := range families {
-		if !known(f) {
-			t.Errorf("%s is exposed and not documented", f.GetName())
+	for i := range page.Len() {
+		for f := range page.Parts(i, 1) {
+			exposed++
+			if !known(f) {
+				t.Errorf("%s is exposed and not documented", f.GetName())
+			}
 		}
 	}
-	if len(families) == 0 {
+	if exposed == 0 {
 		t.Error("a new peer exposes nothing")
 	}
 }

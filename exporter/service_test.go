@@ -17,7 +17,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
+	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/exportertest"
+	"ipsec_path_exporter/exporter/resolve"
+	"ipsec_path_exporter/exporter/shard"
 )
 
 // What Prometheus may ask for.
@@ -27,11 +32,42 @@ const (
 	acceptProtobuf    = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 )
 
+// A lab is a provider with a gateway behind it, where the program runs in the client's place.
+type lab struct {
+	*exportertest.Lab
+	// open is in place of what reads gateways, if it is set.
+	open func(*config.Gateway) (gateways.Source, error)
+	// storage is the directory of the history, empty for one in memory.
+	storage string
+	// shard are the peers that are measured, all of them if it is zero.
+	shard shard.Shard
+}
+
+func newLab(tb testing.TB) *lab {
+	tb.Helper()
+	return &lab{Lab: exportertest.New(tb)}
+}
+
+// app is the program in the client's place. It lives as long as the test.
+func (l *lab) app(tb testing.TB, cfg *config.Config, log *slog.Logger, unprivileged bool) *app {
+	tb.Helper()
+	tools := l.Instruments(tb, cfg, log, unprivileged)
+	var a *app
+	l.Client.Do(tb, func() {
+		var err error
+		if a, err = newApp(tools, cfg, icmp.BothBuckets, l.storage, log); err != nil {
+			tb.Fatal(err)
+		}
+	})
+	tb.Cleanup(a.close)
+	return a
+}
+
 // A service is the program while it serves, without its listener.
 type service struct {
 	*app
 	ctx     context.Context
-	logged  *page
+	logged  *exportertest.Page
 	metrics http.Handler
 	reload  *reloader
 	file    string
@@ -46,17 +82,24 @@ func (l *lab) serve(t *testing.T, text string) *service {
 	return l.serveAs(t, text, false, nil)
 }
 
-func (l *lab) serveAs(t *testing.T, text string, unprivileged bool, r resolver) *service {
+func (l *lab) serveAs(t *testing.T, text string, unprivileged bool, r resolve.Resolver) *service {
 	t.Helper()
-	s := &service{logged: &page{}, file: configFile(t, text)}
-	cfg, err := config.Load(s.file)
+	s := &service{logged: &exportertest.Page{}, file: exportertest.ConfigFile(t, text)}
+	base, err := config.ReadAny(s.file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.app = l.app(t, cfg, slog.New(slog.NewTextHandler(s.logged, nil)), unprivileged)
-	s.resolver = r
+	log := slog.New(slog.NewTextHandler(s.logged, nil))
+	s.reload = newReloader(log, l.shard)
+	s.reload.options = ServeOptions{ConfigFile: s.file}
+	cfg, err := s.reload.first(t.Context(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.app = l.app(t, cfg, log, unprivileged)
+	s.resolver, s.shard, s.files = r, l.shard, s.reload.files
 	if l.open != nil {
-		s.readers.open = l.open
+		s.readers.Open = l.open
 	}
 	s.start(t, cfg)
 	return s
@@ -67,18 +110,21 @@ func (s *service) start(tb testing.TB, cfg *config.Config) {
 	tb.Helper()
 	var cancel context.CancelFunc
 	s.ctx, cancel = context.WithCancel(tb.Context())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- s.schedule.Run(s.ctx) }()
-	tb.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("schedule: %v", err)
-		}
-	})
 	s.apply(s.ctx, cfg)
 	s.app.metrics.loaded(true)
 	s.metrics = s.metricsHandler()
-	s.reload = &reloader{app: s.app, options: ServeOptions{ConfigFile: s.file}, life: s.ctx, turn: make(chan struct{}, 1), discovery: newDiscovery(s.log), base: cfg, cfg: cfg}
+	s.reload.app, s.reload.life = s.app, s.ctx
+	go func() { done <- s.reload.followFiles(s.ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		for range cap(done) {
+			if err := <-done; err != nil {
+				tb.Error(err)
+			}
+		}
+	})
 }
 
 // configure writes the file and reloads it.
@@ -170,7 +216,7 @@ func (s scrape) value(series string) (v float64, ok bool) {
 	return 0, false
 }
 
-// is tells whether a series has a value.
+// is reports whether a series has a value.
 func (s *service) is(tb testing.TB, series string, want float64) bool {
 	tb.Helper()
 	v, ok := s.scrape(tb).value(series)
@@ -180,17 +226,18 @@ func (s *service) is(tb testing.TB, series string, want float64) bool {
 // await waits until a series has a value.
 func (s *service) await(tb testing.TB, limit time.Duration, series string, want float64) time.Duration {
 	tb.Helper()
-	return eventually(tb, limit, series, func() bool { return s.is(tb, series, want) })
+	return exportertest.Eventually(tb, limit, series, func() bool { return s.is(tb, series, want) })
 }
 
-// soon is when everything was measured at least once: the longest of the quick intervals, and the time for a search, also under the race
-// detector on a busy machine.
+// soon is when everything was measured at least once: the longest of the quick intervals, and the
+// time for a search, also under the race detector on a busy machine.
 const soon = time.Minute
 
-// awaitMeasured waits until everything about a peer was measured at least once, and by all three methods.
+// awaitMeasured waits until everything about a peer was measured at least once, and by all three
+// methods.
 func (s *service) awaitMeasured(tb testing.TB, peer string) {
 	tb.Helper()
-	eventually(tb, soon, "the first rounds of "+peer, func() bool {
+	exportertest.Eventually(tb, soon, "the first rounds of "+peer, func() bool {
 		all := strings.Join(s.scrape(tb).of(peer), "\n")
 		return strings.Contains(all, "peer_healthy{") && strings.Contains(all, "icmp_reachable{") &&
 			strings.Count(all, "ike_responding{") == 2 && strings.Count(all, "mtu_state{") == 3
@@ -200,5 +247,5 @@ func (s *service) awaitMeasured(tb testing.TB, peer string) {
 // awaitSearch waits until a path MTU search is under way.
 func (s *service) awaitSearch(tb testing.TB) {
 	tb.Helper()
-	eventually(tb, soon, "a search", func() bool { return s.schedule.Stats().Running > 0 })
+	exportertest.Eventually(tb, soon, "a search", func() bool { return s.schedule.Stats().Running > 0 })
 }

@@ -1,11 +1,14 @@
 package exporter
 
 import (
+	"context"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
+	"ipsec_path_exporter/exporter/exportertest"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/daemons"
 )
@@ -31,7 +34,8 @@ func (v *vpn) initiate(t *testing.T) {
 	}
 }
 
-// through sends a packet through the tunnel, from the network behind one address to that behind the other.
+// through sends a packet through the tunnel, from the network behind one address to that behind the
+// other.
 func through(t *testing.T, n *netlab.NS, from, to netip.Addr) {
 	t.Helper()
 	inside := func(a netip.Addr) netip.Addr { return daemons.Protected(a).Addr().Next() }
@@ -39,7 +43,8 @@ func through(t *testing.T, n *netlab.NS, from, to netip.Addr) {
 		d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(inside(from), 0))}
 		c, err := d.DialContext(t.Context(), "udp", netip.AddrPortFrom(inside(to), 9).String())
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return
 		}
 		defer c.Close()
 		if _, err := c.Write(make([]byte, 100)); err != nil {
@@ -48,10 +53,11 @@ func through(t *testing.T, n *netlab.NS, from, to netip.Addr) {
 	})
 }
 
-// TestFaultsOfADaemonsTunnel: faults that have to last before they are any, each at a real charon. The readings go on meanwhile.
+// TestFaultsOfADaemonsTunnel: faults that have to last before they are any, each at a real charon.
+// The readings go on meanwhile.
 func TestFaultsOfADaemonsTunnel(t *testing.T) {
 	t.Parallel()
-	const held = `",gateway="local",peer="hq",site="haiti"}`
+	const held = `",gateway="local",peer="hq",severity="critical",site="haiti"}`
 	t.Run("no SA", func(t *testing.T) {
 		t.Parallel()
 		v, s := tunnel(t, "")
@@ -90,13 +96,17 @@ func TestFaultsOfADaemonsTunnel(t *testing.T) {
 		v.initiate(t)
 		client, server := v.ClientAddr(false), v.ServerAddr(false)
 		v.DropUDPPort(t, 4500) // charon carries its ESP in UDP
-		sending := time.NewTicker(time.Second)
-		defer sending.Stop()
-		for range 75 {
-			through(t, v.Client, client, server)
-			<-sending.C
-		}
-		s.await(t, soon, `diagnosis{diagnosis="esp_one_way`+held, 1)
+		sending, stop := context.WithCancel(t.Context())
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			for sending.Err() == nil {
+				through(t, v.Client, client, server)
+				time.Sleep(time.Second)
+			}
+		})
+		defer sender.Wait()
+		defer stop()
+		s.await(t, lasting+soon, `diagnosis{diagnosis="esp_one_way`+held, 1)
 		v.Heal(t, netlab.FaultUDPPort(4500))
 		through(t, v.Server, server, client)
 		s.gone(t, `diagnosis{diagnosis="esp_one_way`+held)
@@ -106,7 +116,7 @@ func TestFaultsOfADaemonsTunnel(t *testing.T) {
 // gone waits until there is no such series.
 func (s *service) gone(t *testing.T, series string) {
 	t.Helper()
-	eventually(t, soon, "end of "+series, func() bool {
+	exportertest.Eventually(t, soon, "end of "+series, func() bool {
 		_, ok := s.scrape(t).value(series)
 		return !ok
 	})

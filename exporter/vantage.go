@@ -4,103 +4,140 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
-	"ipsec_path_exporter/collectors"
-	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/subject"
+	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/internal/netio"
 )
 
 // vantageEvery is how often the peers are compared with each other and with the controls.
 const vantageEvery = 5 * time.Second
 
-// watchVantage looks again and again whether a fault is one of this host's own surroundings.
-func (a *app) watchVantage(ctx context.Context) error {
+// surroundings distinguish faults near this host from faults of the peers' providers.
+type surroundings struct {
+	diagnosis.Vantage
+	app   *app
+	meter diagnosis.CongestionMeter
+	full  map[string]diagnosis.Congestion // at the last comparison
+
+	mu       sync.Mutex
+	controls []*control
+}
+
+// watch compares the peers until ctx ends.
+func (s *surroundings) watch(ctx context.Context) error {
 	ticker := time.NewTicker(vantageEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			a.compare(time.Now())
+			s.compare(time.Now())
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// compare finds out of which peers the vantage point is suspect, and has those judged of which that has changed.
-func (a *app) compare(now time.Time) {
-	peers := a.running()
+// compare finds the peers whose fault may be near this host, and judges a peer where that changed.
+func (s *surroundings) compare(now time.Time) {
+	peers := s.app.running()
 	standings := make([]diagnosis.Standing, 0, len(peers))
 	before := make([]diagnosis.State, 0, len(peers))
 	for _, p := range peers {
-		standings = append(standings, p.standing())
-		before = append(before, a.vantage.Of(p.cfg.Name).State)
+		standings = append(standings, standing(p, now))
+		before = append(before, s.Of(p.Config.Name).State)
 	}
-	a.vantage.Update(now, standings, a.controlled(now))
+	full := s.meter.Update(now, s.app.tools.Stack.Queues(), standings)
+	s.logQueues(full)
+	s.Update(now, standings, s.judgeControls(now), full)
 	for i, p := range peers {
-		after := a.vantage.Of(p.cfg.Name).State
-		if after != before[i] || after == diagnosis.Holds && p.verdict.tracker.Doubting() {
+		after := s.Of(p.Config.Name).State
+		if after != before[i] || after == diagnosis.Holds && len(p.Tracker.Pending()) > 0 {
 			p.judge(now)
 		}
 	}
 }
 
-// standing is what is known of the peer's health.
-func (p *peer) standing() diagnosis.Standing {
-	_, known := p.verdict.tracker.Healthy()
-	every := p.cfg.Intervals
-	return diagnosis.Standing{
-		Peer: p.cfg.Name, ISP: p.cfg.Labels["isp"], Measured: known, Held: p.verdict.tracker.Held(),
-		Interval: max(every.ICMP, every.IKE, every.PMTU),
-		Intervals: map[string]time.Duration{
-			diagnosis.FragmentsDropped: every.Fragments, diagnosis.ESPBlocked: every.Protocols, diagnosis.AHBlocked: every.Protocols,
-		},
+// logQueues logs which queues of this host begin to drop probes, and which no longer do.
+func (s *surroundings) logQueues(full map[string]diagnosis.Congestion) {
+	for device, c := range full {
+		if _, before := s.full[device]; !before {
+			s.app.log.Warn("queue of this host is full; silent peers stay unknown", "interface", device, "evidence", c.Evidence)
+		}
 	}
+	for device := range s.full {
+		if _, still := full[device]; !still {
+			s.app.log.Info("queue of this host drops no more probes", "interface", device)
+		}
+	}
+	s.full = full
 }
 
-// controlled is what is known of the controls.
-func (a *app) controlled(now time.Time) []diagnosis.Control {
-	a.mu.Lock()
-	controls := slices.Clone(a.controls)
-	a.mu.Unlock()
+// standing is what is known of the peer's health.
+func standing(p *peer, now time.Time) diagnosis.Standing {
+	_, known := p.Tracker.Healthy()
+	s := diagnosis.Standing{
+		Peer: p.Config.Name, ISP: p.Config.Labels["isp"], Measured: known, Held: p.Tracker.Held(), Intervals: p.Config.Intervals,
+		Interface: p.app.tools.Stack.Egress(p.Target().Path.For(netio.Echo, 0)), Echoes: icmp.Reachable,
+	}
+	if !p.Steady(now) { // of thousands of peers, most are
+		echoes := p.Echoes(now)
+		s.Echoes, s.Unanswered = echoes.State, echoes.Unanswered > 0
+	}
+	return s
+}
+
+// judgeControls returns what is known of the controls.
+func (s *surroundings) judgeControls(now time.Time) []diagnosis.Control {
+	s.mu.Lock()
+	controls := slices.Clone(s.controls)
+	s.mu.Unlock()
 	out := make([]diagnosis.Control, 0, len(controls))
 	for _, c := range controls {
-		facts := c.verdict.facts(c.findings(now), now)
-		mtu := &facts.MTU[collectors.ICMP]
-		if !c.cfg.Collectors.Has(config.PMTU) {
-			mtu = nil
-		}
-		out = append(out, diagnosis.JudgeControl(c.cfg.Addr, facts.Reach[collectors.ICMP], mtu))
+		f := c.Findings(now).Fresh(now, c.Config.Intervals)
+		facts := c.Facts(&f)
+		out = append(out, diagnosis.JudgeControl(c.Config.Addr, &facts))
 	}
 	return out
 }
 
-// newControl makes what measures a control: like a peer without series and without diagnoses. No peer has a name with a slash.
-func newControl(ctx context.Context, a *app, addr netip.Addr) *peer {
-	cfg := config.Peer{Name: "control/" + addr.String(), Address: addr.String(), Addr: addr, Settings: config.Defaults()}
-	cfg.Collectors = config.NewCollectorSet(config.ICMP)
-	if a.rawSockets() {
-		cfg.Collectors = cfg.Collectors.With(config.PMTU) // by echo: nobody speaks IKE there
-	}
-	return newPeer(ctx, a, cfg, true)
+// A control is a subject that is expected to be well. It is measured to learn about the
+// surroundings of this host, and has neither series nor diagnoses.
+type control struct {
+	*subject.Subject
+	rounds rounds
+	cancel context.CancelFunc
 }
 
-// applyControls makes the configured controls the running ones. Under the lock.
-func (a *app) applyControls(ctx context.Context, wanted []netip.Addr) (ended []<-chan struct{}) {
-	a.controls = slices.DeleteFunc(a.controls, func(c *peer) bool {
-		if slices.Contains(wanted, c.cfg.Addr) {
+func newControl(ctx context.Context, a *app, addr netip.Addr) *control {
+	c := &control{}
+	ctx, c.cancel = context.WithCancel(ctx)
+	c.Subject = subject.NewControl(ctx, addr, a.deps(a.tools.Stack, c.rounds.ended))
+	c.rounds.init(a, c.Config.Name, func(suite.Collector) {})
+	c.rounds.add(ctx, c.Subject)
+	return c
+}
+
+// apply makes the configured controls the running ones, and returns what closes when the controls
+// that stopped have ended.
+func (s *surroundings) apply(ctx context.Context, wanted []netip.Addr) (ended []<-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.controls = slices.DeleteFunc(s.controls, func(c *control) bool {
+		if slices.Contains(wanted, c.Config.Addr) {
 			return false
 		}
 		c.cancel()
-		ended = append(ended, a.schedule.Remove(c.cfg.Name))
+		ended = append(ended, s.app.schedule.Remove(c.Config.Name))
 		return true
 	})
 	for _, addr := range wanted {
-		if !slices.ContainsFunc(a.controls, func(c *peer) bool { return c.cfg.Addr == addr }) {
-			c := newControl(ctx, a, addr)
-			a.controls = append(a.controls, c)
-			c.measure(addr)
+		if !slices.ContainsFunc(s.controls, func(c *control) bool { return c.Config.Addr == addr }) {
+			s.controls = append(s.controls, newControl(ctx, s.app, addr))
 		}
 	}
 	return ended

@@ -1,4 +1,4 @@
-// Package collectorstest holds what tests of collectors share: the peer that is measured, and a scope that keeps its series.
+// Package collectorstest holds what tests of collectors share: a peer and a scope for its series.
 package collectorstest
 
 import (
@@ -11,7 +11,7 @@ import (
 // Peer is the name of the peer.
 const Peer = "hq"
 
-// Target is the peer on a simulated path.
+// Target returns the peer on a simulated path.
 func Target(v6 bool) collectors.Target {
 	dst := netip.MustParseAddr("203.0.113.10")
 	if v6 {

@@ -1,46 +1,51 @@
 package fragments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/silence"
 	"ipsec_path_exporter/internal/volley"
 	"ipsec_path_exporter/internal/wire/icmp"
 )
 
 // Sizes of the messages, in bytes of the whole IP packet.
 const (
-	// above is how much more than the link carries a large message has.
+	// above is by how much a large message exceeds the link.
 	above = 100
-	// largest is more than responders need to take (RFC 7296, section 2: 3000 octets): on such links only the fitting message is sent.
+	// largest is the most that every responder takes (RFC 7296, section 2: 3000 octets): a large
+	// message that exceeds it is not sent.
 	largest = 3000
-	// fitting is the size of the message that is sent whole and in pieces: every responder takes 1280 octets of IKE (RFC 7296, section 2).
+	// fitting is the size of the message that is sent whole and in fragments: every responder takes
+	// 1280 octets of IKE (RFC 7296, section 2).
 	fitting = 1200
 	// piece is the size of its fragments.
 	piece = 1000
-	// leastRest is the least that the second fragment is to carry.
+	// leastRest is the least that the second fragment carries.
 	leastRest = 64
-	// minimum6 is what every IPv6 link carries (RFC 8200, section 5): no router refuses fragments of that size.
+	// minimum6 is what every IPv6 link carries (RFC 8200, section 5).
 	minimum6 = 1280
 )
 
 // The pace.
 const (
-	// spacing is that of messages, politeSpacing where more than one was lost: longer than most limiters want.
-	spacing, politeSpacing = 50 * time.Millisecond, 1100 * time.Millisecond
-	// firstTimeout is how long answers are waited for while no round trip is known; minTimeout and maxTimeout bound four of them.
-	firstTimeout           = time.Second
-	minTimeout, maxTimeout = 300 * time.Millisecond, 2 * time.Second
-	// linger is how much longer a report is waited for that the rest of a message never came: Linux gives up after 30 s on IPv4 and 60 s
-	// on IPv6 (RFC 8200, section 4.5; RFC 1122, section 3.3.2 wants 60 to 120 s).
+	spacing = 50 * time.Millisecond
+	// leastPatience leaves a peer time to reassemble a message.
+	leastPatience = 300 * time.Millisecond
+	// linger is how much longer to wait for a report that the rest of a message never came. Linux
+	// gives up after 30 s on IPv4 and 60 s on IPv6; RFC 1122, section 3.3.2, wants 60 to 120 s, and
+	// RFC 8200, section 4.5, 60 s.
 	linger = 125 * time.Second
 )
 
@@ -48,13 +53,15 @@ const (
 type Options struct {
 	// Keys make the initiator SPIs.
 	Keys *ikeprobe.Keyring
-	// Dialects are shared with whoever finds out which form the peer answers.
+	// Dialects are shared with the collector that finds out which form the peer answers.
 	Dialects map[collectors.Method]*ikeprobe.Dialect
-	// Fits, if set, is the largest size that is known to pass by a method, 0 if that is not known: fragments are not to be larger.
+	// Fits, if set, returns the largest size known to pass by a method, 0 if none is known.
 	Fits func(m collectors.Method) int
+	// Silence, if set, is the record of addresses that do not answer.
+	Silence *silence.Record
 	// Account, if set, is charged with what is sent.
 	Account *netio.Account
-	// Seed makes the orders of pairs; 0 draws one.
+	// Seed makes the order within pairs; 0 draws one.
 	Seed uint64
 }
 
@@ -67,32 +74,26 @@ type Collector struct {
 	target    collectors.Target
 	rounds    uint64
 
+	// mu guards the rest, which is about path.
 	mu         sync.Mutex
 	snapshot   Results
 	incomplete map[collectors.Method]netip.Addr
-	path       netio.Path // that they are about
+	path       netio.Path
 }
 
-// New makes a Collector.
+// New returns a Collector.
 func New(network collectors.Network, opts Options) *Collector {
-	if opts.Seed == 0 {
-		opts.Seed = rand.Uint64() //nolint:gosec // an order, not a secret
-	}
+	opts.Seed = cmp.Or(opts.Seed, rand.Uint64()) //nolint:gosec // an order, not a secret
 	return &Collector{network: network, opts: opts, incomplete: make(map[collectors.Method]netip.Addr)}
 }
-
-// Name implements collectors.Measurer.
-func (*Collector) Name() string { return "fragments" }
 
 // Snapshot returns what is known now.
 func (c *Collector) Snapshot() Results {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Results{At: c.snapshot.At, Results: append([]Result(nil), c.snapshot.Results...)}
-	return s
+	return Results{At: c.snapshot.At, Results: slices.Clone(c.snapshot.Results)}
 }
 
-// methods are those by which fragments are sent.
 var methods = [...]collectors.Method{collectors.IKE, collectors.NATT}
 
 // Measure implements collectors.Measurer: one round of both methods, side by side.
@@ -101,15 +102,20 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	defer c.measuring.Unlock()
 	c.retarget(t)
 	c.rounds++
-	route, err := c.network.Route(t.Path)
-	if err != nil {
-		return Results{}, fmt.Errorf("fragments: %w", err)
+	var routes [len(methods)]netio.Route
+	var failures [len(methods)]error
+	for i, m := range methods {
+		routes[i], failures[i] = c.network.Route(t.PathOf(m))
+	}
+	if failures[0] != nil && failures[1] != nil {
+		return Results{}, fmt.Errorf("fragments: %w", failures[0])
 	}
 	var wg sync.WaitGroup
 	var found [len(methods)]Result
-	var failures [len(methods)]error
 	for i, m := range methods {
-		wg.Go(func() { found[i], failures[i] = c.measure(ctx, m, route) })
+		if failures[i] == nil {
+			wg.Go(func() { found[i], failures[i] = c.measure(ctx, m, routes[i]) })
+		}
 	}
 	wg.Wait()
 	var out Results
@@ -129,7 +135,6 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	return out, errors.Join(failures[:]...)
 }
 
-// retarget forgets what is known about another path.
 func (c *Collector) retarget(t collectors.Target) {
 	if c.target.Path != t.Path {
 		c.mu.Lock()
@@ -141,38 +146,49 @@ func (c *Collector) retarget(t collectors.Target) {
 	c.target = t
 }
 
-// measure is one round of one method.
 func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route) (Result, error) {
 	d := c.opts.Dialects[m]
 	r := Result{Method: m, At: time.Now()}
-	switch {
-	case route.Tunnel != "":
-		r.Reason = "inside the tunnel: " + route.Tunnel
+	if route.Tunnel != "" {
+		r.Reason = collectors.CheckRoute(route).Error()
 		return r, nil
-	case d == nil || !d.Answered():
+	}
+	if d == nil || !d.Answered() {
 		r.Reason, r.Unasked = "no IKE message is known to be answered", true
+		return r, nil
+	}
+	if st := c.opts.Silence.Standing(netio.Lane(c.target.Path, netio.UDP, c.target.IKE.UDPPort(m)), r.At); st.Mute {
+		r.Reason, r.Unasked = fmt.Sprintf("the last %d IKE messages were not answered", st.Unanswered), true
 		return r, nil
 	}
 	b := &batch{
 		c: c, probes: collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target},
-		coin: volley.Coin{Seed: volley.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m))},
+		seed: matched.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m)),
 	}
 	sizes, ok := c.sizes(m, b.natural(), route.LinkMTU)
 	if !ok {
-		r.Reason = "the path carries too little to tell a fragment from a whole message"
+		r.Reason = "path MTU is too small for a test message in two fragments"
 		return r, nil
 	}
 	state, err := c.judge(ctx, b, sizes, &r)
 	if errors.Is(err, netio.ErrNoPrivilege) {
 		return Result{Method: m, Reason: "fragments need CAP_NET_RAW", At: time.Now()}, nil
 	}
+	if errors.Is(err, netio.ErrApart) {
+		return Result{Method: m, Large: r.Large, Reason: err.Error(), At: time.Now()}, nil
+	}
 	if err != nil {
 		return Result{}, err
 	}
+	if state == Pass {
+		if err := c.chains(ctx, b, sizes, &r); err != nil {
+			return Result{}, err
+		}
+	}
 	if r.State = state; state == Unknown {
-		r.Reason = "the same messages were not answered whole either"
+		r.Reason = "the same messages sent whole were not answered either"
 		if r.ControlsAnswered > 0 {
-			r.Reason = "too many messages were lost to tell"
+			r.Reason = fmt.Sprintf("too much loss: %d of %d messages sent whole were answered", r.ControlsAnswered, r.Controls)
 		}
 	}
 	r.At = time.Now()
@@ -185,10 +201,9 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 	return r, nil
 }
 
-// sizes are those of one round.
 type sizes struct{ large, largePiece, size, piece int }
 
-// sizes chooses them so that nothing is larger than what is known to pass.
+// sizes returns sizes of which nothing on the wire is larger than what is known to pass.
 func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok bool) {
 	fits := link
 	if c.opts.Fits != nil {
@@ -198,7 +213,6 @@ func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok b
 	}
 	s.size = min(fitting, fits)
 	s.piece = min(piece, s.size-leastRest)
-	// Responders need not take more than 3000 octets of IKE, nor more than 1280 (RFC 7296, section 2).
 	s.large, s.largePiece = link+above, fits
 	if s.large > largest {
 		s.large = 0
@@ -209,11 +223,11 @@ func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok b
 	return s, s.size >= natural && s.piece >= c.target.Path.HeaderIP()+leastRest
 }
 
-// judge sends the large message, and the pairs if that was not answered.
+// judge sends the large message, and the pairs if it was not answered.
 func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (State, error) {
 	if s.large > 0 {
 		r.Large = s.large
-		answered, err := b.send(ctx, message{"large", s.large, s.largePiece})
+		answered, err := b.send(ctx, message{kind: "large", size: s.large, piece: s.largePiece})
 		if err != nil {
 			return Unknown, err
 		}
@@ -222,34 +236,39 @@ func (c *Collector) judge(ctx context.Context, b *batch, s sizes, r *Result) (St
 		}
 	}
 	r.Size, r.Piece = s.size, s.piece
-	runs := 2
-	if last := c.Snapshot(); last.Of(b.probes.Method).State == Dropped {
-		runs = 1 // no news
-	}
-	t := trial{pieces: 2}
+	last := c.Snapshot()
+	before := last.Of(b.probes.Method)
+	return b.compare(ctx, message{kind: "fragments", size: s.size, piece: s.piece}, message{kind: "whole", size: s.size}, before.State, r.add)
+}
+
+// compare sends pairs of a tested message and a control until they show whether tested messages are
+// dropped, in two runs if that is news. It calls count, if set, with the counts of each run.
+func (b *batch) compare(ctx context.Context, tested, control message, before State, count func(t *trial)) (State, error) {
+	var t trial
 	for run := 1; ; run++ {
-		if err := b.pairs(ctx, s, &t); err != nil {
+		if err := b.pairs(ctx, tested, control, &t); err != nil {
 			return Unknown, err
 		}
-		r.Sent, r.Answered = r.Sent+t.sent, r.Answered+t.answered
-		r.Controls, r.ControlsAnswered = r.Controls+t.controls, r.ControlsAnswered+t.controlsAnswered
-		if state := t.judge(); state != Dropped || run == runs {
+		if count != nil {
+			count(&t)
+		}
+		if state := t.judge(); state != Dropped || run == 2 || before == Dropped {
 			return state, nil
 		}
 		t = t.again()
 	}
 }
 
-// pairs sends one run of them.
-func (b *batch) pairs(ctx context.Context, s sizes, t *trial) error {
+func (b *batch) pairs(ctx context.Context, tested, control message, t *trial) error {
 	for !t.over() {
-		pair := []message{{"fragments", s.size, s.piece}, {"whole", s.size, 0}}
+		pair := []message{tested, control}
 		fragmented := 0
-		if b.coin.Heads() {
+		b.drawn++
+		if matched.Heads(b.seed, b.drawn) {
 			pair[0], pair[1], fragmented = pair[1], pair[0], 1
 		}
 		if b.pace = spacing; t.lost() > 1 {
-			b.pace = politeSpacing
+			b.pace = matched.PolitePause
 			if err := volley.Pause(ctx, b.pace); err != nil {
 				return err
 			}
@@ -275,22 +294,25 @@ type batch struct {
 	probes collectors.IKEProbes
 	rtt    time.Duration
 	pace   time.Duration
-	coin   volley.Coin
+	// seed makes the order within pairs, drawn is their number.
+	seed, drawn uint64
 }
 
-// A message is one to send: of so many bytes, in fragments of so many unless that is 0. kind tells its token apart from others'.
+// A message is one to send: size bytes, in fragments of piece bytes unless that is 0. kind makes
+// its token differ from the others.
 type message struct {
 	kind        string
 	size, piece int
+	// lastFirst sends the fragments in reverse order.
+	lastFirst bool
 }
 
-// natural is the least size of a message of the form, of the whole IP packet. A padded one is a little larger.
+// natural returns the least size of a padded message of the form, as a whole IP packet.
 func (b *batch) natural() int {
 	const padding = 32
 	return b.probes.Least() + padding
 }
 
-// send sends messages and tells which were answered.
 func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 	shots := make([]*volley.Shot, 0, len(messages))
 	for _, m := range messages {
@@ -306,11 +328,8 @@ func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 			return ok
 		}})
 	}
-	timeout := firstTimeout
-	if b.rtt > 0 {
-		timeout = min(max(4*b.rtt, minTimeout), maxTimeout)
-	}
-	if err := volley.Fire(ctx, listener{b.c.network, b.c, b.probes.Method}, shots, b.pace, timeout); err != nil {
+	to := listener{b.c.network, b.c, b.probes.Method}
+	if err := volley.Fire(ctx, to, shots, b.pace, matched.Patience(b.rtt, leastPatience)); err != nil {
 		return nil, err
 	}
 	answered := make([]bool, len(shots))
@@ -322,21 +341,21 @@ func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 	return answered, nil
 }
 
-// packet makes the packet of a message.
 func (b *batch) packet(m message) (*netio.Packet, error) {
 	p, err := b.probes.Packet(b.probes.Method.String()+"-"+m.kind, m.size)
 	if err != nil {
 		return nil, err
 	}
-	p.FragmentSize, p.Account = m.piece, b.c.opts.Account
-	p.Purpose = "IKE message sent whole, without DF: the counterpart of one in fragments"
+	p.FragmentSize, p.LastFirst, p.Account = m.piece, m.lastFirst, b.c.opts.Account
+	p.Purpose = "IKE message sent whole, without DF: the control of one in fragments"
 	if m.piece > 0 {
 		p.Linger, p.Purpose = linger, "IKE message in IP fragments: do they arrive?"
 	}
 	return p, nil
 }
 
-// A listener is the network, with an ear for reports that the rest of a message never came: they come long after the round has ended.
+// A listener is the network that also records reports that the rest of a message never came. They
+// come long after the round has ended.
 type listener struct {
 	collectors.Network
 	c      *Collector
@@ -354,7 +373,7 @@ func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Durati
 	})
 }
 
-// reported notes who waited in vain for the rest of a message, unless the peer is reached by another path now.
+// reported records the address that did not get the rest of a message sent on this path.
 func (c *Collector) reported(path netio.Path, m collectors.Method, from netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

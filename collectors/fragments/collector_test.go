@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +46,7 @@ func upTo(size int) func(uint16, []byte) []byte {
 }
 
 func TestMeasure(t *testing.T) {
-	pass := Result{State: Pass, Large: 1600, LargeAnswered: true}
+	pass := Result{State: Pass, Large: 1600, LargeAnswered: true, Long: Pass, LongSize: 3000, LongPieces: 3, LastFirst: Pass}
 	dropped := Result{State: Dropped, Large: 1600, Size: 1200, Piece: 1000, Sent: 18, Controls: 18, ControlsAnswered: 18}
 	tests := map[string]struct {
 		cfg  netsim.Config
@@ -58,12 +57,16 @@ func TestMeasure(t *testing.T) {
 		"all ICMP dropped": {netsim.Config{DropICMP: true}, pass},
 		"large is refused by the responder": {
 			netsim.Config{Respond: upTo(1300)},
-			Result{State: Pass, Large: 1600, Size: 1200, Piece: 1000, Sent: 1, Answered: 1, Controls: 1, ControlsAnswered: 1},
+			Result{
+				State: Pass, Large: 1600, Size: 1200, Piece: 1000, Sent: 1, Answered: 1, Controls: 1, ControlsAnswered: 1,
+				LongSize: 3000, LongPieces: 3, LastFirst: Pass,
+				LongReason: "the peer may refuse messages of 3000 bytes, or longer chains of fragments are dropped",
+			},
 		},
 		"nothing is answered any more": {
 			netsim.Config{Respond: func(uint16, []byte) []byte { return nil }},
 			Result{
-				State: Unknown, Reason: "the same messages were not answered whole either",
+				State: Unknown, Reason: "the same messages sent whole were not answered either",
 				Large: 1600, Size: 1200, Piece: 1000, Sent: 5, Controls: 5,
 			},
 		},
@@ -88,7 +91,8 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestNothingLargerThanFits: fragments are not larger than what is known to pass, or a black hole would look like lost fragments.
+// TestNothingLargerThanFits: fragments are not larger than what is known to pass, or a black hole
+// would look like lost fragments.
 func TestNothingLargerThanFits(t *testing.T) {
 	for _, fits := range []int{1400, 1100, 700} {
 		synctest.Test(t, func(t *testing.T) {
@@ -124,12 +128,13 @@ func TestUnknownForm(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		if slices.ContainsFunc(path.Sent(), func(s netsim.Sent) bool { return s.Port == 4500 }) {
-			t.Error("sent to the port that nobody answers")
+			t.Error("sent to the port that does not answer")
 		}
 	})
 }
 
-// TestNothingIsDroppedByChance: loss does not look like a filter. A message of two fragments is lost more often than a whole one.
+// TestNothingIsDroppedByChance: loss does not look like a filter. A message of two fragments is
+// lost more often than a whole one.
 func TestNothingIsDroppedByChance(t *testing.T) {
 	for name, cfg := range map[string]netsim.Config{
 		"5 %":  {Loss: 0.05, ReverseLoss: 0.05},
@@ -181,7 +186,8 @@ func TestDropsAreFoundInSpiteOfLoss(t *testing.T) {
 	}
 }
 
-// TestIncomplete: a report that the rest of a message never came arrives long after the round, and is evidence for the next.
+// TestIncomplete: a report that the rest of a message never came arrives long after the round, and
+// is evidence for the next.
 func TestIncomplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := collectorstest.Target(false)
@@ -201,7 +207,7 @@ func TestIncomplete(t *testing.T) {
 	})
 }
 
-// reporting is a path on which somebody waits 30 s for the rest of each fragmented message.
+// reporting is a path on which a host waits 30 s for the rest of each fragmented message.
 type reporting struct {
 	*netsim.Path
 	from netip.Addr
@@ -219,23 +225,13 @@ func TestExposer(t *testing.T) {
 		path := netsim.New(netsim.Config{}, 1)
 		c := collector(t, path)
 		var s collectorstest.Scope
-		e := NewExposer(c, &s, time.Minute, time.Now)
+		e := NewExposer(c, &s, time.Minute)
 		exposed := func() map[string]float64 {
-			e.Expose()
-			out := make(map[string]float64)
-			for i, series := range s.Made {
-				if m := series.Metric(); m != nil {
-					words := []string{s.Families[i].Name}
-					for _, l := range m.GetLabel() {
-						words = append(words, l.GetValue())
-					}
-					out[strings.Join(words, " ")] = m.GetGauge().GetValue()
-				}
-			}
-			return out
+			s.Expose(e, time.Now())
+			return s.Values()
 		}
 		both := func(v float64) map[string]float64 {
-			return map[string]float64{"ipsec_path_ike_fragments_pass ike": v, "ipsec_path_ike_fragments_pass natt": v}
+			return map[string]float64{"ike_fragments_pass ike": v, "ike_fragments_pass natt": v}
 		}
 		measure := func() {
 			t.Helper()

@@ -100,7 +100,8 @@ func (r *rig) verify(t *testing.T, v6 bool, fits int, want State) {
 	}
 }
 
-// TestUnprivileged: without raw sockets nothing can be sent in fragments of a chosen size, and that is said.
+// TestUnprivileged: without raw sockets nothing can be sent in fragments of a chosen size, and the
+// result reports that.
 func TestUnprivileged(t *testing.T) {
 	t.Parallel()
 	netlab.Need(t)

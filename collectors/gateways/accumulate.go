@@ -1,19 +1,24 @@
 package gateways
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"time"
+)
 
-// forgetAfter is how long a counter that has gone is remembered: one that is missing in a reading or two and comes back has
-// not passed everything again.
+// forgetAfter is how long a counter that has disappeared is remembered. A counter that is missing
+// in a reading or two and returns must not be counted again from 0.
 const forgetAfter = 10 * time.Minute
 
 // An Accumulator keeps counters growing while the SAs that they belong to come and go.
 //
-// A counter that is seen for the first time began at 0 unseen: its whole value is added. One that shrank began again: the same.
-// Otherwise what it grew by is added. So totals begin at what the device says, and a counter of Prometheus goes on over a
-// restart of the exporter where the device's own do.
+// The first value of a counter is added whole, because the counter started at 0 unseen; so is the
+// value of one that shrank, because it restarted. Otherwise the growth is added. So totals start at
+// what the device shows, and a counter in Prometheus continues over a restart of the exporter where
+// the device's own does.
 type Accumulator struct {
-	flows  map[flowKey]*flow
-	totals map[totalKey]*total
+	flows  map[flowKey]counter
+	totals map[totalKey]counter
 }
 
 // A flowKey names one counter at the device.
@@ -23,7 +28,6 @@ type flowKey struct {
 	what quantity
 }
 
-// quantity is what a counter of an SA counts.
 type quantity uint8
 
 const (
@@ -34,27 +38,21 @@ const (
 	device
 )
 
-// A flow is one counter at the device.
-type flow struct {
-	value uint64
-	seen  time.Time
-}
-
 // A totalKey names one sum: of a peer, or of a kind of device counters.
 type totalKey struct {
 	of   string
 	what quantity
 }
 
-// A total is one sum.
-type total struct {
+// A counter is one at the device, or a sum of them.
+type counter struct {
 	value uint64
 	seen  time.Time
 }
 
 // NewAccumulator makes an empty one, for one gateway.
 func NewAccumulator() *Accumulator {
-	return &Accumulator{flows: map[flowKey]*flow{}, totals: map[totalKey]*total{}}
+	return &Accumulator{flows: map[flowKey]counter{}, totals: map[totalKey]counter{}}
 }
 
 // Add adds what has passed since the reading before.
@@ -79,64 +77,33 @@ func (a *Accumulator) Add(r *Reading, now time.Time) {
 		owner[k] = c.Kind
 	}
 	for k, value := range sums {
-		a.total(totalKey{owner[k], k.what}, now).value += a.grown(k, value, now)
+		grown, before := value, a.flows[k].value
+		if value >= before {
+			grown -= before
+		}
+		a.flows[k] = counter{value, now}
+		of := totalKey{owner[k], k.what}
+		a.totals[of] = counter{a.totals[of].value + grown, now}
 	}
 	a.forget(r, now)
 }
 
-// grown is by how much a counter grew.
-func (a *Accumulator) grown(k flowKey, value uint64, now time.Time) uint64 {
-	f := a.flows[k]
-	if f == nil {
-		f = &flow{}
-		a.flows[k] = f
-	}
-	before := f.value
-	f.value, f.seen = value, now
-	if value < before {
-		return value
-	}
-	return value - before
-}
-
-// counterKey is what the counters of a child belong to.
 func (c *ChildSA) counterKey() string {
-	switch {
-	case c.CounterKey != "":
-		return c.CounterKey
-	case c.Key != "":
-		return c.Key
+	if key := cmp.Or(c.CounterKey, c.Key); key != "" {
+		return key
 	}
 	return c.Peer.String() + " " + c.Name
 }
 
-// total finds or makes one sum.
-func (a *Accumulator) total(k totalKey, now time.Time) *total {
-	t := a.totals[k]
-	if t == nil {
-		t = &total{}
-		a.totals[k] = t
-	}
-	t.seen = now
-	return t
-}
-
-// forget drops what has gone for good. The sums of configured peers and of the device stay: their counters must not begin
-// again. Those of peers that are listed by address go with their SAs.
+// forget drops counters that have disappeared. The sums of configured peers and of the device
+// remain, because their metrics must not restart. The sums of peers that are listed by address go
+// with their SAs.
 func (a *Accumulator) forget(r *Reading, now time.Time) {
-	for k, f := range a.flows {
-		if now.Sub(f.seen) > forgetAfter {
-			delete(a.flows, k)
-		}
-	}
-	for k, t := range a.totals {
-		if k.what == device || now.Sub(t.seen) <= forgetAfter {
-			continue
-		}
-		if !r.knows(k.of) && k.of != Unmatched {
-			delete(a.totals, k)
-		}
-	}
+	old := func(c counter) bool { return now.Sub(c.seen) > forgetAfter }
+	maps.DeleteFunc(a.flows, func(_ flowKey, c counter) bool { return old(c) })
+	maps.DeleteFunc(a.totals, func(k totalKey, c counter) bool {
+		return old(c) && k.what != device && k.of != Unmatched && !r.knows(k.of)
+	})
 }
 
 // Device returns the sums of the device's own counters, by kind.
@@ -153,10 +120,8 @@ func (a *Accumulator) Device() map[string]uint64 {
 // Traffic returns what has passed to and from a peer since the gateway is read.
 func (a *Accumulator) Traffic(peer string) (in, out Traffic) {
 	get := func(what quantity) Count {
-		if t := a.totals[totalKey{peer, what}]; t != nil {
-			return Counted(t.value)
-		}
-		return Count{}
+		c, known := a.totals[totalKey{peer, what}]
+		return Count{c.value, known}
 	}
 	return Traffic{Packets: get(packetsIn), Bytes: get(bytesIn)}, Traffic{Packets: get(packetsOut), Bytes: get(bytesOut)}
 }

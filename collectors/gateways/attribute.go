@@ -11,32 +11,42 @@ type Peer struct {
 	// Name is its label value. Labels are the others on all its series.
 	Name   string
 	Labels map[string]string
-	// Address is where it is now, not valid while its name does not resolve.
+	// Address is the current address, not valid while the peer's name does not resolve.
 	Address netip.Addr
 	Match   Match
-	// Expected says that an SA of this peer belongs to this gateway: only then its absence means something.
+	// Group, if set, is common to peers that are one gateway at several addresses: an SA is expected
+	// at one of them only.
+	Group string
+	// Expected reports whether the peer should have an SA here: only then its absence is a fault.
 	Expected bool
-	// OnDemand says that a tunnel without traffic may have no SA.
+	// OnDemand reports whether a tunnel without traffic may have no SA.
 	OnDemand bool
+	// Foreign means that another exporter measures the peer: its SAs are neither shown nor counted as
+	// Unmatched.
+	Foreign bool
 }
 
-// lost tells whether no SA can be known to be the peer's: its name is not resolved, and nothing else tells.
+// lost reports whether no SA can be attributed: no address and no match is known.
 func (p *Peer) lost() bool {
-	m := &p.Match
-	return !p.Address.IsValid() && len(m.Addresses)+len(m.IDs)+len(m.Usernames)+len(m.Groups) == 0
+	return !p.Address.IsValid() && p.Match.empty()
 }
 
-// Match says how SAs are attributed to a peer besides by its address: where that is dynamic, behind a NAT together with
-// others, or shown as a name. Words are compared without regard to case.
+// Match attributes SAs to a peer other than by its address: where the address is dynamic, shared
+// behind a NAT, or shown as a name. Case is ignored.
 type Match struct {
-	// Addresses are addresses, networks (192.0.2.0/24), and the names that a device shows in place of an address.
+	// Addresses are addresses, networks (192.0.2.0/24), and names that a device shows instead.
 	Addresses []string
-	// IDs, Usernames and Groups are compared with the ones of the SA.
+	// IDs, Usernames and Groups are compared with the fields of the SA's Identity.
 	IDs, Usernames, Groups []string
 }
 
-// Attribution finds the peer that an SA belongs to. What tells most is asked first: a user name or an identity belongs to one
-// site, an address may be shared by all that are behind one NAT, and a network or a group is shared by design.
+func (m *Match) empty() bool {
+	return len(m.Addresses)+len(m.IDs)+len(m.Usernames)+len(m.Groups) == 0
+}
+
+// Attribution finds the peer that an SA belongs to. The most specific property comes first: a user
+// name or an identity belongs to one site, an address may be shared by all sites behind one NAT,
+// and a network or a group is shared by design.
 type Attribution struct {
 	peers          []Peer
 	usernames, ids map[string]int
@@ -46,19 +56,27 @@ type Attribution struct {
 	groups         map[string]int
 	byName         map[string]int // by the peers' own names
 	lost           map[string]bool
+	roaming        []string         // names of the peers that may have SAs at other addresses than their own
+	members        map[string][]int // the peers of each group
 }
 
-// A network belongs to a peer.
 type network struct {
 	prefix netip.Prefix
 	peer   int
 }
 
-// NewAttribution knows these peers. Where two claim the same, the one that is expected at the gateway wins, then the first.
+// NewAttribution returns the attribution to these peers. Where two claim the same property, the one
+// that is expected at the gateway wins, then the first.
 func NewAttribution(peers []Peer) *Attribution {
 	a := &Attribution{
 		peers: peers, usernames: map[string]int{}, ids: map[string]int{}, addresses: map[netip.Addr]int{},
 		names: map[string]int{}, groups: map[string]int{}, byName: map[string]int{}, lost: map[string]bool{},
+		members: map[string][]int{},
+	}
+	for i := range peers {
+		if g := peers[i].Group; g != "" {
+			a.members[g] = append(a.members[g], i)
+		}
 	}
 	for _, expected := range []bool{true, false} {
 		for i := range peers {
@@ -73,9 +91,12 @@ func NewAttribution(peers []Peer) *Attribution {
 
 func (a *Attribution) add(i int) {
 	p := &a.peers[i]
-	a.byName[p.Name] = i
-	if p.lost() {
-		a.lost[p.Name] = true
+	if !p.Foreign {
+		a.byName[p.Name] = i
+		a.lost[p.Name] = p.lost()
+	}
+	if !p.Foreign && (!p.Address.IsValid() || !p.Match.empty()) {
+		a.roaming = append(a.roaming, p.Name)
 	}
 	if p.Address.IsValid() {
 		claim(a.addresses, bare(p.Address), i)
@@ -100,17 +121,16 @@ func claimAll(of map[string]int, words []string, peer int) {
 	}
 }
 
-// claim gives key to peer, unless somebody has it.
+// claim gives key to peer unless another peer has it.
 func claim[K comparable](of map[K]int, key K, peer int) {
 	if _, taken := of[key]; !taken {
 		of[key] = peer
 	}
 }
 
-// bare is an address as it is compared: devices show no zone, and IPv4 as IPv4.
+// bare returns an address in the form for comparison: devices show no zone, and IPv4 as IPv4.
 func bare(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// has tells whether a peer of this name is configured.
 func (a *Attribution) has(name string) bool {
 	_, ok := a.byName[name]
 	return ok
@@ -124,7 +144,20 @@ func (a *Attribution) Find(id Identity) *Peer {
 	return nil
 }
 
+// find returns the index of the peer. Of a group it is the one of the SA's address family.
 func (a *Attribution) find(id *Identity) (int, bool) {
+	found, ok := a.claimant(id)
+	if ok && id.Address.IsValid() {
+		for _, i := range a.members[a.peers[found].Group] {
+			if own := a.peers[i].Address; own.IsValid() && own.Is4() == bare(id.Address).Is4() {
+				return i, true
+			}
+		}
+	}
+	return found, ok
+}
+
+func (a *Attribution) claimant(id *Identity) (int, bool) {
 	if i, ok := word(a.usernames, id.Username); ok {
 		return i, true
 	}

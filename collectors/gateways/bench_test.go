@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
@@ -43,24 +42,52 @@ func BenchmarkPoll(b *testing.B) {
 	}
 }
 
-// BenchmarkGather is what a scrape costs.
-func BenchmarkGather(b *testing.B) {
+// BenchmarkScrape is what the series of a gateway cost: made after a reading, or as they are.
+func BenchmarkScrape(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			peers, table := hub(n)
-			p := gateways.NewPoller(gateways.PollerConfig{Name: "hub", Source: shown{table}, Interval: time.Hour, Timeout: time.Minute, Log: silent()})
-			p.SetPeers(peers)
-			p.Poll(b.Context())
-			reg := prometheus.NewRegistry()
-			reg.MustRegister(gateways.NewMetrics(func() []*gateways.Poller { return []*gateways.Poller{p} }))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := reg.Gather(); err != nil {
-					b.Fatal(err)
+		for _, reading := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/reading=%t", n, reading), func(b *testing.B) {
+				peers, table := hub(n)
+				p := gateways.NewPoller(gateways.PollerConfig{Name: "hub", Source: shown{table}, Interval: time.Hour, Timeout: time.Minute, Log: silent()})
+				p.SetPeers(peers)
+				p.Poll(b.Context())
+				before := liveHeap()
+				m := gateways.NewMetrics(func() []*gateways.Poller { return []*gateways.Poller{p} })
+				read(m)
+				size := liveHeap() - before
+				b.ReportAllocs()
+				for b.Loop() {
+					if reading {
+						b.StopTimer()
+						p.Poll(b.Context())
+						b.StartTimer()
+					}
+					read(m)
 				}
-			}
-		})
+				b.ReportMetric(size/float64(n), "B/tunnel")
+			})
+		}
 	}
+}
+
+// read reads all of a page.
+func read(m *gateways.Metrics) (series int) {
+	p := m.Open()
+	defer p.Close()
+	for i := range p.Len() {
+		for part := range p.Parts(i, 512) {
+			series += len(part.GetMetric())
+		}
+	}
+	return series
+}
+
+func liveHeap() float64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
 
 // shown is a gateway that always shows the same.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,8 +45,14 @@ func TestCommandFails(t *testing.T) {
 }
 
 func TestCommandIsBounded(t *testing.T) {
-	if _, err := script(t, "exec cat /dev/zero").Run(t.Context()); err == nil {
-		t.Error("endless output is taken")
+	// The program writes the mark only if all of its output was read.
+	mark := filepath.Join(t.TempDir(), "mark")
+	_, err := script(t, "set -e; head -c "+strconv.Itoa(maxOutput+1)+" /dev/zero; : > "+mark).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "output exceeds") {
+		t.Errorf("too much output: %v", err)
+	}
+	if _, err := os.Stat(mark); err != nil {
+		t.Errorf("the program was stopped: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// A Found is a remote VPN gateway that a local daemon, or the kernel, is configured for. Who merely connects is none: a concentrator would
-// have its road warriors probed, and anybody who sends it a first message.
+// A Found is a remote VPN gateway that a local daemon, or the kernel, is configured for. A client
+// that merely connects is not a Found: otherwise a concentrator would probe its road warriors, and
+// any address that sends it a first message.
 type Found struct {
 	// Address is where it is. It is not valid where only Host is known.
 	Address netip.Addr
@@ -16,20 +17,21 @@ type Found struct {
 	Host string
 	// Name is what the configuration calls the connection, if anything.
 	Name string
-	// Local is the address of this host from which the tunnel goes there, if that is known.
+	// Local is the address of this host that the tunnel starts from, if known.
 	Local netip.Addr
-	// Active says that there is an SA with it, not only a configuration.
+	// Active reports whether there is an SA with it, not only a configuration.
 	Active bool
 }
 
-// A Discoverer is a Source that can tell which peers its gateway has, for those who would rather not list them twice.
+// A Discoverer is a Source that can list the peers of its gateway.
 type Discoverer interface {
-	// Discover lists the peers, each pair of address and name once, in a stable order. It may be called as often as Read.
+	// Discover lists the peers, each pair of address and name once, in a stable order. It may be
+	// called as often as Read.
 	Discover(ctx context.Context) ([]Found, error)
 }
 
-// Merge sorts what was found and puts together what was found more than once: it is active if any of it is, and has the first
-// of its names. Where an SA goes from is surer than where it was configured to.
+// Merge sorts the found gateways and joins duplicates: the result is active if one of them is, and
+// has the first of their names. The source address of an SA takes precedence over a configured one.
 func Merge(found []Found) []Found {
 	slices.SortFunc(found, func(a, b Found) int {
 		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Name, b.Name), a.Local.Compare(b.Local))

@@ -7,7 +7,8 @@ import (
 
 // story makes a history, one letter per reading, 30 s apart:
 //
-//	U up  . no SA  c connecting  x in XAUTH  I IKE without child  C child without IKE  k closing  ? unknown word
+//	U up  . no SA  c connecting  x in XAUTH  I IKE without child  C child without IKE  k closing
+//	? unknown word
 func story(s string) *History {
 	h := &History{Expected: true}
 	for i, r := range s {

@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
+	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/gateways"
 )
 
@@ -115,12 +117,20 @@ func run(t *testing.T, s gateways.Source, log *slog.Logger) *gateways.Poller {
 
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// gathering gathers the series of a gateway.
+func gathering(p *gateways.Poller) prometheus.Gatherer {
+	m := gateways.NewMetrics(func() []*gateways.Poller { return []*gateways.Poller{p} })
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		page := m.Open()
+		defer page.Close()
+		return collectorstest.Families(page), nil
+	})
+}
+
 // page is what a scrape shows, without what depends on time.
 func page(t *testing.T, p *gateways.Poller) string {
 	t.Helper()
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(gateways.NewMetrics(func() []*gateways.Poller { return []*gateways.Poller{p} }))
-	families, err := reg.Gather()
+	families, err := prometheus.Gatherers{gathering(p)}.Gather() // which checks that they are consistent
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +203,7 @@ tunnel_up{gateway=hub,isp=acme,peer=hq} 1
 		if got := page(t, p); strings.Contains(got, "peer=hq") || !strings.Contains(got, "ike_sas{gateway=hub,peer=_unmatched,state=established,version=2} 2") {
 			t.Errorf("after the peer was removed:\n%s", got)
 		}
-		if problems, err := testutil.CollectAndLint(gateways.NewMetrics(func() []*gateways.Poller { return []*gateways.Poller{p} })); err != nil || len(problems) > 0 {
+		if problems, err := testutil.GatherAndLint(gathering(p)); err != nil || len(problems) > 0 {
 			t.Error(problems, err)
 		}
 	})
@@ -278,7 +288,8 @@ func TestGatewayThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestUnresolvedPeer: as long as nobody knows its address, its tunnel is neither up nor down, and that it is known counts nothing.
+// TestUnresolvedPeer: while its address is unknown, its tunnel is neither up nor down, and
+// that it is known counts nothing.
 func TestUnresolvedPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
@@ -302,6 +313,60 @@ func TestUnresolvedPeer(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSettled: one reading tells what a gateway shows, and so do two failures, but not one.
+func TestSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.set(func(context.Context) (gateways.Table, error) { return gateways.Table{}, errors.New("refused") })
+		p := gateways.NewPoller(gateways.PollerConfig{Name: "hub", Source: f, Interval: interval, Timeout: time.Second, Log: silent()})
+		p.SetPeers(peers())
+		for i, want := range []bool{false, false, true, true} {
+			if p.Settled() != want {
+				t.Errorf("after %d failures: settled is %v", i, !want)
+			}
+			p.Poll(t.Context())
+		}
+		f.shows(up("a"))
+		p.Poll(t.Context())
+		if !p.Settled() {
+			t.Error("not settled by a reading")
+		}
+		time.Sleep(time.Hour)
+		if p.Settled() {
+			t.Error("settled by a reading of an hour ago")
+		}
+	})
+}
+
+// TestPeerOfARunningGateway: the newest reading is the first one of a peer that is new, unless it is
+// out of date.
+func TestPeerOfARunningGateway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		age  time.Duration
+		want int
+	}{"current": {interval, 1}, "out of date": {time.Hour, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{}
+				f.shows(gateways.Table{})
+				p := gateways.NewPoller(gateways.PollerConfig{Name: "hub", Source: f, Interval: interval, Timeout: time.Second, Log: silent()})
+				read := time.Now()
+				p.Poll(t.Context())
+				time.Sleep(tt.age)
+				p.SetPeers(peers())
+				p.SetPeers(peers()) // the same again adds nothing
+				h, _ := p.History("hq")
+				if n := len(h.Observations); n != tt.want {
+					t.Fatalf("%d observations, want %d", n, tt.want)
+				}
+				if tt.want > 0 && (!h.Expected || !h.NoSA().Equal(read)) {
+					t.Errorf("expected %v, no SA since %v, want %v", h.Expected, h.NoSA(), read)
+				}
+			})
+		})
+	}
 }
 
 // A source that ignores its context is a bug of ours: it must still not look healthy.

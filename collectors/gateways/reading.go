@@ -2,17 +2,19 @@ package gateways
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"ipsec_path_exporter/internal/untrusted"
 )
 
-// Unmatched is the label value of all SAs that belong to no configured peer. No peer can have this name.
+// Unmatched is the label value of all SAs that belong to no configured peer, and no peer's name.
 const Unmatched = "_unmatched"
 
-// Unmatched peers that are listed by address are bounded, and so is a word that a device shows: both become label values.
+// Bounds of the unmatched peers that are listed by address, and of a vendor's state: both become
+// label values.
 const (
 	maxListed = 500
 	maxWord   = 64
@@ -27,8 +29,11 @@ type Reading struct {
 	Sessions map[string]int
 	Unparsed int
 
-	configured map[string]int  // names of all peers
-	lost       map[string]bool // names of those that no SA can be attributed to now
+	doubts     doubts
+	peers      []Peer          // all that are configured
+	configured map[string]int  // their places by name
+	elsewhere  map[string]bool // names of peers of a group whose SA is expected at another one of it
+	lost       map[string]bool // names of peers to which no SA can be attributed now
 }
 
 // Find returns what was read about a peer, nil if nothing.
@@ -40,33 +45,39 @@ func (r *Reading) Find(peer string) *PeerReading {
 	return &r.Peers[i]
 }
 
-// knows tells whether a peer of this name is configured.
+// expects reports whether a peer should have an SA here.
+func (r *Reading) expects(name string) bool {
+	i, ok := r.configured[name]
+	return ok && r.peers[i].Expected && !r.elsewhere[name]
+}
+
 func (r *Reading) knows(name string) bool {
 	_, ok := r.configured[name]
 	return ok
 }
 
-// A PeerReading is everything that one gateway shows about one peer: about those that have an SA, and those that should.
+// A PeerReading is everything that one gateway shows about one peer.
 type PeerReading struct {
 	Peer string
-	// Of is the configured peer, nil where there is none.
+	// Of is the configured peer, nil if there is none.
 	Of *Peer
-	// IKE counts by version and class; what no rule knows is in Vendor only.
+	// IKE counts SAs by version and class. A state that no rule matches is counted in Vendor only.
 	IKE      map[IKEClass]int
 	Vendor   map[string]int
 	Children map[ChildState]int
 	// IKESAs and ChildSAs count all, of known and unknown class.
 	IKESAs, ChildSAs int
-	// Up is whether an IKE SA is established and a child installed. It is unknown where the gateway knows no IKE SAs, and where
-	// that depends on a word that no rule knows.
+	// Up reports whether an IKE SA is established and a child installed. It is Unknown where the
+	// gateway has no IKE SAs, and where it depends on a state or a line that no rule matches.
 	Up Answer
-	// Established is since when the newest established IKE SA is, zero if unknown.
+	// Established is the time since when the newest IKE SA is established, zero if unknown.
 	Established time.Time
-	// PathMTU is the largest path MTU that the gateway believes for a child in use, 0 if unknown: it builds packets up to it.
+	// PathMTU is the largest path MTU that the gateway uses for a child in use, 0 if unknown: it
+	// builds packets up to that size.
 	PathMTU int
-	// NATT is whether the children in use are encapsulated in UDP, unknown where they differ.
+	// NATT reports whether the children in use are encapsulated in UDP, Unknown where they differ.
 	NATT Answer
-	// Negotiating is the IKE SA that is still on its way up, the one that has come farthest if there are several.
+	// Negotiating is the IKE SA under negotiation, the most advanced one if there are several.
 	Negotiating *IKESA
 	children    []*ChildSA
 	flows       []Flow
@@ -78,24 +89,22 @@ type IKEClass struct {
 	State   IKEState
 }
 
-// IKEUp tells whether an IKE SA is established.
-func (p *PeerReading) IKEUp() bool { return p.has(IKEState.Up) }
-
-func (p *PeerReading) has(what func(IKEState) bool) bool {
+// IKEUp reports whether an IKE SA is established.
+func (p *PeerReading) IKEUp() bool {
 	for c := range p.IKE {
-		if what(c.State) {
+		if c.State.Up() {
 			return true
 		}
 	}
 	return false
 }
 
-// ChildUp tells whether a child is installed.
-func (p *PeerReading) ChildUp() bool {
-	return p.Children[Installed]+p.Children[ChildRekeying] > 0
-}
+// ChildUp reports whether a child is installed.
+func (p *PeerReading) ChildUp() bool { return p.childrenUp() > 0 }
 
-// closing counts the SAs that are being deleted, or left of one that was.
+func (p *PeerReading) childrenUp() int { return p.Children[Installed] + p.Children[ChildRekeying] }
+
+// closing counts the SAs that are being deleted, or remain of a deleted one.
 func (p *PeerReading) closing() int {
 	n := p.Children[ChildClosing]
 	for c, count := range p.IKE {
@@ -106,11 +115,11 @@ func (p *PeerReading) closing() int {
 	return n
 }
 
-// NewReading counts a table: it attributes the SAs to peers. With each, those that belong to no peer are listed by address.
+// NewReading counts a table by peer. With each, SAs that belong to no peer are listed by address.
 func NewReading(t *Table, peers *Attribution, each bool) Reading {
-	c := counting{peers: peers, each: each, of: map[string]*PeerReading{}}
+	c := counting{peers: peers, each: each, of: map[string]*PeerReading{}, doubts: doubts{of: map[string]bool{}}}
 	for i := range peers.peers {
-		if p := &peers.peers[i]; p.Expected {
+		if p := &peers.peers[i]; p.Expected && !p.Foreign {
 			c.entry(p.Name, p)
 		}
 	}
@@ -124,27 +133,65 @@ func NewReading(t *Table, peers *Attribution, each bool) Reading {
 		p := c.owner(&t.Flows[i].Peer)
 		p.flows = append(p.flows, t.Flows[i])
 	}
+	for i := range t.Doubts {
+		c.doubts.add(&t.Doubts[i], peers)
+	}
 	r := Reading{
-		Info: t.Info, NoIKE: t.NoIKE, Counters: t.Counters, Sessions: t.Sessions, Unparsed: t.Unparsed,
-		configured: peers.byName, lost: peers.lost,
+		Info: t.Info, NoIKE: t.NoIKE, doubts: c.doubts, Counters: t.Counters, Sessions: t.Sessions, Unparsed: t.Unparsed,
+		peers: peers.peers, configured: peers.byName, elsewhere: make(map[string]bool), lost: peers.lost,
+	}
+	maps.DeleteFunc(c.of, func(_ string, p *PeerReading) bool { return p.Of != nil && p.Of.Foreign })
+	for _, p := range c.of {
+		p.Up = r.up(p)
+	}
+	for _, members := range peers.members {
+		c.share(members, r.elsewhere)
 	}
 	for _, p := range c.of {
-		p.Up = p.up(t.NoIKE)
 		r.Peers = append(r.Peers, *p)
 	}
 	slices.SortFunc(r.Peers, func(a, b PeerReading) int { return cmp.Compare(a.Peer, b.Peer) })
 	return r
 }
 
-// counting is a Reading in the making.
+// share leaves the expectation of an SA to one peer of a group: the first whose tunnel is up, else the
+// first with an SA, else the first. It notes the others in elsewhere.
+func (c *counting) share(members []int, elsewhere map[string]bool) {
+	keeper, best := members[0], 0
+	for _, i := range members {
+		rank := 0
+		if p := c.of[c.peers.peers[i].Name]; p != nil && p.Up == Yes {
+			rank = 2
+		} else if p != nil && p.IKESAs+p.ChildSAs > 0 {
+			rank = 1
+		}
+		if rank > best {
+			keeper, best = i, rank
+		}
+	}
+	for _, i := range members {
+		of := c.peers.peers[i] // a copy
+		if i == keeper || !of.Expected {
+			continue
+		}
+		elsewhere[of.Name] = true
+		of.Expected = false
+		if p := c.of[of.Name]; p != nil && p.IKESAs+p.ChildSAs == 0 {
+			delete(c.of, of.Name)
+		} else if p != nil {
+			p.Of = &of
+		}
+	}
+}
+
 type counting struct {
 	peers  *Attribution
 	each   bool
 	of     map[string]*PeerReading
 	listed int
+	doubts doubts
 }
 
-// entry finds or makes what is read about one peer.
 func (c *counting) entry(name string, of *Peer) *PeerReading {
 	p := c.of[name]
 	if p == nil {
@@ -154,7 +201,7 @@ func (c *counting) entry(name string, of *Peer) *PeerReading {
 	return p
 }
 
-// owner is the entry that an SA is counted in.
+// owner returns the entry in which an SA is counted.
 func (c *counting) owner(id *Identity) *PeerReading {
 	if i, ok := c.peers.find(id); ok {
 		return c.entry(c.peers.peers[i].Name, &c.peers.peers[i])
@@ -172,12 +219,21 @@ func (c *counting) owner(id *Identity) *PeerReading {
 	return c.entry(name, nil)
 }
 
+// unmatched takes note of an SA that may be in use and cannot be attributed: it has no address, so
+// it may belong to any peer.
+func (c *counting) unmatched(p *PeerReading, id *Identity, inUse bool) {
+	if inUse && p.Of == nil && !id.Address.IsValid() {
+		c.doubts.all = true
+	}
+}
+
 func (c *counting) ike(sa *IKESA) {
 	p := c.owner(&sa.Peer)
 	p.IKESAs++
 	if sa.VendorState != "" {
-		p.Vendor[tidy(sa.VendorState)]++
+		p.Vendor[untrusted.Word(sa.VendorState, maxWord)]++
 	}
+	c.unmatched(p, &sa.Peer, sa.State.Up() || sa.State == IKEUnknown)
 	if sa.State == IKEUnknown {
 		return
 	}
@@ -195,6 +251,7 @@ func (c *counting) child(sa *ChildSA) {
 	p.ChildSAs++
 	p.children = append(p.children, sa)
 	p.flows = append(p.flows, Flow{Key: sa.counterKey(), In: sa.In, Out: sa.Out})
+	c.unmatched(p, &sa.Peer, sa.State.Up() || sa.State == ChildUnknown)
 	if sa.State != ChildUnknown {
 		p.Children[sa.State]++
 	}
@@ -202,51 +259,32 @@ func (c *counting) child(sa *ChildSA) {
 		return
 	}
 	p.PathMTU = max(p.PathMTU, sa.PathMTU)
-	if first := p.Children[Installed]+p.Children[ChildRekeying] == 1; first {
+	if p.childrenUp() == 1 {
 		p.NATT = sa.NATT
 	} else if p.NATT != sa.NATT {
 		p.NATT = Unknown
 	}
 }
 
-// up needs both an IKE SA and a child. A word that no rule knows may mean that they are there.
-func (p *PeerReading) up(noIKE bool) Answer {
+// up needs both an IKE SA and a child. A state or a line that no rule matches may be one of them.
+func (r *Reading) up(p *PeerReading) Answer {
 	ike := p.IKEUp() || p.IKESAs > sum(p.IKE)
 	child := p.ChildUp() || p.ChildSAs > sum(p.Children)
 	switch {
-	case noIKE, p.Of != nil && p.Of.lost() && p.IKESAs+p.ChildSAs == 0: // its SAs may be among the unmatched
+	case r.NoIKE, p.Of != nil && p.Of.lost() && p.IKESAs+p.ChildSAs == 0: // its SAs may be among the unmatched
 		return Unknown
 	case p.IKEUp() && p.ChildUp():
 		return Yes
-	case ike && child:
+	case ike && child, r.doubts.about(p.Peer):
 		return Unknown
 	}
 	return No
 }
 
-// sum adds up counts.
 func sum[K comparable](counts map[K]int) int {
 	n := 0
 	for _, v := range counts {
 		n += v
 	}
 	return n
-}
-
-// tidy makes a word of a device fit for a label: it is short, and printed as it is.
-func tidy(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(s))
-	if len(s) <= maxWord {
-		return s
-	}
-	end := maxWord
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end]
 }

@@ -135,7 +135,7 @@ func TestReadingCounts(t *testing.T) {
 		t.Errorf("an expected peer without SA: %+v", none)
 	}
 	if lost := r.Find("unresolved"); lost.Up != Unknown {
-		t.Errorf("an expected peer that nobody knows the address of: %+v", lost)
+		t.Errorf("an expected peer of unknown address: %+v", lost)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestUnmatchedByAddress(t *testing.T) {
 		table.IKE = append(table.IKE, established(at(fmt.Sprintf("10.1.%d.%d", i/250, i%250))))
 	}
 	table.IKE = append(table.IKE, established(Identity{Name: "somebody"}), established(at("192.0.2.5")))
-	// The name of the peer looks like the address of somebody else.
+	// The name of the peer looks like the address of another host.
 	r := NewReading(&table, NewAttribution([]Peer{{Name: "192.0.2.5", Address: addr("192.0.2.6")}}), true)
 	if len(r.Peers) != maxListed+1 || r.Find("10.1.0.0") == nil || r.Find("10.1.0.0").Of != nil {
 		t.Errorf("%d are listed", len(r.Peers))

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// A Redactor replaces what tells whose gateway it is: the same by the same, wherever it stands, so that what belongs together
-// still does. It is made for one transcript.
+// A Redactor replaces what identifies the owner of a gateway. It replaces the same text by the same
+// text everywhere, so that relations remain visible. It is made for one transcript.
 //
-// Names have no form of their own: a Source that knows where they stand says so by Name before it calls Text.
+// Names have no form of their own: a Source that knows their places calls Name for each before it
+// calls Text.
 type Redactor struct {
 	secrets   []string
 	addresses map[netip.Addr]netip.Addr
@@ -22,16 +23,12 @@ type Redactor struct {
 	keep      map[string]bool
 }
 
-// NewRedactor makes one. secrets are removed wherever they stand. keep are words that are never taken for names, because parsers
-// need them.
+// NewRedactor makes one. secrets are removed wherever they stand. keep are words that are never
+// taken for names, because parsers need them.
 func NewRedactor(secrets, keep []string) *Redactor {
 	r := &Redactor{
+		secrets:   slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == "" }),
 		addresses: map[netip.Addr]netip.Addr{}, given: map[netip.Addr]bool{}, names: map[string]string{}, words: map[string]string{}, keep: map[string]bool{},
-	}
-	for _, s := range secrets {
-		if s != "" {
-			r.secrets = append(r.secrets, s)
-		}
 	}
 	// A secret may be part of another.
 	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
@@ -41,11 +38,12 @@ func NewRedactor(secrets, keep []string) *Redactor {
 	return r
 }
 
-// Forms of what is replaced wherever it stands.
+// Forms of the text that is replaced everywhere.
 var (
 	v4Form = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
 	v6Form = regexp.MustCompile(`[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*`)
-	// hexForm is an SPI, a cookie, a key, a fingerprint or a serial number: eight hex digits or more, of which one is a digit.
+	// hexForm is an SPI, a cookie, a key, a fingerprint or a serial number: eight hex digits or
+	// more, of which one is a digit.
 	hexForm = regexp.MustCompile(`\b(0x)?([0-9A-Fa-f]{8,})\b`)
 	macForm = regexp.MustCompile(`\b(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}\b|\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b`)
 	// hostForm is a host name or an address of mail: labels with dots, the last of letters.
@@ -53,7 +51,7 @@ var (
 	wordForm = regexp.MustCompile(`[A-Za-z0-9_][\w.@+-]*`)
 )
 
-// Name notes that s is a name, and returns what stands in its place.
+// Name registers s as a name and returns its replacement.
 func (r *Redactor) Name(s string) string {
 	if s == "" || r.keep[strings.ToLower(s)] {
 		return s
@@ -85,13 +83,12 @@ func (r *Redactor) Text(s string) string {
 	return hostForm.ReplaceAllStringFunc(s, r.hostname)
 }
 
-// address replaces an address by one of a range that is not used: 198.18.0.0/15 (RFC 2544, appendix C.2.2), or 2001:db8::/32
-// (RFC 3849). What is no place stays: masks, and addresses that everybody has.
+// address replaces an address by one of a reserved range: 198.18.0.0/15 (RFC 2544, appendix C.2.2),
+// or 2001:db8::/32 (RFC 3849). Masks and well-known addresses remain.
 func (r *Redactor) address(s string) string {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		// Digits with dots or colons that are no address: version, time, or a device's way to shorten.
-		return s
+		return s // a version, a time, or an address that a device has shortened
 	}
 	a = a.Unmap()
 	if a.IsUnspecified() || a.IsLoopback() || mask(a) || r.given[a] {
@@ -111,7 +108,7 @@ func (r *Redactor) address(s string) string {
 	return to.String()
 }
 
-// mask tells whether an IPv4 address is a mask, 255.255.255.0 or the like.
+// mask reports whether an IPv4 address is a mask, 255.255.255.0 or the like.
 func mask(a netip.Addr) bool {
 	if !a.Is4() {
 		return false
@@ -136,7 +133,6 @@ func (r *Redactor) hex(s string) string {
 	return prefix + r.words[digits]
 }
 
-// hostname replaces a host name or an address of mail.
 func (r *Redactor) hostname(s string) string {
 	if r.keep[strings.ToLower(s)] {
 		return s

@@ -1,6 +1,7 @@
 package gateways_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -12,7 +13,7 @@ import (
 
 func TestStates(t *testing.T) {
 	var names, up, negotiating []string
-	for _, s := range gateways.IKEStates() {
+	for s := gateways.IKEUnknown + 1; s <= gateways.IKEClosing; s++ {
 		names = append(names, s.String())
 		if s.Up() {
 			up = append(up, s.String())
@@ -44,6 +45,15 @@ func TestStates(t *testing.T) {
 	}
 	if s := gateways.ChildUnknown; s.String() != "unknown" || s.Up() {
 		t.Error("an unknown word says something")
+	}
+}
+
+// TestStatesOutsideTheSets: a value that no constant names is unknown.
+func TestStatesOutsideTheSets(t *testing.T) {
+	for i, s := range []fmt.Stringer{gateways.IKEClosing + 1, gateways.ChildClosing + 1, gateways.No + 1, gateways.Answer(255)} {
+		if s.String() != "unknown" {
+			t.Errorf("%d: %q", i, s)
+		}
 	}
 }
 

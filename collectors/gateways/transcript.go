@@ -9,27 +9,27 @@ import (
 	"strings"
 )
 
-// A Recorder is a Source that can show what its gateway said, for a bug report.
+// A Recorder is a Source that can record what its gateway sent, for a bug report.
 type Recorder interface {
 	Source
-	// Record reads once, as Read does, and returns what was asked and answered, without anything that tells whose gateway it is.
-	// The transcript is worth having also where reading failed.
+	// Record reads once, as Read does, and returns requests and answers without anything that
+	// identifies the owner of the gateway. The transcript is useful also where reading failed.
 	Record(ctx context.Context) (Transcript, error)
 }
 
-// A Transcript is what was asked and answered in one reading. It can be loaded again in place of the gateway.
+// A Transcript is one reading's requests and answers, which can replace the gateway.
 type Transcript struct {
 	// Type is the type of the gateway, as in the configuration.
 	Type      string
 	Exchanges []Exchange
 }
 
-// An Exchange is one question and its answer, or why there is none.
+// An Exchange is one request and its answer, or why there is no answer.
 type Exchange struct {
 	Request, Response, Error string
 }
 
-// The format is lines, each with what it is in its first two bytes: a request, a line of its answer, or an error.
+// Each line of the file starts with its kind: a request, a line of an answer, or an error.
 const (
 	transcriptHeader = "# ipsec_path_exporter transcript, version 1, type "
 	markRequest      = "> "
@@ -37,7 +37,6 @@ const (
 	markError        = "! "
 )
 
-// Bounds of a transcript that is loaded.
 const maxTranscriptLine = 1 << 20
 
 // WriteTo writes the transcript as text. It implements io.WriterTo.
@@ -56,12 +55,12 @@ func (t *Transcript) WriteTo(w io.Writer) (int64, error) {
 	return b.WriteTo(w)
 }
 
-// oneLine keeps the form of the file whatever a device said.
+// oneLine keeps line breaks of a device out of the file.
 func oneLine(s string) string {
 	return strings.NewReplacer("\r", "", "\n", " ").Replace(strings.TrimRight(s, "\r\n"))
 }
 
-// ReadTranscript reads what WriteTo wrote.
+// ReadTranscript reads what WriteTo wrote, for tests that replay it.
 func ReadTranscript(r io.Reader) (Transcript, error) {
 	var t Transcript
 	s := bufio.NewScanner(r)
@@ -71,7 +70,7 @@ func ReadTranscript(r io.Reader) (Transcript, error) {
 		if n == 1 {
 			kind, ok := strings.CutPrefix(line, transcriptHeader)
 			if !ok {
-				return Transcript{}, fmt.Errorf("line 1: a transcript begins with %q", transcriptHeader)
+				return Transcript{}, fmt.Errorf("line 1: a transcript starts with %q", transcriptHeader)
 			}
 			t.Type = kind
 			continue
@@ -87,12 +86,11 @@ func ReadTranscript(r io.Reader) (Transcript, error) {
 		return Transcript{}, fmt.Errorf("reading a transcript: %w", err)
 	}
 	if t.Type == "" {
-		return Transcript{}, fmt.Errorf("a transcript begins with %q", transcriptHeader)
+		return Transcript{}, fmt.Errorf("a transcript starts with %q", transcriptHeader)
 	}
 	return t, nil
 }
 
-// add takes one line.
 func (t *Transcript) add(line string) error {
 	if len(line) < len(markRequest) {
 		line += " "
@@ -112,7 +110,7 @@ func (t *Transcript) add(line string) error {
 	case markError:
 		e.Error = text
 	default:
-		return fmt.Errorf("%q is no mark", mark)
+		return fmt.Errorf("unknown mark %q", mark)
 	}
 	return nil
 }

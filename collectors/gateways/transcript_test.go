@@ -25,10 +25,10 @@ func TestTranscript(t *testing.T) {
 		t.Error(diff)
 	}
 	for text, wantErr := range map[string]string{
-		"":                               "a transcript begins with",
-		"hello\n":                        "line 1: a transcript begins with",
+		"":                               "a transcript starts with",
+		"hello\n":                        "line 1: a transcript starts with",
 		transcriptHeader + "x\n| answer": `line 2: "| " comes before any request`,
-		transcriptHeader + "x\n> a\nb\n": `line 3: "b " is no mark`,
+		transcriptHeader + "x\n> a\nb\n": `line 3: unknown mark "b "`,
 	} {
 		if _, err := ReadTranscript(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), wantErr) {
 			t.Errorf("%q: error %v, want %q", text, err, wantErr)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// tunnels counts how often the tunnels of one gateway come up and go down: between readings, and where the gateway sends
-// events, within them too.
+// tunnels counts how often the tunnels of one gateway come up and go down: between readings, and
+// where the gateway sends events, within them too.
 type tunnels struct {
 	of map[string]*tunnel
 }
@@ -14,13 +14,14 @@ type tunnels struct {
 // A tunnel is everything between the gateway and one peer: it is up as long as one child of it is.
 type tunnel struct {
 	known, up  bool
-	children   map[string]bool // keys of those that are up
+	children   map[string]bool // keys of the children that are up
 	ups, downs uint64
-	heard      time.Time // the last event
+	lastEvent  time.Time // the last event
 }
 
-// read brings all tunnels in line with a reading that began at started. What was heard meanwhile is newer than the reading;
-// the next one shows it. Of the first reading nobody knows since when it holds: it counts nothing.
+// read updates all tunnels by a reading that began at started. An event since then is newer than
+// the reading; the next reading shows it. The first reading counts nothing, because the time of the
+// change is unknown.
 func (t *tunnels) read(r *Reading, started time.Time) {
 	for i := range r.Peers {
 		p := &r.Peers[i]
@@ -28,31 +29,31 @@ func (t *tunnels) read(r *Reading, started time.Time) {
 			continue
 		}
 		u := t.tunnel(p.Peer)
-		if u.known && !u.heard.Before(started) {
+		if u.known && !u.lastEvent.Before(started) {
 			continue
 		}
 		u.children = map[string]bool{}
-		for j := range p.children {
-			if c := p.children[j]; c.State.Up() && p.Up == Yes {
+		for _, c := range p.children {
+			if c.State.Up() && p.Up == Yes {
 				u.children[c.Key] = true
 			}
 		}
 		u.turn(p.Up == Yes)
 	}
 	for name := range r.configured {
-		if r.NoIKE || r.Find(name) != nil || r.lost[name] {
+		if r.NoIKE || r.Find(name) != nil || r.lost[name] || r.doubts.about(name) {
 			continue
 		}
-		if u := t.tunnel(name); !u.known || u.heard.Before(started) {
-			u.children = nil
+		if u := t.tunnel(name); !u.known || u.lastEvent.Before(started) {
+			u.children = map[string]bool{}
 			u.turn(false)
 		}
 	}
 	maps.DeleteFunc(t.of, func(name string, _ *tunnel) bool { return !r.knows(name) })
 }
 
-// hear takes an event. Before the first reading nobody knows what it changes.
-func (t *tunnels) hear(e *Event, peers *Attribution) {
+// event takes an event. Before the first reading its effect is unknown.
+func (t *tunnels) event(e *Event, peers *Attribution) {
 	p := peers.Find(e.Peer)
 	if p == nil {
 		return
@@ -61,11 +62,8 @@ func (t *tunnels) hear(e *Event, peers *Attribution) {
 	if u == nil || !u.known {
 		return
 	}
-	u.heard = e.When
+	u.lastEvent = e.When
 	if e.Up {
-		if u.children == nil {
-			u.children = map[string]bool{}
-		}
 		u.children[e.Key] = true
 	} else {
 		delete(u.children, e.Key)
@@ -82,7 +80,6 @@ func (t *tunnels) tunnel(peer string) *tunnel {
 	return u
 }
 
-// turn counts a change.
 func (u *tunnel) turn(up bool) {
 	if u.known && u.up != up {
 		if up {

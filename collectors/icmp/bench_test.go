@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/internal/histogram"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -26,18 +28,26 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
+// nowhere is a Row that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Set(collectors.Series, float64)                       {}
+func (nowhere) SetIf(collectors.Series, bool, float64)               {}
+func (nowhere) SetLabel(collectors.Series, string, string)           {}
+func (nowhere) SetHistogram(collectors.Series, *histogram.Histogram) {}
+
 func BenchmarkExpose(b *testing.B) {
 	c := icmp.New(b.Context(), instant{}, target(address), icmp.Options{})
-	e := icmp.NewExposer(collectorstest.OfPeer(), c, time.Now)
+	e := icmp.NewExposer(collectorstest.OfPeer(), c)
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Tick(now)
-		e.Expose()
+		e.Expose(nowhere{}, now)
 	}
 }
 
-// BenchmarkNew tells what one peer takes.
+// BenchmarkNew measures the memory of one peer.
 func BenchmarkNew(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

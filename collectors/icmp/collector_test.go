@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/internal/netio"
@@ -19,7 +20,7 @@ import (
 
 const address = "203.0.113.10"
 
-var ignoreTimes = cmp.Options{cmpopts.IgnoreFields(icmp.Result{}, "At", "Since"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
+var ignoreTimes = cmp.Options{cmpopts.IgnoreFields(icmp.Result{}, "At", "Since"), cmpopts.IgnoreFields(collectors.Sample{}, "Since"), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
 
 // run ticks a collector n times, one interval apart, and lets the last echo be decided.
 func run(c *icmp.Collector, n int) {
@@ -46,6 +47,7 @@ func TestState(t *testing.T) {
 			want: icmp.Result{
 				State: icmp.Reachable, Sent: 2, Received: 2,
 				Last: 40 * time.Millisecond, Min: 20 * time.Millisecond, Avg: 30 * time.Millisecond, Max: 40 * time.Millisecond,
+				Jitter: 20 * time.Millisecond,
 			},
 		},
 		{
@@ -102,7 +104,7 @@ func TestState(t *testing.T) {
 			script: []reply{unreachable},
 			want: icmp.Result{
 				State: icmp.Silent, Sent: 1, Unanswered: 1,
-				Error: icmp.PathError{Outcome: netio.Unreachable, Type: 3, Code: 1, From: netip.MustParseAddr("198.51.100.1")},
+				Error: collectors.PathError{Outcome: netio.Unreachable, Type: 3, Code: 1, From: netip.MustParseAddr("198.51.100.1"), Count: 1},
 			},
 		},
 		{
@@ -118,7 +120,7 @@ func TestState(t *testing.T) {
 			script: []reply{{answer: netio.Answer{Outcome: netio.TooBigLocally, Err: errors.New("message too long")}}},
 			want:   icmp.Result{Reason: "message too long"},
 		},
-		{name: "nothing done", want: icmp.Result{Reason: "no echo was decided yet"}},
+		{name: "nothing done", want: icmp.Result{Reason: "no echo has been decided yet"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,7 +156,7 @@ func TestEchoOnTheWire(t *testing.T) {
 			}
 			time.Sleep(interval)
 			want := []netio.Packet{{Path: target(address).Path, Protocol: netio.Echo, Size: size, Account: account, Purpose: "echo: does the peer answer?"}}
-			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b *netio.Account) bool { return a == b })}
+			same := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b *netio.Account) bool { return a == b }), cmpopts.IgnoreFields(netio.Packet{}, "Memory")}
 			if diff := cmp.Diff(want, n.sent, same); diff != "" {
 				t.Errorf("packets (-want +got):\n%s", diff)
 			}
@@ -173,7 +175,7 @@ func TestStale(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		got := c.Result(time.Now())
-		if got.State != icmp.Unknown || got.Reason != "no echo was decided for three intervals" {
+		if got.State != icmp.Unknown || got.Reason != "no echo has been decided for three intervals" {
 			t.Errorf("after more than three intervals: %v %q", got.State, got.Reason)
 		}
 	})
@@ -234,7 +236,7 @@ func TestTunnel(t *testing.T) {
 		if got := c.Result(time.Now()); got.State != icmp.Reachable || got.Reason != "" {
 			t.Errorf("with a route again: %v %q", got.State, got.Reason)
 		}
-		want := []string{"", "", icmp.ReasonTunnel, icmp.ReasonTunnel, icmp.ReasonRoute, ""}
+		want := []string{"", "", collectors.ReasonTunnel, collectors.ReasonTunnel, collectors.ReasonRoute, ""}
 		if diff := cmp.Diff(want, reasons); diff != "" {
 			t.Errorf("reasons (-want +got):\n%s", diff)
 		}
@@ -280,13 +282,13 @@ func TestConcurrentUse(t *testing.T) {
 		n := newNetwork(t, func(int) []reply { return []reply{delivered(5 * time.Millisecond), delivered(6 * time.Millisecond)} })
 		c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Router: n})
 		s := collectorstest.OfPeer()
-		e := icmp.NewExposer(s, c, time.Now)
+		e := icmp.NewExposer(s, c)
 		var all sync.WaitGroup
 		for _, f := range []func(i int){
 			func(int) { c.Tick(time.Now()) },
 			func(i int) { c.SetTarget(target([]string{address, "203.0.113.11"}[i/10%2])) },
 			func(int) { c.Result(time.Now()) },
-			func(int) { e.Expose() },
+			func(int) { s.Expose(e, time.Now()) },
 		} {
 			all.Go(func() {
 				for i := range 100 {
@@ -298,13 +300,13 @@ func TestConcurrentUse(t *testing.T) {
 		all.Wait()
 		time.Sleep(interval)
 		synctest.Wait()
-		e.Expose()
+		s.Expose(e, time.Now())
 		wantLines(t, text(t, s), `ipsec_path_icmp_requests_total{peer="hq"} 100`,
 			`ipsec_path_icmp_replies_total{peer="hq"} 100`, `ipsec_path_icmp_duplicates_total{peer="hq"} 100`)
 	})
 }
 
-// TestLocalDropsAreNotLoss: where this host threw answers away, an unanswered echo measured nothing.
+// TestLocalDropsAreNotLoss: if this host dropped replies, an unanswered echo measured nothing.
 func TestLocalDropsAreNotLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dropped := reply{timeout - time.Nanosecond, netio.Answer{Outcome: netio.Silent, LocalDrops: true}}
@@ -335,11 +337,11 @@ func TestLocalDropsAreNotLoss(t *testing.T) {
 			t.Errorf("reasons (-want +got):\n%s", diff)
 		}
 		r := c.Result(time.Now())
-		if r.State != icmp.Reachable || r.Sent != 1 || r.Reason != icmp.ErrLocalDrops.Error() {
+		if r.State != icmp.Reachable || r.Sent != 1 || r.Reason != collectors.ErrLocalDrops.Error() {
 			t.Errorf("result %+v", r)
 		}
 		s := collectorstest.OfPeer()
-		icmp.NewExposer(s, c, time.Now).Expose()
+		s.Expose(icmp.NewExposer(s, c), time.Now())
 		for _, f := range s.Gather() {
 			if v := f.Metric[0].Counter.GetValue(); f.GetName() == "ipsec_path_icmp_requests_total" && v != 2 || f.GetName() == "ipsec_path_icmp_replies_total" && v != 2 {
 				t.Errorf("%s is %v, want 2: the late reply shows that its echo arrived", f.GetName(), v)

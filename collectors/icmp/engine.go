@@ -2,27 +2,31 @@ package icmp
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/netio"
 )
 
-// EchoData is how many bytes follow the ICMP header of an echo: as many as ping(8) sends by default, so that no
-// filter takes it for anything else.
+// EchoData is the number of bytes after the ICMP header of an echo: the default of ping(8), so that
+// no filter takes an echo for anything else.
 const EchoData = 56
 
 // An Engine sends echo requests.
 type Engine interface {
-	// Echo sends one echo request. answer is called as collectors.Network does it: exactly once with what became of the echo
-	// and possibly again for late and duplicate replies, from any goroutine, also before Echo returns.
+	// Echo sends one echo request. It calls answer as collectors.Network does: exactly once with
+	// the outcome, and again for late and duplicate replies, from any goroutine, even before Echo
+	// returns.
 	Echo(ctx context.Context, path netio.Path, timeout time.Duration, answer func(netio.Answer))
 }
 
-// Shared is the usual Engine: all peers share the sockets of one Network.
+// Shared is the usual Engine: all peers share the sockets of one Network. It serves one Collector.
 type Shared struct {
-	network collectors.Network
-	account *netio.Account
+	network  collectors.Network
+	account  *netio.Account
+	deferred bool
+	memory   netio.Memory
 }
 
 // NewShared returns an Engine over network. account may be nil.
@@ -30,16 +34,27 @@ func NewShared(network collectors.Network, account *netio.Account) *Shared {
 	return &Shared{network: network, account: account}
 }
 
-// Echo implements Engine.
-func (s *Shared) Echo(ctx context.Context, path netio.Path, timeout time.Duration, answer func(netio.Answer)) {
-	s.network.Send(ctx, &netio.Packet{
-		Path:     path,
-		Protocol: netio.Echo,
-		Size:     wireSize(path),
-		Account:  s.account,
-		Purpose:  "echo: does the peer answer?",
-	}, timeout, answer)
+// NewDeferred returns an Engine whose echoes leave at the next flush of the network
+// (netio.Packet.Deferred).
+func NewDeferred(network collectors.Network, account *netio.Account) *Shared {
+	return &Shared{network: network, account: account, deferred: true}
 }
 
-// wireSize is the size of the whole IP packet of an echo.
+// packets are for reuse: a network does not keep a packet that it puts off.
+var packets = sync.Pool{New: func() any { return &netio.Packet{} }}
+
+// Echo implements Engine.
+func (s *Shared) Echo(ctx context.Context, path netio.Path, timeout time.Duration, answer func(netio.Answer)) {
+	p := &netio.Packet{}
+	if s.deferred {
+		p = packets.Get().(*netio.Packet) //nolint:errcheck // nothing else is in there
+		defer packets.Put(p)
+	}
+	*p = netio.Packet{
+		Path: path, Protocol: netio.Echo, Size: wireSize(path), Account: s.account, Deferred: s.deferred, Memory: &s.memory, Purpose: collectors.PurposeEcho,
+	}
+	s.network.Send(ctx, p, timeout, answer)
+}
+
+// wireSize returns the size of the whole IP packet of an echo.
 func wireSize(path netio.Path) int { return path.HeaderIP() + netio.HeaderEcho + EchoData }

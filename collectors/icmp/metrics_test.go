@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
 	"ipsec_path_exporter/collectors"
@@ -18,8 +19,7 @@ import (
 func expose(t *testing.T, c *icmp.Collector, now func() time.Time) string {
 	t.Helper()
 	s := collectorstest.OfPeer()
-	e := icmp.NewExposer(s, c, now)
-	e.Expose()
+	s.Expose(icmp.NewExposer(s, c), now())
 	return text(t, s)
 }
 
@@ -62,16 +62,16 @@ func TestExposition(t *testing.T) {
 		})
 		c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Buckets: icmp.ClassicBuckets})
 		s := collectorstest.OfPeer()
-		e := icmp.NewExposer(s, c, time.Now)
+		e := icmp.NewExposer(s, c)
 
-		e.Expose()
+		s.Expose(e, time.Now())
 		wantLines(t, text(t, s), `ipsec_path_icmp_requests_total{peer="hq"} 0`, `ipsec_path_icmp_round_trip_seconds_count{peer="hq"} 0`)
 		if strings.Contains(text(t, s), "reachable") {
 			t.Error("a state before the first echo")
 		}
 
 		run(c, 3)
-		e.Expose()
+		s.Expose(e, time.Now())
 		want := `ipsec_path_icmp_requests_total{peer="hq"} 3
 ipsec_path_icmp_replies_total{peer="hq"} 2
 ipsec_path_icmp_duplicates_total{peer="hq"} 1
@@ -94,11 +94,11 @@ ipsec_path_icmp_round_trip_seconds_count{peer="hq"} 2
 		}
 
 		run(c, 2) // now the last three are lost
-		e.Expose()
+		s.Expose(e, time.Now())
 		wantLines(t, text(t, s), `ipsec_path_icmp_reachable{peer="hq"} 0`, `ipsec_path_icmp_requests_total{peer="hq"} 5`)
 
 		time.Sleep(3 * interval)
-		e.Expose()
+		s.Expose(e, time.Now())
 		wantLines(t, text(t, s), `ipsec_path_icmp_requests_total{peer="hq"} 5`)
 		if strings.Contains(text(t, s), "reachable") {
 			t.Error("a state though it is stale")
@@ -114,18 +114,21 @@ func TestBuckets(t *testing.T) {
 		{icmp.BothBuckets, true, true},
 		{icmp.NativeBuckets, true, false},
 		{icmp.ClassicBuckets, false, true},
+		{icmp.NoBuckets, false, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newNetwork(t, func(n int) []reply { return []reply{delivered(time.Duration(n+1) * 5 * time.Millisecond)} })
 			c := icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{Interval: interval, Buckets: tt.buckets})
 			run(c, 300)
 			s := collectorstest.OfPeer()
-			icmp.NewExposer(s, c, time.Now).Expose()
-			for i, f := range s.Families {
-				if f.Kind != collectors.Histogram {
+			s.Expose(icmp.NewExposer(s, c), time.Now())
+			histograms := 0
+			for _, f := range s.Gather() {
+				if f.GetType() != dto.MetricType_HISTOGRAM {
 					continue
 				}
-				h := s.Made[i].Metric().GetHistogram()
+				histograms++
+				h := f.GetMetric()[0].GetHistogram()
 				if h.GetSampleCount() != 300 {
 					t.Errorf("buckets %v: %d samples", tt.buckets, h.GetSampleCount())
 				}
@@ -136,6 +139,9 @@ func TestBuckets(t *testing.T) {
 					t.Errorf("buckets %v: %d classic buckets", tt.buckets, classic)
 				}
 			}
+			if want := int(collectors.Bool(tt.native || tt.classic)); histograms != want {
+				t.Errorf("buckets %v: %d histograms, want %d", tt.buckets, histograms, want)
+			}
 		})
 	}
 }
@@ -143,7 +149,7 @@ func TestBuckets(t *testing.T) {
 func TestFamiliesAreComplete(t *testing.T) {
 	s := collectorstest.OfPeer()
 	n := newNetwork(t, nil)
-	icmp.NewExposer(s, icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{}), time.Now)
+	icmp.NewExposer(s, icmp.New(t.Context(), icmp.NewShared(n, nil), target(address), icmp.Options{}))
 	same := cmp.Comparer(func(a, b *collectors.Family) bool { return a == b })
 	if diff := cmp.Diff(icmp.Families(), s.Families, same); diff != "" {
 		t.Errorf("families (-listed +used):\n%s", diff)

@@ -13,43 +13,49 @@ import (
 	probing "github.com/prometheus-community/pro-bing"
 
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/silence"
 )
 
-// DefaultPingSockets is a sensible limit for NewPingSockets: each echo under way takes one file descriptor.
+// DefaultPingSockets is the usual limit for NewPingSockets: each echo takes a file descriptor.
 const DefaultPingSockets = 512
 
-// Why an echo was not sent on a ping socket.
+// Errors of echoes that were not sent on a ping socket.
 var (
-	// ErrNoPingSockets means that the kernel does not let this process's group use ping sockets.
+	// ErrNoPingSockets means that the group of this process may not use ping sockets.
 	ErrNoPingSockets = errors.New("ping sockets are not allowed (sysctl net.ipv4.ping_group_range)")
-	// ErrAllBusy means that as many echoes are under way as the engine may have at once.
+	// ErrAllBusy means that the engine's limit of undecided echoes is reached.
 	ErrAllBusy = errors.New("all ping sockets are in use")
-	// ErrDestination means that this host refuses to send to the address: a broadcast address or a prohibited route.
+	// ErrDestination means that this host refuses to send to the address: it is a broadcast
+	// address, or its route is prohibited.
 	ErrDestination = errors.New("destination refused by this host")
 )
 
-// PingSockets is the degraded Engine, for processes without CAP_NET_RAW: pro-bing on unprivileged ping sockets
-// (icmp(7)). It is not used for everything because
+// PingSockets is the Engine of a process without CAP_NET_RAW: pro-bing on unprivileged ping sockets
+// (icmp(7)). It has reduced capabilities:
 //
-//   - it opens a socket, and runs four goroutines that poll it, for every echo: at 10,000 peers that costs ten times
-//     the processor time of one shared socket, and the wake-ups show in the round trips;
-//   - round trips are taken after the process woke up, not by the kernel;
-//   - ping sockets hand out no ICMP errors, and nothing that comes after the first reply: neither duplicates nor late replies;
-//   - its DF mode obeys and fills the kernel's path MTU cache, so it could not measure a path's MTU.
+//   - each echo opens a socket and runs four goroutines that poll it: with 10,000 peers this costs
+//     ten times the processor time of one shared socket, and wake-ups add to the round trips;
+//   - round trips end when the process wakes up, not at the kernel's timestamp;
+//   - ping sockets return no ICMP errors and nothing after the first reply: no duplicates, no late
+//     replies;
+//   - its DF mode obeys and fills the kernel's path MTU cache, so it cannot measure a path MTU.
 //
-// The number of echoes under way is bounded. Beyond it echoes are not sent, which is an error of the measurement and not loss.
+// The number of undecided echoes is bounded. Further echoes are not sent, which is not loss.
 type PingSockets struct {
 	slots   chan struct{}
 	account *netio.Account
+	silence *silence.Record
 	running sync.WaitGroup
 }
 
-// NewPingSockets returns an Engine that has at most limit echoes under way at once. account may be nil.
-func NewPingSockets(limit int, account *netio.Account) *PingSockets {
-	return &PingSockets{slots: make(chan struct{}, max(1, limit)), account: account}
+// NewPingSockets returns an Engine with at most limit undecided echoes, which enters
+// them in a record of silence. account may be nil.
+func NewPingSockets(limit int, account *netio.Account, record *silence.Record) *PingSockets {
+	return &PingSockets{slots: make(chan struct{}, max(1, limit)), account: account, silence: record}
 }
 
-// Echo implements Engine. It does not wait: the echo goes out from a goroutine that ends with its answer or with ctx.
+// Echo implements Engine. It does not wait: a goroutine that ends with the answer or with ctx sends
+// the echo.
 func (s *PingSockets) Echo(ctx context.Context, path netio.Path, timeout time.Duration, answer func(netio.Answer)) {
 	select {
 	case s.slots <- struct{}{}:
@@ -57,16 +63,27 @@ func (s *PingSockets) Echo(ctx context.Context, path netio.Path, timeout time.Du
 		answer(netio.Answer{Outcome: netio.NotSent, Err: ErrAllBusy})
 		return
 	}
+	charge, err := netio.Enter(s.silence, &netio.Packet{Path: path, Protocol: netio.Echo, Size: wireSize(path)}, time.Now())
+	if err != nil {
+		<-s.slots
+		answer(netio.Answer{Outcome: netio.NotSent, Err: err})
+		return
+	}
 	s.running.Go(func() {
 		defer func() { <-s.slots }()
-		answer(s.ping(ctx, path, timeout))
+		a := s.ping(ctx, path, timeout)
+		netio.Learn(s.silence, charge, path.Dst, &a, time.Now())
+		answer(a)
 	})
 }
 
-// Wait returns when no echo is under way any more. Call it after the contexts of all echoes ended.
+// Wait returns when no echo is undecided. Call it after the contexts of all echoes have ended.
 func (s *PingSockets) Wait() { s.running.Wait() }
 
 func (s *PingSockets) ping(ctx context.Context, path netio.Path, timeout time.Duration) netio.Answer {
+	if path.Mark != 0 {
+		return netio.Answer{Outcome: netio.NotSent, Err: fmt.Errorf("firewall mark %#x: %w", path.Mark, netio.ErrNoMark)}
+	}
 	p := probing.New("")
 	p.SetIPAddr(&net.IPAddr{IP: path.Dst.AsSlice()})
 	p.SetPrivileged(false)
@@ -80,8 +97,8 @@ func (s *PingSockets) ping(ctx context.Context, path netio.Path, timeout time.Du
 	refused := &refusal{}
 	p.SetLogger(refused)
 
-	// The callbacks run on one goroutine of pro-bing, which has ended when RunWithContext returns. Its own round trip is
-	// a difference of wall clocks; these times are monotonic.
+	// The callbacks run on one goroutine of pro-bing that has ended when RunWithContext returns.
+	// pro-bing takes its own round trip from the wall clock; these times are monotonic.
 	a := netio.Answer{Outcome: netio.Silent}
 	p.OnSend = func(*probing.Packet) {
 		a.Sent = time.Now()
@@ -111,7 +128,7 @@ func (s *PingSockets) charge(path netio.Path) {
 	}
 }
 
-// explain says what the bare "permission denied" of a ping socket means.
+// explain adds the cause to the bare "permission denied" of a ping socket.
 func explain(err error) error {
 	switch {
 	case err == nil:
@@ -122,9 +139,9 @@ func explain(err error) error {
 	return fmt.Errorf("ping socket: %w", err)
 }
 
-// refusal is a silent logger for pro-bing. Version 0.9.1 takes EACCES from sending for a broadcast address and tries again
-// for ever, whatever its context says; all that it does between two tries is to log. So a log line at that level ends
-// the goroutine that sends, which is how the echo ends.
+// refusal is a silent logger for pro-bing. Version 0.9.1 takes EACCES from sending for a broadcast
+// address and tries again forever, regardless of its context, but it logs between two tries. A log
+// line at that level therefore ends the sending goroutine, and so the echo.
 type refusal struct {
 	probing.NoopLogger
 	seen bool

@@ -14,6 +14,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
+	"ipsec_path_exporter/internal/silence"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -27,7 +28,8 @@ func ping(ctx context.Context, e icmp.Engine, path netio.Path, limit time.Durati
 	return <-answers
 }
 
-// needPingSockets allows them, if this process has a network namespace of its own, and else skips the test where the host does not.
+// needPingSockets allows ping sockets if this process has a network namespace of its own; otherwise
+// it skips the test if the host does not allow them.
 func needPingSockets(t *testing.T) {
 	t.Helper()
 	if netlab.Available() == nil {
@@ -35,7 +37,7 @@ func needPingSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := ping(t.Context(), icmp.NewPingSockets(1, nil), loopback("127.0.0.1"), time.Second)
+	a := ping(t.Context(), icmp.NewPingSockets(1, nil, silence.New()), loopback("127.0.0.1"), time.Second)
 	if !errors.Is(a.Err, icmp.ErrNoPingSockets) {
 		return
 	}
@@ -45,10 +47,10 @@ func needPingSockets(t *testing.T) {
 	t.Skip(a.Err)
 }
 
-// Where ping sockets are not allowed, which is the default of every new network namespace, that is an error and not silence. It
-// cannot be tested after they were allowed, so it comes first.
+// Missing permission for ping sockets, the default of a new network namespace, is an error and not
+// silence. The test comes first: it cannot run after a test that allows ping sockets.
 func TestPingSocketsNotAllowed(t *testing.T) {
-	a := ping(t.Context(), icmp.NewPingSockets(1, nil), loopback("127.0.0.1"), time.Second)
+	a := ping(t.Context(), icmp.NewPingSockets(1, nil, silence.New()), loopback("127.0.0.1"), time.Second)
 	if a.Outcome == netio.Delivered {
 		t.Skip("ping sockets are allowed here")
 	}
@@ -60,7 +62,7 @@ func TestPingSocketsNotAllowed(t *testing.T) {
 func TestPingSocketsAnswer(t *testing.T) {
 	needPingSockets(t)
 	account := &netio.Account{}
-	e := icmp.NewPingSockets(4, account)
+	e := icmp.NewPingSockets(4, account, silence.New())
 	tests := []struct {
 		name string
 		path netio.Path
@@ -92,7 +94,7 @@ func TestPingSocketsAnswer(t *testing.T) {
 // Collector and engine together, with real time.
 func TestMeasureOverPingSockets(t *testing.T) {
 	needPingSockets(t)
-	c := icmp.New(t.Context(), icmp.NewPingSockets(4, nil), target("127.0.0.1"), icmp.Options{})
+	c := icmp.New(t.Context(), icmp.NewPingSockets(4, nil, silence.New()), target("127.0.0.1"), icmp.Options{})
 	got, err := c.Measure(t.Context(), target("127.0.0.1"))
 	if err != nil || got.State != icmp.Reachable || got.Sent != 5 || got.Received != 5 {
 		t.Errorf("%+v, %v", got, err)
@@ -101,7 +103,7 @@ func TestMeasureOverPingSockets(t *testing.T) {
 
 func TestPingSocketsFailToSend(t *testing.T) {
 	needPingSockets(t)
-	e := icmp.NewPingSockets(4, nil)
+	e := icmp.NewPingSockets(4, nil, silence.New())
 	ended, end := context.WithCancel(t.Context())
 	end()
 	tests := []struct {
@@ -128,7 +130,7 @@ func TestPingSocketsFailToSend(t *testing.T) {
 }
 
 func TestPingSocketsAreBounded(t *testing.T) {
-	e := icmp.NewPingSockets(1, nil)
+	e := icmp.NewPingSockets(1, nil, silence.New())
 	inside, proceed := make(chan struct{}), make(chan struct{})
 	e.Echo(t.Context(), loopback("127.0.0.1"), time.Second, func(netio.Answer) {
 		close(inside) // still holds its slot

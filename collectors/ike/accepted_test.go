@@ -24,14 +24,14 @@ func (f *network) accept(s sent, after time.Duration) reply {
 	return reply{after: after, answer: netio.Answer{Outcome: netio.Delivered, Payload: m[:len(m)-4]}}
 }
 
-// refuse is a reply of a peer that does not.
+// refuse is a reply of a peer that refuses the offer.
 func refuse(s sent) reply { return reply{after: delay, notify: notifyFor(s.Form)} }
 
-// An offer that was accepted is not made again, whenever that was heard: it would leave one half-open SA after the other at
-// the peer.
+// An accepted offer is not sent again, whenever the reply arrives: each one would leave a half-open
+// SA at the peer.
 func TestAcceptedOfferIsNotMadeAgain(t *testing.T) {
 	const main, minor = ikeprobe.V1Main, ikeprobe.V1Minor
-	// Between the rounds is a whole interval.
+	// The rounds are one interval apart.
 	tests := map[string]struct {
 		script func(n *network, s sent, i int) []reply
 		want   [][]ikeprobe.Form // probes by method ike in each round
@@ -114,7 +114,7 @@ func TestAcceptedOfferIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// What another peer at an earlier address accepted says nothing about the one that is there now.
+// An offer accepted at an earlier address says nothing about the peer at the present address.
 func TestAcceptedByAnotherAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, nil)

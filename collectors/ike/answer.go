@@ -4,35 +4,44 @@ import (
 	"errors"
 	"time"
 
+	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 )
 
-// A probe is one packet that was sent, as its answer finds it.
+// A probe is the record of one packet that was sent, for its answer.
 type probe struct {
 	c          *Collector
 	w          *walk
 	generation uint64
 	number     uint64 // of the round
 	form       ikeprobe.Form
-	spi        [8]byte
-	marker     bool
+	token      netio.Token
 	answered   bool
 	unsent     error // why it did not leave this host
+	departed   bool  // Send has returned
 }
 
-// onAnswer takes what became of a probe.
+// onAnswer takes an answer to a probe.
 func (p *probe) onAnswer(a netio.Answer) {
 	p.c.mu.Lock()
+	crawling := p.w.crawling
 	p.take(&a)
 	ended, reason := p.c.close()
+	if crawling && !p.w.crawling { // answered, or not sent
+		if ended = true; p.w.result.State == Unknown {
+			reason = collectors.NotSent(p.w.fault)
+		}
+		p.c.endCrawl()
+	}
 	p.c.mu.Unlock()
 	p.c.report(ended, reason)
 }
 
-// booked notes that Send has returned, and when the next step is due. Under the lock.
-func (p *probe) booked(due time.Time) {
+// sent records that Send has returned, and when the next step is due. The caller holds the lock.
+func (p *probe) sent(due time.Time) {
 	w := p.w
+	p.departed = true
 	if p.unsent == nil {
 		w.requests++
 	}
@@ -46,58 +55,56 @@ func (p *probe) booked(due time.Time) {
 	}
 	w.sent[p.form]--
 	if w.active {
-		w.kept(p.unsent)
+		w.notSent(p.unsent)
 	}
 }
 
-// take books an answer. Under the lock.
+// take records an answer. The caller holds the lock.
 func (p *probe) take(a *netio.Answer) {
 	w := p.w
 	current := p.generation == p.c.generation && p.number == w.number
 	switch a.Outcome {
 	case netio.Delivered:
-		reply, err := ikeprobe.Classify(a.Payload, p.spi, p.marker)
+		reply, err := ikeprobe.Classify(a.Payload, p.token, w.method == collectors.NATT)
 		if err != nil || p.answered {
 			return
 		}
-		p.answered = true // not Duplicate: a reflected probe may have come before the reply
+		p.answered = true // not a.Duplicate: a reflected probe may have come before the reply
 		w.responses++
 		if reply.Name == ikeprobe.NameSA && p.generation == p.c.generation {
 			w.dialect.Drop(p.form)
 		}
-		// A late reply flips a verdict of silence; another reply to a form after the first changes nothing.
-		if current && (w.active || w.result.State != Responding) {
+		// A late reply corrects Silent; a second reply to the form changes nothing.
+		if current && (w.active || w.crawling || w.result.State != Responding) {
 			w.replied(p.form, reply, p.roundTrip(a))
 		}
-	case netio.Refused:
-		if current {
-			w.result.Error = pathError(a)
-			if w.active {
-				w.refused()
-			}
+	case netio.Refused, netio.TooBig, netio.Unreachable, netio.TimeExceeded:
+		if !current {
+			return
 		}
-	case netio.TooBig, netio.Unreachable, netio.TimeExceeded:
-		if current {
-			w.result.Error = pathError(a)
+		w.refusal.Note(a)
+		w.result.Error = w.refusal
+		if a.Outcome == netio.Refused && (w.active || w.crawling) {
+			w.settle(Refused)
 		}
 	case netio.NotSent, netio.TooBigLocally:
 		p.unsent = a.Err
 		if p.unsent == nil {
 			p.unsent = errors.New(a.Outcome.String())
 		}
+		if current && p.departed { // this host reports late that it did not deliver the probe
+			w.unknown(p.unsent)
+			w.result.NotSent = true
+		}
 	case netio.Silent:
-		// The plan keeps its own time.
+		// The plan has its own timeouts.
 	}
 }
 
-// roundTrip is 0 where the reply may answer one of several identical probes.
+// roundTrip returns 0 where the reply may belong to any of several identical probes.
 func (p *probe) roundTrip(a *netio.Answer) time.Duration {
 	if p.w.sent[p.form] > 1 {
 		return 0
 	}
 	return a.RoundTrip
-}
-
-func pathError(a *netio.Answer) PathError {
-	return PathError{Outcome: a.Outcome, Type: a.Type, Code: a.Code, From: a.From}
 }

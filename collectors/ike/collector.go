@@ -1,64 +1,84 @@
 package ike
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/silence"
 )
 
 const (
-	// DefaultInterval is how often a round is made if Options do not say.
+	// DefaultInterval is the time between rounds if Options do not say.
 	DefaultInterval = 30 * time.Second
-	// MinGap is the least time between the beginnings of two rounds, whatever the schedule wants.
+	// MinGap is the least time from the start of a round to the start of the next one.
 	MinGap = 10 * time.Second
-	// staleAfter is after how many intervals without a round a result is unknown.
-	staleAfter = 3
-	// routeAge is how long what this host knows about the way to the peer is believed.
-	routeAge = time.Minute
+	// confirmGap is that time where a silent round is confirmed of a peer that answers nothing at all: by
+	// then echo requests and fresh flows have shown the silence too, and are to be confirmed with it.
+	confirmGap = 2 * MinGap
 )
 
 // Options shape a Collector. The zero value is usable.
 type Options struct {
-	// Interval is how often the schedule calls for a round; 0 means DefaultInterval.
+	// Interval is the time between rounds; 0 means DefaultInterval.
 	Interval time.Duration
 	// Account, if set, is charged with what was put on the wire.
 	Account *netio.Account
-	// Done, if set, is called when a round has ended: with an empty reason, or with one of the Reason constants if a method
-	// could not be measured. It must not block, nor call the Collector's Tick.
+	// Silence, if set, is the record of addresses that do not answer, which says when they may be
+	// asked again.
+	Silence *silence.Record
+	// Done, if set, is called when a round has ended, with an empty reason or, if a method could
+	// not be measured, with one of Reasons. It must not block or call the Collector's Tick.
 	Done func(reason string)
 }
 
-// A Collector measures one peer by both methods. Its methods may be called from any goroutine, Tick and Measure from one at a time.
+// A Collector measures one peer by both methods. Its methods are safe for concurrent use, except
+// for Tick and Measure: one goroutine at a time may call them.
 type Collector struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // the lifetime of the peer: sends wait for the packet budget with it
 	network collectors.Network
 	keys    *ikeprobe.Keyring
 	opts    Options
+	gate    collectors.RouteGate
 
 	mu         sync.Mutex
 	target     collectors.Target
-	generation uint64 // counts targets: answers for an earlier one say nothing about this one
+	generation uint64 // counts targets: answers for an earlier target say nothing about this one
 	walks      [2]walk
 	active     bool
-	started    time.Time     // when the newest round began
-	promised   time.Time     // when Tick asked to be called next, if that was for the round under way
-	changed    chan struct{} // holds one signal after a round has ended, for Measure
-	tunnel     string
-	routeUntil time.Time
+	started    time.Time     // start of the newest round
+	promised   time.Time     // next call that Tick asked for to continue a round
+	changed    chan struct{} // receives a signal after a round, for Measure
+
+	// crawl is the stretched round, nil if rounds are not stretched; crawled is when its newest probe
+	// was sent, gap the time from there to the next one.
+	crawl   *crawl
+	crawled time.Time
+	asked   time.Time // when the newest probe was sent, in whatever round
+	gap     time.Duration
+	// starved means that a round was ended because the address had been sent too much.
+	starved bool
+	// silentRounds is the number of silent rounds in a row, since silentSince.
+	silentRounds int
+	silentSince  time.Time
+	// reserved is when the next round may begin, zero if that is not known; spread is the time
+	// between rounds where other peers of the address delay them.
+	reserved time.Time
+	spread   time.Duration
 }
 
-// New returns a Collector for the peer t. ctx ends the waiting for the packet budget inside Tick.
+// New returns a Collector for the peer t. ctx ends the wait of Tick for the packet budget.
 func New(ctx context.Context, network collectors.Network, keys *ikeprobe.Keyring, t collectors.Target, opts Options) *Collector {
-	if opts.Interval <= 0 {
-		opts.Interval = DefaultInterval
+	opts.Interval = max(cmp.Or(max(opts.Interval, 0), DefaultInterval), MinGap)
+	c := &Collector{
+		ctx: ctx, network: network, keys: keys, opts: opts, gate: collectors.RouteGate{Router: network},
+		target: t, changed: make(chan struct{}, 1),
 	}
-	opts.Interval = max(opts.Interval, MinGap)
-	c := &Collector{ctx: ctx, network: network, keys: keys, opts: opts, target: t, changed: make(chan struct{}, 1)}
 	c.walks[0].method, c.walks[1].method = collectors.IKE, collectors.NATT
 	for i := range c.walks {
 		c.walks[i].setup(t.IKE)
@@ -66,44 +86,36 @@ func New(ctx context.Context, network collectors.Network, keys *ikeprobe.Keyring
 	return c
 }
 
-// Name implements collectors.Measurer.
-func (*Collector) Name() string { return "ike" }
-
-// Dialect is what the peer is known to answer by a method, for others that speak IKE to it. It is nil for ICMP, and another one
-// after SetTarget was called with other IKESettings.
+// Dialect returns what the peer is known to answer by a method, for other collectors that send IKE
+// messages. It is nil for ICMP. SetTarget with other IKESettings makes a new Dialect.
 func (c *Collector) Dialect(m collectors.Method) *ikeprobe.Dialect {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w := c.walk(m); w != nil {
-		return w.dialect
-	}
-	return nil
-}
-
-func (c *Collector) walk(m collectors.Method) *walk {
 	for i := range c.walks {
 		if c.walks[i].method == m {
-			return &c.walks[i]
+			return c.walks[i].dialect
 		}
 	}
 	return nil
 }
 
-// SetTarget changes where the peer is and how it is spoken to. It ends the round under way and forgets what was known, but not
-// the counters, unless nothing changed.
+// SetTarget changes the target. A different target ends the current round and discards the results,
+// but not the counters.
 func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t == c.target {
 		return
 	}
-	spokenTo := t.IKE != c.target.IKE
+	changed := t.IKE != c.target.IKE
 	c.target = t
 	c.generation++
+	c.gate.Forget()
 	c.active, c.promised = false, time.Time{}
-	c.tunnel, c.routeUntil = "", time.Time{}
+	c.endCrawl()
+	c.starved, c.silentRounds, c.reserved, c.gap, c.spread = false, 0, time.Time{}, 0, 0
 	for i := range c.walks {
-		if spokenTo {
+		if changed {
 			c.walks[i].setup(t.IKE)
 		} else {
 			c.walks[i].forget()
@@ -111,13 +123,22 @@ func (c *Collector) SetTarget(t collectors.Target) {
 	}
 }
 
-// Tick begins a round or goes on with the one under way. It sends at most one packet, and returns when it wants to be
-// called next; the zero time means at the next regular phase.
-func (c *Collector) Tick(now time.Time) (next time.Time) { return c.tick(c.ctx, now) }
+// Tick starts a round or continues the current one. It sends at most one packet and returns the
+// time of the next call; the zero time means the next regular phase.
+func (c *Collector) Tick(now time.Time) (next time.Time) {
+	if next, ok := c.crawls(c.ctx, now); ok {
+		return next
+	}
+	return c.tick(c.ctx, now, c.turn)
+}
 
-func (c *Collector) tick(ctx context.Context, now time.Time) time.Time {
+// tick continues a round, or begins one at the time that turn returns.
+func (c *Collector) tick(ctx context.Context, now time.Time, turn func(now time.Time) time.Time) time.Time {
 	if next, rest := c.resting(now); rest {
 		return next
+	}
+	if at := turn(now); at.After(now) {
+		return at
 	}
 	if reason := c.begin(now); reason != "" {
 		c.report(true, reason)
@@ -126,7 +147,7 @@ func (c *Collector) tick(ctx context.Context, now time.Time) time.Time {
 	return c.proceed(ctx, now)
 }
 
-// resting tells whether there is nothing to do now, and until when if not until the next regular phase.
+// resting reports whether there is nothing to do now, and returns the time of the next call.
 func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,70 +157,61 @@ func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 	promised := c.promised
 	c.promised = time.Time{}
 	if !promised.IsZero() && !now.Before(promised) {
-		// A round wanted this call, and an answer has ended it meanwhile. Any earlier call is somebody's wish for another round.
+		// The call was meant for a round that an answer has ended; an earlier one asks for another.
 		return time.Time{}, true
 	}
-	if earliest := c.started.Add(MinGap); now.Before(earliest) {
+	earliest := c.started.Add(MinGap)
+	if !c.opts.Silence.Spoke(netio.Lane(c.target.Path, netio.Echo, 0), now) {
+		switch {
+		case c.silentRounds == 1:
+			earliest = c.started.Add(confirmGap)
+		case c.othersAsk(now):
+			earliest = now.Add(time.Second)
+		}
+	}
+	if now.Before(earliest) {
 		return earliest, true
 	}
 	return time.Time{}, false
 }
 
-// begin starts a round unless one is under way or there is a reason not to.
+// begin starts a round if none is active, and returns the reason if it cannot.
 func (c *Collector) begin(now time.Time) (reason string) {
-	if c.underWay() {
+	c.mu.Lock()
+	active, path := c.active, c.target.PathOf(collectors.IKE)
+	c.mu.Unlock()
+	if active {
 		return ""
 	}
-	reason, err := c.checkRoute(now)
+	reason, err := c.gate.Check(path, now)
+	st, echo := c.standing(now), c.opts.Silence.Standing(netio.Lane(path, netio.Echo, 0), now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	others := c.othersShow(now)
 	c.started = now
+	dead := echo.Mute && now.Sub(echo.Answered) < silence.Window // it died just now
+	again := c.opts.Silence != nil && c.silentRounds > 0
+	brief, alone := st.Mute || dead || again, dead || again
 	for i := range c.walks {
 		w := &c.walks[i]
-		w.begin(now, now.Add(time.Duration(i)*stagger))
+		w.begin(now, now.Add(time.Duration(i)*stagger), brief, alone)
 		switch {
 		case err != nil:
 			w.unknown(err)
 		case len(w.ladder) == 0:
 			w.unknown(errAccepted)
+		case others:
+			w.adopt(c.shown(now))
 		}
 	}
 	c.active = err == nil
 	return reason
 }
 
-func (c *Collector) underWay() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.active
-}
-
-// checkRoute gives the reason why nothing may be sent now.
-func (c *Collector) checkRoute(now time.Time) (reason string, err error) {
-	c.mu.Lock()
-	path, generation, fresh, tunnel := c.target.Path, c.generation, now.Before(c.routeUntil), c.tunnel
-	c.mu.Unlock()
-	if !fresh {
-		r, err := c.network.Route(path) // may ask the kernel: not under the lock
-		if err != nil {
-			return ReasonRoute, err
-		}
-		tunnel = r.Tunnel
-		c.mu.Lock()
-		if generation == c.generation {
-			c.tunnel, c.routeUntil = tunnel, now.Add(routeAge)
-		}
-		c.mu.Unlock()
-	}
-	if tunnel != "" {
-		return ReasonTunnel, fmt.Errorf("inside the tunnel: %s", tunnel)
-	}
-	return "", nil
-}
-
-// proceed sends what is due and returns when something is due next.
+// proceed sends the probe that is due and returns the time of the next call.
 func (c *Collector) proceed(ctx context.Context, now time.Time) time.Time {
 	c.mu.Lock()
+	c.shorten(now)
 	packet, p, wait := c.prepare(now)
 	ended, reason := c.close()
 	next := c.next(now)
@@ -209,19 +221,28 @@ func (c *Collector) proceed(ctx context.Context, now time.Time) time.Time {
 		return next
 	}
 	began := time.Now()
+	c.mu.Lock()
+	c.asked = now
+	c.mu.Unlock()
 	c.network.Send(ctx, packet, wait, p.onAnswer)
 	blocked := time.Since(began) // for the packet budget
 
 	c.mu.Lock()
-	p.booked(now.Add(blocked + wait))
-	ended, reason = c.close()
+	if errors.Is(p.unsent, silence.ErrBudget) {
+		c.starve(now)
+		ended, reason = true, collectors.ReasonBudget
+	} else {
+		p.sent(now.Add(blocked + wait))
+		ended, reason = c.close()
+	}
 	next = c.next(now)
 	c.mu.Unlock()
 	c.report(ended, reason)
 	return next
 }
 
-// prepare makes the packet that is due, if one is, and ends the rounds that have nothing more to send. Under the lock.
+// prepare makes the packet that is due, or returns nil, and ends the walks whose plan is finished.
+// The caller holds the lock.
 func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration) {
 	for {
 		w := c.earliest()
@@ -237,26 +258,26 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 		if !w.dialect.Allows(f) {
 			continue // dropped since the round began
 		}
-		if err := w.build(f, c.keys, c.target.Identity()); err != nil {
-			w.kept(err)
-			continue
+		if packet, p := c.dispatch(w, f); packet != nil {
+			return packet, p, wait
 		}
-		w.sent[f]++
-		packet := &netio.Packet{
-			Path:        c.target.Path,
-			Protocol:    netio.UDP,
-			Port:        w.port,
-			Token:       w.spi,
-			TokenOffset: w.method.Marker(),
-			Payload:     w.message,
-			Account:     c.opts.Account,
-			Purpose:     "is IKE answered on this port?",
-		}
-		return packet, &probe{c: c, w: w, generation: c.generation, number: w.number, form: f, spi: w.spi, marker: w.marker()}, wait
 	}
 }
 
-// earliest is the walk under way that is due first, or nil. Under the lock.
+// dispatch makes the packet of a form and the record for its answer, nil if that fails. The caller
+// holds the lock.
+func (c *Collector) dispatch(w *walk, f ikeprobe.Form) (*netio.Packet, *probe) {
+	packet, err := w.build(f, c.keys, c.target)
+	if err != nil {
+		w.notSent(err)
+		return nil, nil
+	}
+	w.sent[f]++
+	packet.Account, packet.Purpose = c.opts.Account, collectors.PurposeIKE
+	return &packet, &probe{c: c, w: w, generation: c.generation, number: w.number, form: f, token: packet.Token}
+}
+
+// earliest returns the active walk that is due first, or nil. The caller holds the lock.
 func (c *Collector) earliest() *walk {
 	var first *walk
 	for i := range c.walks {
@@ -267,7 +288,8 @@ func (c *Collector) earliest() *walk {
 	return first
 }
 
-// next is when Tick wants to be called: a time after now, or the zero time if no round is under way. Under the lock.
+// next returns the time of the next call of Tick: a time after now, or the zero time if no round is
+// active. The caller holds the lock.
 func (c *Collector) next(now time.Time) time.Time {
 	w := c.earliest()
 	switch {
@@ -281,21 +303,23 @@ func (c *Collector) next(now time.Time) time.Time {
 	return c.promised
 }
 
-// close ends the round if both methods have, and tells why one of them could not be measured. Under the lock.
+// close ends the round after both walks, and returns the reason if a method could not be measured.
+// The caller holds the lock.
 func (c *Collector) close() (ended bool, reason string) {
 	if !c.active || c.walks[0].active || c.walks[1].active {
 		return false, ""
 	}
-	c.active = false
+	c.active, c.gap = false, 0
 	select {
 	case c.changed <- struct{}{}:
 	default:
 	}
 	for i := range c.walks {
 		if c.walks[i].result.State == Unknown {
-			reason = ReasonNotSent
+			reason = collectors.NotSent(c.walks[i].fault)
 		}
 	}
+	c.silentOn()
 	return true, reason
 }
 
@@ -305,11 +329,9 @@ func (c *Collector) report(ended bool, reason string) {
 	}
 }
 
-// Results are what is known at the time now.
+// Results returns what is known at the time now.
 func (c *Collector) Results(now time.Time) Results {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Results{IKE: c.walks[0].snapshot(now, c.maxAge()), NATT: c.walks[1].snapshot(now, c.maxAge())}
+	return Results{IKE: c.snapshot(0, now), NATT: c.snapshot(1, now)}
 }
-
-func (c *Collector) maxAge() time.Duration { return staleAfter * c.opts.Interval }

@@ -21,7 +21,8 @@ var ladder = ikeprobe.Ladder(ikeprobe.Auto)
 
 var compare = cmp.Options{cmpopts.IgnoreFields(ike.Result{}, "At"), cmpopts.EquateComparable(netip.Addr{})}
 
-// round plays the schedule for one interval: it ticks now, and whenever the collector asks for it.
+// round acts as the schedule for one interval: it calls Tick now and when the collector asks for
+// it.
 func round(c *ike.Collector) {
 	end := time.Now().Add(interval)
 	for next := c.Tick(time.Now()); !next.IsZero() && next.Before(end); next = c.Tick(time.Now()) {
@@ -31,7 +32,7 @@ func round(c *ike.Collector) {
 	synctest.Wait()
 }
 
-// probes gives what was sent by one method since the given time, without the times.
+// probes returns the forms sent by one method since the given time.
 func (f *network) probes(m collectors.Method, since time.Duration) []ikeprobe.Form {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -44,7 +45,7 @@ func (f *network) probes(m collectors.Method, since time.Duration) []ikeprobe.Fo
 	return forms
 }
 
-// times gives when probes were sent by one method.
+// times returns the times of all probes of one method.
 func (f *network) times(m collectors.Method) []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +142,7 @@ func TestPacketsOnTheWire(t *testing.T) {
 	})
 }
 
-// Tries of one form in one round are the same bytes; the next round's are others with the same SPI.
+// Tries of one form in one round are identical; the next round sends other bytes with the same SPI.
 func TestRetriesAreIdentical(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, silence)
@@ -188,7 +189,7 @@ func TestSticks(t *testing.T) {
 	}
 }
 
-// A form that is silent stays the first one that is asked for three rounds, while the others are asked behind it.
+// A known form that is not answered is still tried first for three rounds, before the other forms.
 func TestThreeSilentRounds(t *testing.T) {
 	const form = ikeprobe.V2NoProp
 	firstOf := func(n *network, since time.Duration) ikeprobe.Form { return n.probes(collectors.IKE, since)[0] }
@@ -321,7 +322,7 @@ func TestReplies(t *testing.T) {
 				return nil
 			},
 			want:   ike.Result{State: ike.Responding, Version: ikeprobe.V2, Reply: "INVALID_KE_PAYLOAD"},
-			probes: 3, // the third was under way
+			probes: 3, // the third had been sent
 		},
 		{
 			name: "late behind the round",
@@ -341,7 +342,7 @@ func TestReplies(t *testing.T) {
 			}}),
 			want: ike.Result{
 				State: ike.Refused,
-				Error: ike.PathError{Outcome: netio.Refused, Type: 3, Code: 3, From: netip.MustParseAddr(address)},
+				Error: collectors.PathError{Outcome: netio.Refused, Type: 3, Code: 3, From: netip.MustParseAddr(address), Count: 1},
 			},
 			probes: 1,
 		},
@@ -350,7 +351,7 @@ func TestReplies(t *testing.T) {
 			script: lost(0, reply{after: delay, answer: netio.Answer{Outcome: netio.Unreachable, Type: 3, Code: 13, From: router}}),
 			want: ike.Result{
 				State: ike.Silent,
-				Error: ike.PathError{Outcome: netio.Unreachable, Type: 3, Code: 13, From: router},
+				Error: collectors.PathError{Outcome: netio.Unreachable, Type: 3, Code: 13, From: router, Count: 10},
 			},
 			probes: 10,
 		},
@@ -370,14 +371,14 @@ func TestReplies(t *testing.T) {
 		{
 			name:   "not sent",
 			script: lost(0, reply{answer: netio.Answer{Outcome: netio.NotSent, Err: errors.New("network is unreachable")}}),
-			want:   ike.Result{Reason: "network is unreachable"},
+			want:   ike.Result{Reason: "network is unreachable", NotSent: true},
 			probes: 2,
 			unsent: 2,
 		},
 		{
 			name:   "too large for this host",
 			script: lost(0, reply{answer: netio.Answer{Outcome: netio.TooBigLocally}}),
-			want:   ike.Result{Reason: "too_big_locally"},
+			want:   ike.Result{Reason: "too_big_locally", NotSent: true},
 			probes: 2,
 			unsent: 2,
 		},
@@ -401,7 +402,7 @@ func TestReplies(t *testing.T) {
 				}
 				return nil
 			},
-			want:   ike.Result{Reason: "no buffers"},
+			want:   ike.Result{Reason: "no buffers", NotSent: true},
 			probes: 7,
 			unsent: 2,
 		},
@@ -418,7 +419,7 @@ func TestReplies(t *testing.T) {
 			},
 			rounds: 2,
 			want: ike.Result{
-				Version: ikeprobe.V2, Reply: "INVALID_KE_PAYLOAD", RoundTrip: delay, Reason: "no buffers",
+				Version: ikeprobe.V2, Reply: "INVALID_KE_PAYLOAD", RoundTrip: delay, Reason: "no buffers", NotSent: true,
 			},
 			probes: 7,
 			unsent: 1,
@@ -433,7 +434,7 @@ func TestReplies(t *testing.T) {
 			},
 			want: ike.Result{
 				State: ike.Responding, Form: ikeprobe.V2Major3, Version: ikeprobe.V2, Reply: "INVALID_MAJOR_VERSION",
-				RoundTrip: delay, BadKESilent: true,
+				RoundTrip: delay, BadKESilent: true, BadKESent: 2,
 			},
 			probes: 3,
 		},
@@ -464,7 +465,7 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// Two methods are two verdicts.
+// The two methods have separate results.
 func TestMethodsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, func(s sent, _ int) []reply {

@@ -7,41 +7,21 @@ import (
 	"ipsec_path_exporter/collectors"
 )
 
-// The families of this collector.
 var (
-	familyResponding = &collectors.Family{
-		Name:   "ipsec_path_ike_responding",
-		Help:   "1 if the peer answers IKE by this method, 0 if it is silent or refuses; absent if unknown.",
-		Kind:   collectors.Gauge,
-		Labels: []string{"method"},
-	}
-	familyRequests = &collectors.Family{
-		Name:   "ipsec_path_ike_requests_total",
-		Help:   "IKE probes that left this host.",
-		Kind:   collectors.Counter,
-		Labels: []string{"method"},
-	}
-	familyResponses = &collectors.Family{
-		Name:   "ipsec_path_ike_responses_total",
-		Help:   "IKE replies to probes, late ones included.",
-		Kind:   collectors.Counter,
-		Labels: []string{"method"},
-	}
-	familyRoundTrip = &collectors.Family{
-		Name:   "ipsec_path_ike_round_trip_seconds",
-		Help:   "Last round trip time of an IKE probe in seconds; absent while the peer does not answer.",
-		Kind:   collectors.Gauge,
-		Labels: []string{"method"},
-	}
-	familyResponse = &collectors.Family{
-		Name:   "ipsec_path_ike_response_info",
-		Help:   "1 while the peer answers IKE; the labels say which form of probe, in which IKE version and with what.",
-		Kind:   collectors.Gauge,
-		Labels: []string{"method", "port", "version", "probe", "reply"},
-	}
+	familyResponding = collectors.GaugeFamily("ipsec_path_ike_responding",
+		"1 if the peer answers IKE by this method, 0 if it is silent or refuses; absent if unknown.", "method")
+	familyRequests = collectors.CounterFamily("ipsec_path_ike_requests_total",
+		"IKE probes sent.", "method")
+	familyResponses = collectors.CounterFamily("ipsec_path_ike_responses_total",
+		"IKE replies to probes, late replies included.", "method")
+	familyRoundTrip = collectors.GaugeFamily("ipsec_path_ike_round_trip_seconds",
+		"Last round trip time of an IKE probe in seconds; absent while the peer does not answer.", "method")
+	familyResponse = collectors.GaugeFamily("ipsec_path_ike_response_info",
+		"1 while the peer answers IKE; the labels give the form of probe, the IKE version and the name of the reply.", "method").
+		WithVarying("port", "version", "probe", "reply")
 )
 
-// Families are all families of this collector.
+// Families returns all families of this collector.
 func Families() []*collectors.Family {
 	return []*collectors.Family{familyResponding, familyRequests, familyResponses, familyRoundTrip, familyResponse}
 }
@@ -49,69 +29,60 @@ func Families() []*collectors.Family {
 // exposer copies the newest results of one collector into its series.
 type exposer struct {
 	c       *Collector
-	now     func() time.Time
 	methods [2]methodSeries
 }
 
-// methodSeries are the series of one method.
 type methodSeries struct {
-	responding, requests, responses, roundTrip, info *collectors.Series
-	shown                                            Result // what the labels of info say
+	responding, requests, responses, roundTrip, info collectors.Series
 }
 
-// NewExposer makes the series of the peer that c measures. now is the clock by which its results become stale.
-func NewExposer(s collectors.Scope, c *Collector, now func() time.Time) collectors.Exposer {
-	e := &exposer{c: c, now: now}
+// NewExposer makes the series of the peer that c measures.
+func NewExposer(s collectors.Scope, c *Collector) collectors.Exposer {
+	e := &exposer{c: c}
 	for i := range c.walks {
 		m := c.walks[i].method.String()
 		e.methods[i] = methodSeries{
-			responding: s.Series(familyResponding, m),
-			requests:   s.Series(familyRequests, m),
-			responses:  s.Series(familyResponses, m),
-			roundTrip:  s.Series(familyRoundTrip, m),
-			info:       s.Series(familyResponse, m, "", "", "", ""),
+			responding: s.Series(familyResponding, m), requests: s.Series(familyRequests, m),
+			responses: s.Series(familyResponses, m), roundTrip: s.Series(familyRoundTrip, m),
+			info: s.Series(familyResponse, m),
 		}
 	}
 	return e
 }
 
 // Expose implements collectors.Exposer.
-func (e *exposer) Expose() {
-	now := e.now()
+func (e *exposer) Expose(to collectors.Row, now time.Time) {
+	e.c.mu.Lock()
+	defer e.c.mu.Unlock()
 	for i := range e.methods {
-		w := &e.c.walks[i]
-		e.c.mu.Lock()
-		requests, responses, r := w.requests, w.responses, w.snapshot(now, e.c.maxAge())
-		e.c.mu.Unlock()
-		m := &e.methods[i]
-		m.requests.Set(float64(requests))
-		m.responses.Set(float64(responses))
-		m.expose(&r)
+		w, m := &e.c.walks[i], &e.methods[i]
+		to.Set(m.requests, float64(w.requests))
+		to.Set(m.responses, float64(w.responses))
+		r := e.c.snapshot(i, now)
+		m.expose(to, &r)
 	}
 }
 
-func (m *methodSeries) expose(r *Result) {
-	if r.State == Unknown {
-		m.responding.Clear()
-	} else {
-		m.responding.SetBool(r.State == Responding)
+func (m *methodSeries) expose(to collectors.Row, r *Result) {
+	responding := r.State == Responding
+	to.SetIf(m.responding, r.State != Unknown, collectors.Bool(responding))
+	to.SetIf(m.roundTrip, responding && r.RoundTrip > 0, r.RoundTrip.Seconds())
+	if responding {
+		to.Set(m.info, 1)
+		to.SetLabel(m.info, "port", portName(r.Port))
+		to.SetLabel(m.info, "version", r.Version.String())
+		to.SetLabel(m.info, "probe", r.Form.String())
+		to.SetLabel(m.info, "reply", r.Reply)
 	}
-	if r.State != Responding {
-		m.info.Clear()
-		m.roundTrip.Clear()
-		return
+}
+
+// portName is strconv.Itoa without an allocation for the usual ports.
+func portName(port uint16) string {
+	switch port {
+	case 500:
+		return "500"
+	case 4500:
+		return "4500"
 	}
-	if r.RoundTrip > 0 {
-		m.roundTrip.Set(r.RoundTrip.Seconds())
-	} else {
-		m.roundTrip.Clear()
-	}
-	if s := &m.shown; s.Port != r.Port || s.Version != r.Version || s.Form != r.Form || s.Reply != r.Reply {
-		m.info.SetLabel("port", strconv.Itoa(int(r.Port)))
-		m.info.SetLabel("version", r.Version.String())
-		m.info.SetLabel("probe", r.Form.String())
-		m.info.SetLabel("reply", r.Reply)
-		m.shown = *r
-	}
-	m.info.Set(1)
+	return strconv.Itoa(int(port))
 }

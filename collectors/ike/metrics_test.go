@@ -29,7 +29,7 @@ func contextWithLimit(t *testing.T, limit time.Duration) (context.Context, conte
 func expose(t *testing.T, c *ike.Collector) string {
 	t.Helper()
 	s := collectorstest.OfPeer()
-	ike.NewExposer(s, c, time.Now).Expose()
+	s.Expose(ike.NewExposer(s, c), time.Now())
 	return text(t, s)
 }
 
@@ -69,10 +69,10 @@ func TestExposition(t *testing.T) {
 		})
 		c := newCollector(t, n)
 		s := collectorstest.OfPeer()
-		e := ike.NewExposer(s, c, time.Now)
+		e := ike.NewExposer(s, c)
 		check := func(when, want string) {
 			t.Helper()
-			e.Expose()
+			s.Expose(e, time.Now())
 			if diff := cmp.Diff(want, text(t, s)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
@@ -96,7 +96,7 @@ ipsec_path_ike_response_info{peer="hq",method="natt",port="4500",version="2",pro
 		for range 3 {
 			round(c)
 		}
-		e.Expose()
+		s.Expose(e, time.Now())
 		wantLines(t, text(t, s),
 			`ipsec_path_ike_responding{peer="hq",method="ike"} 1`,
 			`ipsec_path_ike_response_info{peer="hq",method="ike",port="500",version="1",probe="v1-main",reply="NO-PROPOSAL-CHOSEN"} 1`,
@@ -104,7 +104,7 @@ ipsec_path_ike_response_info{peer="hq",method="natt",port="4500",version="2",pro
 
 		n.script = silence
 		round(c)
-		e.Expose()
+		s.Expose(e, time.Now())
 		page := text(t, s)
 		wantLines(t, page, `ipsec_path_ike_responding{peer="hq",method="natt"} 0`)
 		if strings.Contains(page, "info") || strings.Contains(page, "round_trip") {
@@ -112,7 +112,7 @@ ipsec_path_ike_response_info{peer="hq",method="natt",port="4500",version="2",pro
 		}
 
 		time.Sleep(3 * interval)
-		e.Expose()
+		s.Expose(e, time.Now())
 		if page := text(t, s); strings.Contains(page, "responding") || !strings.Contains(page, "requests_total") {
 			t.Errorf("stale:\n%s", page)
 		}
@@ -124,7 +124,7 @@ ipsec_path_ike_response_info{peer="hq",method="natt",port="4500",version="2",pro
 
 func TestFamiliesAreComplete(t *testing.T) {
 	s := collectorstest.OfPeer()
-	ike.NewExposer(s, newCollector(t, newNetwork(t, silence)), time.Now)
+	ike.NewExposer(s, newCollector(t, newNetwork(t, silence)))
 	used := make(map[*collectors.Family]int)
 	for _, f := range s.Families {
 		used[f]++

@@ -28,7 +28,7 @@ func target(address string) collectors.Target {
 	}
 }
 
-// A sent probe, as a test looks at it.
+// A sent probe, identified by its token.
 type sent struct {
 	At     time.Duration
 	Method collectors.Method
@@ -77,7 +77,7 @@ const (
 	cookie       = 16390 // RFC 7296, section 3.10.1
 )
 
-// answering answers the given forms by both methods, with what real responders say.
+// answering answers the given forms by both methods, as real responders do.
 func answering(forms ...ikeprobe.Form) func(s sent, n int) []reply {
 	return func(s sent, _ int) []reply {
 		if !slices.Contains(forms, s.Form) {
@@ -98,7 +98,8 @@ func notifyFor(f ikeprobe.Form) uint16 {
 	}
 }
 
-// message is an IKE message with one notify (RFC 7296, sections 3.1 and 3.10; RFC 2408, sections 3.1 and 3.14).
+// message is an IKE message with one notify (RFC 7296, sections 3.1 and 3.10; RFC 2408, sections
+// 3.1 and 3.14).
 func message(s sent, spi netio.Token, notify uint16) []byte {
 	payload, version, exchange, flags := byte(41), byte(0x20), byte(34), byte(0x20)
 	body := []byte{0, 0, 0, 8, 0, 0, byte(notify >> 8), byte(notify)}
@@ -122,7 +123,7 @@ func (f *network) Route(netio.Path) (netio.Route, error) {
 	return f.route, f.err
 }
 
-// identify finds out what a packet is by its token.
+// identify returns the probe to which a token belongs.
 func (f *network) identify(p *netio.Packet) (s sent, ok bool) {
 	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
 		for _, form := range ikeprobe.Ladder(ikeprobe.Auto) {

@@ -17,7 +17,7 @@ import (
 	"ipsec_path_exporter/internal/netio"
 )
 
-// Whoever asks for another round too early gets it ten seconds after the last one began.
+// An early request for another round is served ten seconds after the start of the last one.
 func TestRoundsAreTenSecondsApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, answering(ikeprobe.V2BadKE))
@@ -40,7 +40,7 @@ func TestRoundsAreTenSecondsApart(t *testing.T) {
 	})
 }
 
-// A round that an answer has ended has asked for one more call. That call is not taken for a wish.
+// A round that an answer ended had asked for one more call. That call does not start a round.
 func TestEndedRoundRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, answering(ikeprobe.V2BadKE))
@@ -55,7 +55,7 @@ func TestEndedRoundRests(t *testing.T) {
 	})
 }
 
-// However often it is called, it keeps to its plan, and every time it asks for lies ahead.
+// More calls than requested do not change the plan, and each requested time lies ahead.
 func TestTickedTooOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, silence)
@@ -73,7 +73,7 @@ func TestTickedTooOften(t *testing.T) {
 	})
 }
 
-// Waiting for the packet budget does not shorten the time that a reply has.
+// Waiting for the packet budget does not shorten the timeout of a reply.
 func TestSendWaitsForBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, func(s sent, _ int) []reply {
@@ -118,7 +118,7 @@ func TestDone(t *testing.T) {
 		if got := c.Results(time.Now()).IKE.Reason; got != "network is unreachable" {
 			t.Errorf("without a route: %q", got)
 		}
-		want := []string{"", "", ike.ReasonNotSent, ike.ReasonTunnel, ike.ReasonRoute}
+		want := []string{"", "", collectors.ReasonNotSent, collectors.ReasonTunnel, collectors.ReasonRoute}
 		if diff := cmp.Diff(want, reasons); diff != "" {
 			t.Errorf("reasons (-want +got):\n%s", diff)
 		}
@@ -177,7 +177,7 @@ func TestTargetChanges(t *testing.T) {
 	})
 }
 
-// The new address is not asked earlier than the old one would have been.
+// The new address is not probed earlier than the old one would have been.
 func TestTargetChangesWithinTheGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, silence)
@@ -262,7 +262,36 @@ func TestMeasureFails(t *testing.T) {
 	}
 }
 
-// What was found before the time was over is kept.
+// TestRouteLookedUpAgain: Measure and a target that changes and changes back look at the route of
+// now, not at the one of a minute ago.
+func TestRouteLookedUpAgain(t *testing.T) {
+	for name, change := range map[string]func(c *ike.Collector){
+		"measure": func(*ike.Collector) {},
+		"target": func(c *ike.Collector) {
+			c.SetTarget(target("203.0.113.11"))
+			c.SetTarget(target(address))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t, func(sent, int) []reply { return []reply{{after: delay, notify: invalidKE}} })
+				c := newCollector(t, n)
+				if got, err := c.Measure(t.Context(), target(address)); err != nil || got.IKE.State != ike.Responding {
+					t.Fatalf("%+v, %v", got, err)
+				}
+				n.route.Tunnel = "policy"
+				change(c)
+				if got, err := c.Measure(t.Context(), target(address)); err != nil || got.IKE.Reason != "inside the tunnel: policy" {
+					t.Errorf("%+v, %v", got, err)
+				}
+				time.Sleep(interval)
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// Results from before the end of the context are kept.
 func TestMeasureHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t, func(s sent, _ int) []reply {
@@ -294,7 +323,7 @@ func TestConcurrentUse(t *testing.T) {
 		n := newNetwork(t, answering(ikeprobe.V2Major3))
 		c := newCollector(t, n)
 		s := collectorstest.OfPeer()
-		e := ike.NewExposer(s, c, time.Now)
+		e := ike.NewExposer(s, c)
 		other := target(address)
 		other.IKE.Version = ikeprobe.V2
 		var all sync.WaitGroup
@@ -303,7 +332,7 @@ func TestConcurrentUse(t *testing.T) {
 			func(i int) { c.SetTarget([]collectors.Target{target(address), target("203.0.113.11"), other}[i/100%3]) },
 			func(int) { c.Results(time.Now()) },
 			func(int) { c.Dialect(collectors.IKE).Form() },
-			func(int) { e.Expose() },
+			func(int) { s.Expose(e, time.Now()) },
 		} {
 			all.Go(func() {
 				for i := range 1000 {
@@ -322,8 +351,8 @@ func TestConcurrentUse(t *testing.T) {
 	})
 }
 
-// A peer that has answered v2-badke and then answers only what costs it no state may have locked this address out. It is asked
-// for both every round, so that it is seen when that is over.
+// A peer that has answered v2-badke and then answers only stateless requests may have locked out
+// this address. Every round tries both forms, so that the end of the lockout is seen.
 func TestLockoutIsSeenToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locked := false
@@ -338,20 +367,20 @@ func TestLockoutIsSeenToEnd(t *testing.T) {
 			return []reply{{after: time.Millisecond, notify: notifyFor(s.Form)}}
 		})
 		c := newCollector(t, n)
-		check := func(when string, form ikeprobe.Form, badKESilent bool) {
+		check := func(when string, form ikeprobe.Form, badKESilent bool, badKESent int) {
 			t.Helper()
 			round(c)
 			r := c.Results(time.Now()).IKE
-			if r.State != ike.Responding || r.Form != form || r.BadKESilent != badKESilent {
-				t.Errorf("%s: %v to %v, v2-badke silent: %t", when, r.State, r.Form, r.BadKESilent)
+			if r.State != ike.Responding || r.Form != form || r.BadKESilent != badKESilent || r.BadKESent != badKESent {
+				t.Errorf("%s: %v to %v, v2-badke silent: %t of %d", when, r.State, r.Form, r.BadKESilent, r.BadKESent)
 			}
 		}
-		check("at first", ikeprobe.V2BadKE, false)
+		check("at first", ikeprobe.V2BadKE, false, 0)
 		set(true)
 		for range 10 {
-			check("locked out", ikeprobe.V2Major3, true)
+			check("locked out", ikeprobe.V2Major3, true, 3)
 		}
 		set(false)
-		check("let in again", ikeprobe.V2BadKE, false)
+		check("let in again", ikeprobe.V2BadKE, false, 0)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
@@ -19,7 +20,8 @@ import (
 // The version octets of the IKEv1 forms.
 const versionMain, versionMinor = 0x10, 0x15
 
-// accepting is a peer that takes every IKEv1 offer under these version octets, and refuses all others.
+// accepting is a peer that takes every IKEv1 offer under these version octets, and refuses all
+// others.
 func accepting(versions ...byte) func(port uint16, payload []byte) []byte {
 	refuse := netsim.Responder()
 	return func(port uint16, payload []byte) []byte {
@@ -48,7 +50,8 @@ func inVersion1() collectors.Target {
 	return to
 }
 
-// An offer that was accepted is not made again: it would leave one half-open SA after the other at the peer.
+// An offer that was accepted is not made again: it would leave one half-open SA after the other at
+// the peer.
 func TestAcceptedOfferIsNotMadeAgain(t *testing.T) {
 	// A found is what one round came to: an error, or a form and the path MTU.
 	type found struct {
@@ -111,18 +114,19 @@ func TestOfferIsAcceptedLate(t *testing.T) {
 			Block: func(*netio.Packet) bool { sent++; return sent < packets }, // all but the last
 		}, 1)
 		c := collector(t, path, collectors.IKE)
-		if r := measure(t, c, inVersion1()); r.State != Unreachable || len(path.Sent()) != packets {
+		if r := measure(t, c, inVersion1()); r.State != search.Unreachable || len(path.Sent()) != packets {
 			t.Fatalf("%s after %d packets, want %d", r.State, len(path.Sent()), packets)
 		}
 		time.Sleep(time.Minute)
 		path.Set(func(c *netsim.Config) { c.Delay = 20 * time.Millisecond })
-		if r := measure(t, c, inVersion1()); r.State != Clean || r.Form != "v1-minor" {
+		if r := measure(t, c, inVersion1()); r.State != search.Clean || r.Form != "v1-minor" {
 			t.Errorf("next round: %s by %s", r.State, r.Form)
 		}
 	})
 }
 
-// Whoever else speaks to the peer may find it out during a search, which ends before its next packet.
+// Another collector may find out during a search that the form is accepted: the search ends before
+// its next packet.
 func TestFormIsDroppedDuringASearch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1400, PTB: netsim.PTBs{Drop: true}, Delay: 20 * time.Millisecond}, 1)
@@ -138,7 +142,7 @@ func TestFormIsDroppedDuringASearch(t *testing.T) {
 				t.Errorf("a probe was sent after %v", s.At)
 			}
 		}
-		if r := measure(t, c, inVersion1()); r.State != BlackHole || r.Bytes != 1400 || r.Form != "v1-minor" {
+		if r := measure(t, c, inVersion1()); r.State != search.BlackHole || r.Bytes != 1400 || r.Form != "v1-minor" {
 			t.Errorf("next round: %s %d by %s", r.State, r.Bytes, r.Form)
 		}
 	})

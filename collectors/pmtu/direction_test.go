@@ -9,32 +9,36 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netsim"
 )
 
-// A direction is what is to be found out about the way back, and between which hops of the lab a black hole is (0: not known).
+// A direction is what is to be found out about the reverse path, and between which hops of the lab
+// a black hole is (0: not known).
 type direction struct {
-	state        State
+	state        search.State
 	lower, upper int
 	// last and first are hop numbers: 4 is the peer.
 	last, first int
 }
 
-// TestDirectionAndPlace finds out on real sockets through a real kernel which way a fault is on, and where.
+// TestDirectionAndPlace finds out on real sockets through a real kernel which way a fault is on,
+// and where.
 func TestDirectionAndPlace(t *testing.T) {
 	t.Parallel()
 	netlab.Need(t)
-	clean := direction{state: Clean, lower: 1500}
-	small := direction{state: Reduced, lower: 1396, upper: 1403} // the reply comes in fragments
-	small6 := direction{state: Reduced, lower: 1400, upper: 1407}
-	hole := direction{state: BlackHole, lower: 1400, upper: 1400}
+	clean := direction{state: search.Clean, lower: 1500}
+	small := direction{state: search.Reduced, lower: 1396, upper: 1403} // the reply comes in fragments
+	small6 := direction{state: search.Reduced, lower: 1400, upper: 1407}
+	hole := direction{state: search.BlackHole, lower: 1400, upper: 1400}
 	at := func(d direction, last, first int) direction { d.last, d.first = last, first; return d }
 	for scenario, want := range map[string][2]direction{
 		"S0": {clean, clean},
 		"S1": {small, small6},
-		// An IPv6 router does not fragment the reply: its "packet too big" to the peer is dropped, so the way back is a black hole as well.
+		// An IPv6 router does not fragment the reply: its "packet too big" to the peer is dropped,
+		// so the reverse path is a black hole as well.
 		"S2":  {at(small, 2, 3), at(hole, 2, 3)},
 		"S2b": {at(hole, 2, 3), at(hole, 2, 3)},
 		"S3":  {direction{last: 1, first: 4}, direction{last: 1, first: 4}}, // no ICMP at all comes back from behind the first router
@@ -45,7 +49,7 @@ func TestDirectionAndPlace(t *testing.T) {
 		"S6c": {at(clean, 2, 3), at(clean, 2, 3)},
 		"S6d": {small, small6},
 		"S9r": {clean, clean},
-		// With fragments dropped as well the way back cannot be told: nothing is said.
+		// With fragments dropped as well the reverse path is not known.
 		"S2+S4": {direction{lower: 1400, last: 2, first: 3}, direction{lower: 1400, last: 2, first: 3}},
 	} {
 		t.Run(scenario, func(t *testing.T) {
@@ -73,7 +77,7 @@ func (b *rig) verifyDirection(t *testing.T, v6 bool, want direction) {
 	s := c.Snapshot()
 	back := s.Reverse
 	if back.State != want.state || back.LowerBytes != want.lower || back.UpperBytes != want.upper {
-		t.Errorf("v6 %t: way back %s, %d to %d bytes with %d packets (%s); want %+v", v6, back.State, back.LowerBytes, back.UpperBytes,
+		t.Errorf("v6 %t: reverse path %s, %d to %d bytes with %d packets (%s); want %+v", v6, back.State, back.LowerBytes, back.UpperBytes,
 			back.Packets, back.Reason, want)
 	}
 	hop := func(n int) netip.Addr {
@@ -100,7 +104,7 @@ func (b *rig) verifyDirection(t *testing.T, v6 bool, want direction) {
 	}
 }
 
-// located makes a Collector that looks at the way back of a path.
+// located makes a Collector that looks at the reverse path of a path.
 func located(t *testing.T, path collectors.Network) *Collector {
 	t.Helper()
 	c := collector(t, path)
@@ -108,20 +112,21 @@ func located(t *testing.T, path collectors.Network) *Collector {
 	return c
 }
 
-// TestNoFalseReverse: neither loss nor limits make a healthy way back look like a black hole, whatever the way there is.
+// TestNoFalseReverse: neither loss nor limits make a healthy reverse path look like a black hole,
+// for any path to the peer.
 func TestNoFalseReverse(t *testing.T) {
 	for name, cfg := range map[string]netsim.Config{
-		"loss":                     {Loss: 0.2, ReverseLoss: 0.2},
-		"loss and a black hole":    {Loss: 0.2, ReverseLoss: 0.2, MTU: 1400, PTB: netsim.PTBs{Drop: true}},
-		"two replies a second":     {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Replies: netsim.Limit{Every: 500 * time.Millisecond}},
-		"one reply a second":       {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Replies: netsim.Limit{Every: time.Second, Burst: 5}},
-		"one request a second":     {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Echoes: netsim.Limit{Every: time.Second, Burst: 5}},
-		"reduced, and a limit":     {MTU: 1400, Replies: netsim.Limit{Every: 500 * time.Millisecond}, PTB: netsim.PTBs{Limit: netsim.Limit{Every: time.Second}}},
-		"a way back in fragments":  {Loss: 0.1, ReverseLoss: 0.1, MTU: 1400, PTB: netsim.PTBs{Drop: true}, ReverseMTU: 1400},
-		"fragments do not survive": {DropFragments: true, MTU: 1400, PTB: netsim.PTBs{Drop: true}, Loss: 0.1, ReverseLoss: 0.1},
+		"loss":                        {Loss: 0.2, ReverseLoss: 0.2},
+		"loss and a black hole":       {Loss: 0.2, ReverseLoss: 0.2, MTU: 1400, PTB: netsim.PTBs{Drop: true}},
+		"two replies a second":        {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Replies: netsim.Limit{Every: 500 * time.Millisecond}},
+		"one reply a second":          {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Replies: netsim.Limit{Every: time.Second, Burst: 5}},
+		"one request a second":        {MTU: 1400, PTB: netsim.PTBs{Drop: true}, Echoes: netsim.Limit{Every: time.Second, Burst: 5}},
+		"reduced, and a limit":        {MTU: 1400, Replies: netsim.Limit{Every: 500 * time.Millisecond}, PTB: netsim.PTBs{Limit: netsim.Limit{Every: time.Second}}},
+		"a reverse path in fragments": {Loss: 0.1, ReverseLoss: 0.1, MTU: 1400, PTB: netsim.PTBs{Drop: true}, ReverseMTU: 1400},
+		"fragments do not survive":    {DropFragments: true, MTU: 1400, PTB: netsim.PTBs{Drop: true}, Loss: 0.1, ReverseLoss: 0.1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			states := make(map[State]int)
+			states := make(map[search.State]int)
 			synctest.Test(t, func(t *testing.T) {
 				for seed := range uint64(1000) {
 					c := located(t, netsim.New(cfg, seed))
@@ -133,7 +138,7 @@ func TestNoFalseReverse(t *testing.T) {
 				}
 			})
 			t.Log(states)
-			if states[BlackHole] > 0 {
+			if states[search.BlackHole] > 0 {
 				t.Errorf("%v", states)
 			}
 		})
@@ -151,9 +156,9 @@ func TestReverseIsFoundInSpiteOfLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			switch back := c.Snapshot().Reverse; {
-			case back.State == BlackHole && back.LowerBytes == 1437:
+			case back.State == search.BlackHole && back.LowerBytes == 1437:
 				found++
-			case back.State != Unknown:
+			case back.State != search.Unknown:
 				t.Errorf("seed %d: %+v", seed, back)
 			}
 		}

@@ -1,9 +1,9 @@
-// Package pmtu measures the path MTU to a peer: the largest IP packet that crosses the path in one piece.
+// Package pmtu measures the path MTU to a peer: the largest IP packet that crosses the path whole.
 //
-// It believes acks. What a router says in a "packet too big" message is a hint at where to look, never a result, so
-// that a lying, silent or throttled router costs packets and not the truth; loss is told from an MTU by pairs of
-// probes that differ by one byte. search.go holds the state machine, which knows neither sockets nor time;
-// measure.go drives it over a collectors.Network; collector.go keeps what is known of a peer between rounds.
-//
-// The package does not look at the way back, and does not find out which hop drops.
+// Package search is the search itself, a state machine without clock or socket. Here, measure.go
+// drives it over a collectors.Network, and collector.go keeps what is known of a peer between
+// rounds: one search per method, each with the results of the others as hints. hear.go tests whether
+// PTBs would have arrived, limit.go whose limit a black hole is, pieces.go what crosses in one piece;
+// reverse.go finds out what the reverse path carries, locate.go between which routers a black hole
+// is, bothways.go and routers.go in which direction routers show it; metrics.go names the series.
 package pmtu

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -19,19 +20,19 @@ func (d *dropping) LocalDrops(bool) uint64 {
 }
 
 func TestLostAnswersAreNoVerdict(t *testing.T) {
-	known := methodState{known: BlackHole, bytes: 1400}
+	known := methodState{known: search.BlackHole, bytes: 1400}
 	for name, tt := range map[string]struct {
 		result Result
-		want   State
+		want   search.State
 	}{
-		"clean is proof":             {Result{State: Clean, Bytes: 1500}, Clean},
-		"a PTB is proof":             {Result{State: Reduced, Bytes: 1400, PTBReceived: 1}, Reduced},
-		"as known":                   {Result{State: BlackHole, Bytes: 1400}, BlackHole},
-		"a new black hole is none":   {Result{State: BlackHole, Bytes: 1300}, Inconclusive},
-		"an unreachable peer is not": {Result{State: Unreachable}, Inconclusive},
+		"clean is proof":             {Result{State: search.Clean, Bytes: 1500}, search.Clean},
+		"a PTB is proof":             {Result{State: search.Reduced, Bytes: 1400, PTBReceived: 1}, search.Reduced},
+		"as known":                   {Result{State: search.BlackHole, Bytes: 1400}, search.BlackHole},
+		"a new black hole is none":   {Result{State: search.BlackHole, Bytes: 1300}, search.Inconclusive},
+		"an unreachable peer is not": {Result{State: search.Unreachable}, search.Inconclusive},
 	} {
-		known.doubt(&tt.result)
-		if tt.result.State != tt.want || (tt.want == Inconclusive) != (tt.result.Reason != "") {
+		known.retract(&tt.result)
+		if tt.result.State != tt.want || (tt.want == search.Inconclusive) != (tt.result.Reason != "") {
 			t.Errorf("%s: %s %q", name, tt.result.State, tt.result.Reason)
 		}
 	}
@@ -43,7 +44,7 @@ func TestLostAnswersOfThisHost(t *testing.T) {
 	b.Apply(t, "S2")
 	c := New(&dropping{Network: b.stack}, Options{Keys: b.keys, Methods: []collectors.Method{collectors.ICMP}})
 	for _, r := range measureOnce(t, c, b.target(false)).Results {
-		if r.State != Inconclusive || r.Bytes != pathMTU {
+		if r.State != search.Inconclusive || r.Bytes != pathMTU {
 			t.Errorf("%s: %s %d", r.Method, r.State, r.Bytes)
 		}
 	}

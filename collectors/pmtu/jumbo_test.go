@@ -7,12 +7,14 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
 )
 
-// TestResponderThatRefusesLargeMessages: on a link of jumbo frames, the size that an IKE daemon takes is not the path MTU.
+// TestResponderThatRefusesLargeMessages: on a link of jumbo frames, the size that an IKE daemon
+// takes is not the path MTU.
 func TestResponderThatRefusesLargeMessages(t *testing.T) {
 	const link = 9000
 	for name, tt := range map[string]struct {
@@ -21,10 +23,10 @@ func TestResponderThatRefusesLargeMessages(t *testing.T) {
 		later      Result
 		most       int // packets of a later round
 	}{
-		"takes what it must":            {link, 3000, Result{State: Inconclusive, Bytes: 3028}, Result{State: Inconclusive, Bytes: 3028}, 1},
-		"takes 8 KiB":                   {link, 8192, Result{State: Inconclusive, Bytes: 8220}, Result{State: Inconclusive, Bytes: 3028}, 1},
-		"takes everything":              {link, 65000, Result{State: Clean, Bytes: link}, Result{State: Clean, Bytes: link}, 1},
-		"black hole below what it must": {1400, 3000, Result{State: BlackHole, Bytes: 1400}, Result{State: BlackHole, Bytes: 1400}, 2},
+		"takes what it must":            {link, 3000, Result{State: search.Inconclusive, Bytes: 3028}, Result{State: search.Inconclusive, Bytes: 3028}, 1},
+		"takes 8 KiB":                   {link, 8192, Result{State: search.Inconclusive, Bytes: 8220}, Result{State: search.Inconclusive, Bytes: 3028}, 1},
+		"takes everything":              {link, 65000, Result{State: search.Clean, Bytes: link}, Result{State: search.Clean, Bytes: link}, 1},
+		"black hole below what it must": {1400, 3000, Result{State: search.BlackHole, Bytes: 1400}, Result{State: search.BlackHole, Bytes: 1400}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -47,7 +49,7 @@ func TestResponderThatRefusesLargeMessages(t *testing.T) {
 					if round > 0 && r.Packets > tt.most {
 						t.Errorf("round %d took %d packets", round, r.Packets)
 					}
-					if s := c.Snapshot(); s.BlackHole != (want.State == BlackHole) {
+					if s := c.Snapshot(); s.BlackHole != (want.State == search.BlackHole) {
 						t.Errorf("round %d: black hole %t", round, s.BlackHole)
 					}
 					time.Sleep(time.Minute)
@@ -57,7 +59,7 @@ func TestResponderThatRefusesLargeMessages(t *testing.T) {
 	}
 }
 
-// TestWalk: where nobody else looks for the form that a peer answers, the rounds do.
+// TestWalk: where no other collector looks for the form that a peer answers, the rounds do.
 func TestWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{Delay: 20 * time.Millisecond, Respond: netsim.Responder(1)}, 1)
@@ -70,7 +72,7 @@ func TestWalk(t *testing.T) {
 			Dialects: map[collectors.Method]*ikeprobe.Dialect{collectors.IKE: ikeprobe.NewDialect(ikeprobe.Auto, ikeprobe.PSK)},
 		})
 		for range len(ikeprobe.Ladder(ikeprobe.Auto)) {
-			if r := measure(t, c, collectorstest.Target(false)); r.State == Clean {
+			if r := measure(t, c, collectorstest.Target(false)); r.State == search.Clean {
 				if r.Form != ikeprobe.V1Main.String() {
 					t.Errorf("answered by %s", r.Form)
 				}

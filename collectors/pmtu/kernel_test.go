@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netlab"
@@ -34,8 +35,9 @@ func TestMain(m *testing.M) {
 // rig is a provider with a gateway behind it and sockets in front of it.
 type rig struct {
 	*netlab.Provider
-	stack *netio.Stack
-	keys  *ikeprobe.Keyring
+	stack   *netio.Stack
+	gateway *responder.Responder
+	keys    *ikeprobe.Keyring
 }
 
 func newRig(t *testing.T) *rig {
@@ -45,7 +47,8 @@ func newRig(t *testing.T) *rig {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	b.Server.Do(t, func() {
-		if _, err := responder.Start(ctx, responder.Config{}); err != nil {
+		var err error
+		if b.gateway, err = responder.Start(ctx, responder.Config{}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -80,19 +83,20 @@ func measureOnce(t *testing.T, c *Collector, target collectors.Target) Results {
 	return r
 }
 
-// slack is how many packets more than promised a search may cost here: none, except under the race detector, which slows this
-// process down so much that answers are read after the search has given up waiting for them. There only the cap holds.
+// slack is how many packets more than promised a search may cost here: none, except under the race
+// detector, which slows this process down so much that answers are read after the search has given
+// up waiting for them. There only the cap holds.
 func slack() int {
 	info, ok := debug.ReadBuildInfo()
 	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return defaultPackets
+		return search.DefaultPackets
 	}
 	return 0
 }
 
 // A fact is what a method is to say of a scenario.
 type fact struct {
-	state State
+	state search.State
 	bytes int
 	// packets is the most that it may cost, 0 for the cap of a search.
 	packets int
@@ -105,24 +109,26 @@ const (
 )
 
 var (
-	clean       = fact{Clean, 1500, 1}
-	cleanLossy  = fact{Clean, 1500, 0}
-	reduced     = fact{Reduced, pathMTU, mostPTB}
-	reducedHard = fact{Reduced, pathMTU, mostHole} // the PTB is of little help
-	gap         = fact{BlackHole, pathMTU, mostHole}
-	unreachable = fact{state: Unreachable}
+	clean       = fact{search.Clean, 1500, 1}
+	cleanLossy  = fact{search.Clean, 1500, 0}
+	reduced     = fact{search.Reduced, pathMTU, mostPTB}
+	reducedHard = fact{search.Reduced, pathMTU, mostHole} // the PTB is of little help
+	gap         = fact{search.BlackHole, pathMTU, mostHole}
+	unreachable = fact{state: search.Unreachable}
 )
 
-// affords tells whether a search may cost so many packets.
+// affords reports whether a search may cost this many packets.
 func (f fact) affords(packets int) bool {
-	return packets <= defaultPackets && (f.packets == 0 || packets <= f.packets+slack())
+	return packets <= search.DefaultPackets && (f.packets == 0 || packets <= f.packets+slack())
 }
 
-// An expectation is the line of a scenario in the truth table: one fact each for echo, IKE and NAT-T.
+// An expectation is the line of a scenario in the truth table: one fact each for echo, IKE and
+// NAT-T.
 type expectation struct {
 	scenario string
 	v4, v6   [3]fact
-	// doubt allows a method to end without a verdict, where chance may take too many packets; a wrong one is never allowed.
+	// doubt allows a method to end without a verdict, where chance may take too many packets; a
+	// wrong one is never allowed.
 	doubt bool
 }
 
@@ -148,21 +154,22 @@ func truth() []expectation {
 		same("S7c", all(gap)),
 		{scenario: "S8-5", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
 		{scenario: "S8-20", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
-		{scenario: "S8m-20", v4: all(fact{BlackHole, pathMTU, 0}), v6: all(fact{BlackHole, pathMTU, 0}), doubt: true},
-		same("S9", all(fact{Reduced, pathMTU, 0})),
+		{scenario: "S8m-20", v4: all(fact{search.BlackHole, pathMTU, 0}), v6: all(fact{search.BlackHole, pathMTU, 0}), doubt: true},
+		same("S9", all(fact{search.Reduced, pathMTU, 0})),
 		same("S9r", all(clean)),
 		same("S11a", [3]fact{clean, unreachable, clean}),
 		same("S11b", [3]fact{clean, clean, unreachable}),
 		same("S12", all(clean)),
-		same("S13", all(fact{Clean, 9000, 1})),
-		same("S13b", all(fact{Reduced, 1500, mostPTB})),
-		same("S14a", all(fact{Reduced, 1280, mostPTB})),
-		{scenario: "S14b", v4: all(fact{Reduced, 576, mostPTB}), v6: none},
-		{scenario: "S14c", v4: all(fact{BlackHole, 576, mostHole}), v6: none},
+		same("S13", all(fact{search.Clean, 9000, 1})),
+		same("S13b", all(fact{search.Reduced, 1500, mostPTB})),
+		same("S14a", all(fact{search.Reduced, 1280, mostPTB})),
+		{scenario: "S14b", v4: all(fact{search.Reduced, 576, mostPTB}), v6: none},
+		{scenario: "S14c", v4: all(fact{search.BlackHole, 576, mostHole}), v6: none},
 	}
 }
 
-// TestTruthTable measures every scenario on real sockets through a real kernel, and looks at the cache afterwards.
+// TestTruthTable measures every scenario on real sockets through a real kernel, and looks at the
+// cache afterwards.
 func TestTruthTable(t *testing.T) {
 	t.Parallel()
 	netlab.Need(t)
@@ -198,7 +205,7 @@ func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
 		t.Logf("  %s: %s %d of %d, %d packets in %v, loss %.2f, PTB %d/%d %s", r.Method, r.State, r.Bytes, r.LinkBytes, r.Packets,
 			r.Duration.Round(time.Millisecond), r.Loss, r.PTBReceived, r.PTBRejected, r.Reason)
 		f := want[r.Method]
-		if doubt && (r.State == Inconclusive || r.State == Unreachable) {
+		if doubt && (r.State == search.Inconclusive || r.State == search.Unreachable) {
 			continue
 		}
 		if r.State != f.state || r.Bytes != f.bytes {
@@ -213,7 +220,7 @@ func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
 	}
 	time.Sleep(200 * time.Millisecond) // the kernel makes its entry, and netio removes it
 	if m := b.Client.CachedMTU(t, b.ServerAddr(v6)); m != got.LinkBytes {
-		t.Errorf("v6 %t: this host's kernel now believes in a path MTU of %d", v6, m)
+		t.Errorf("v6 %t: this host's kernel now caches a path MTU of %d", v6, m)
 	}
 	for socket, n := range b.stack.Stats().Drops {
 		if n != before.Drops[socket] {
@@ -232,7 +239,7 @@ func TestFlap(t *testing.T) {
 		for _, step := range []struct {
 			scenario string
 			want     fact
-		}{{"S0", clean}, {"S1", fact{Reduced, pathMTU, 0}}, {"S0", fact{Clean, 1500, 3}}, {"S2", gap}, {"S2", fact{BlackHole, pathMTU, 3}}, {"S0", fact{Clean, 1500, 0}}} {
+		}{{"S0", clean}, {"S1", fact{search.Reduced, pathMTU, 0}}, {"S0", fact{search.Clean, 1500, 3}}, {"S2", gap}, {"S2", fact{search.BlackHole, pathMTU, 3}}, {"S0", fact{search.Clean, 1500, 0}}} {
 			b.Apply(t, step.scenario)
 			for _, r := range measureOnce(t, c, b.target(v6)).Results {
 				if r.State != step.want.state || r.Bytes != step.want.bytes || !step.want.affords(r.Packets) {
@@ -243,7 +250,7 @@ func TestFlap(t *testing.T) {
 	}
 }
 
-// TestForgedFlood is scenario S7d: PTBs from somebody who does not see our probes change nothing.
+// TestForgedFlood is scenario S7d: PTBs from a host that does not see our probes change nothing.
 func TestForgedFlood(t *testing.T) {
 	b := newRig(t)
 	for _, v6 := range []bool{false, true} {
@@ -266,7 +273,7 @@ func TestForgedFlood(t *testing.T) {
 			if scenario == "S2" {
 				b.SetMTU(t, pathMTU)
 				b.DropPTB(t)
-				want = fact{BlackHole, pathMTU, mostHole}
+				want = fact{search.BlackHole, pathMTU, mostHole}
 			}
 			for _, r := range measureOnce(t, b.collector(), b.target(v6)).Results {
 				if r.State != want.state || r.Bytes != want.bytes {
@@ -283,16 +290,17 @@ func TestForgedFlood(t *testing.T) {
 	}
 }
 
-// TestEqualCostPaths is scenario S15: a path MTU belongs to a flow, so the methods may rightly disagree.
+// TestEqualCostPaths is scenario S15: a path MTU belongs to a flow, so the methods may rightly
+// disagree.
 func TestEqualCostPaths(t *testing.T) {
 	t.Parallel()
-	for scenario, small := range map[string]State{"S15": Reduced, "S15b": BlackHole} {
+	for scenario, small := range map[string]search.State{"S15": search.Reduced, "S15b": search.BlackHole} {
 		b := newRig(t)
 		b.Apply(t, scenario)
 		for _, v6 := range []bool{false, true} {
 			for _, r := range measureOnce(t, b.collector(), b.target(v6)).Results {
 				onSmall := r.State == small && r.Bytes == pathMTU
-				onLarge := r.State == Clean && r.Bytes == 1500
+				onLarge := r.State == search.Clean && r.Bytes == 1500
 				if r.Method == collectors.ICMP && !onSmall || !onSmall && !onLarge {
 					t.Errorf("%s v6 %t %s: %s %d", scenario, v6, r.Method, r.State, r.Bytes)
 				}
@@ -301,7 +309,8 @@ func TestEqualCostPaths(t *testing.T) {
 	}
 }
 
-// TestUnprivilegedSearch: without raw sockets IKE still finds the path MTU, by a UDP socket and its error queue.
+// TestUnprivilegedSearch: without raw sockets IKE still finds the path MTU, by a UDP socket and its
+// error queue.
 func TestUnprivilegedSearch(t *testing.T) {
 	t.Parallel()
 	b := newRig(t)

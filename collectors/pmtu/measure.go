@@ -5,96 +5,101 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// ErrNotSent means that the path was not measured by a method because a probe did not leave this host.
+// ErrNotSent means that a method did not measure because a probe did not leave this host.
 var ErrNotSent = errors.New("probe was not sent")
 
 const (
 	// maxPacket is the largest IP packet (RFC 791, section 3.1).
 	maxPacket = 65535
-	// minimumIPv4 and minimumIPv6 are the smallest MTUs that a PTB may name (RFC 1191, section 3; RFC 8201, section 4).
+	// minimumIPv4 and minimumIPv6 are the smallest MTUs that a PTB may name (RFC 1191, section 3;
+	// RFC 8201, section 4).
 	minimumIPv4, minimumIPv6 = 68, 1280
-	// paddedIKE is how much larger than its natural size an IKE control is: enough for the Vendor ID that pads all larger
-	// ones, so that a peer that does not answer messages with one is not taken for a black hole.
+	// paddedIKE is how much larger than its natural size an IKE control is: enough for the Vendor
+	// ID that pads all larger probes. So a peer that does not answer messages with a Vendor ID is
+	// not taken for a black hole.
 	paddedIKE = 32
 )
 
-// A prober makes and sends the probes of one method to one peer and hears what becomes of them.
+// A prober sends the probes of one method to one peer and collects their outcomes.
 type prober struct {
 	network collectors.Network
 	target  collectors.Target
 	method  collectors.Method
 	account *netio.Account
-	// ike are the messages of the IKE methods.
-	ike collectors.IKEProbes
-	// fragment, if set, sends echo requests in fragments of so many bytes, to look at the way back.
+	ike     collectors.IKEProbes
+	// fragment, if set, is the size of the fragments of requests, to measure the reverse path.
 	fragment int
-	// reply is the largest size that was answered, and the largest fragment in which that reply came, 0 if whole.
+	// ttl, if set, is the TTL of probes that a router is to answer with time exceeded.
+	ttl uint8
+	// reply is the largest size answered, and the largest fragment of that reply, 0 if it came
+	// whole.
 	reply struct {
 		size, fragment int
 		short          bool
 	}
 
 	began time.Time
-	// open are probes that were not reported yet, or were reported as silent.
-	open []*flight
-	news news
+	open  []*flight
+	inbox inbox
 
 	// fault is the last ICMP error other than a PTB, which explains a silence.
 	fault string
 }
 
-// A flight is one probe on its way.
+// A flight is one probe without an answer.
 type flight struct {
-	play *play
-	size int
-	at   time.Duration
-	// reported means that the search was told that it is silent.
+	batch *batch
+	size  int
+	at    time.Duration
+	// reported means as silent.
 	reported bool
 }
 
-// news is what answers have brought, until the prober's own goroutine takes it.
-type news struct {
+// inbox holds answers until the prober's own goroutine takes them.
+type inbox struct {
 	mu    sync.Mutex
 	items []item
 	wake  chan struct{}
 }
 
-// An item is one answer to one flight.
 type item struct {
 	flight *flight
 	answer netio.Answer
+	// inexact is set for a netio.Hint.
+	inexact bool
 }
 
-func (n *news) add(f *flight, a netio.Answer) {
-	a.Payload = nil
-	n.mu.Lock()
-	n.items = append(n.items, item{f, a})
-	n.mu.Unlock()
+func (in *inbox) add(it item) {
+	it.answer.Payload = nil
+	in.mu.Lock()
+	in.items = append(in.items, it)
+	in.mu.Unlock()
 	select {
-	case n.wake <- struct{}{}:
+	case in.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (n *news) take() []item {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	items := n.items
-	n.items = nil
+func (in *inbox) take() []item {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	items := in.items
+	in.items = nil
 	return items
 }
 
-// control is the smallest size that the method can probe, in bytes of the whole packet.
+// control returns the smallest size that the method can probe, in bytes of the whole packet.
 func (p *prober) control() int {
 	header := p.target.Path.HeaderIP()
 	if p.fragment > 0 {
@@ -106,11 +111,8 @@ func (p *prober) control() int {
 	return p.ike.Least() + paddedIKE
 }
 
-// packet makes a probe of exactly this size.
-func (p *prober) packet(size int) (*netio.Packet, error) { return p.build(size, p.method.String()) }
-
-// build makes a probe of exactly this size. role tells its initiator SPI apart from those of the same size.
-func (p *prober) build(size int, role string) (*netio.Packet, error) {
+// packet returns a probe of this size. Roles give probes of one size different initiator SPIs.
+func (p *prober) packet(size int, role string) (*netio.Packet, error) {
 	packet := &netio.Packet{Path: p.target.Path, Protocol: netio.Echo, Size: size}
 	if p.method != collectors.ICMP {
 		var err error
@@ -120,19 +122,26 @@ func (p *prober) build(size int, role string) (*netio.Packet, error) {
 	}
 	packet.DontFragment, packet.Account, packet.Purpose = true, p.account, "path MTU by "+p.method.String()+": does this size pass?"
 	if p.fragment > 0 {
-		packet.DontFragment, packet.FragmentSize, packet.Purpose = false, p.fragment, "way back: does a reply of this size come?"
+		packet.DontFragment, packet.FragmentSize, packet.Purpose = false, p.fragment, "reverse path: does a reply of this size come?"
+	}
+	if p.ttl > 0 {
+		packet.TTL, packet.Purpose = p.ttl, "path to the peer: does this size get to the router at this TTL?"
 	}
 	return packet, nil
 }
 
-// run drives a search to its end.
-func (p *prober) run(ctx context.Context, s *Search) error {
+// reached reports whether an answer proves that a probe got to where it is to go.
+func (p *prober) reached(a *netio.Answer) bool {
+	return a.Arrived() || p.ttl > 0 && a.Outcome == netio.TimeExceeded
+}
+
+func (p *prober) run(ctx context.Context, s *search.Search) error {
 	for {
 		r, ok := s.Next()
 		if !ok {
 			return nil
 		}
-		seen, unsent, err := p.play(ctx, r)
+		seen, unsent, err := p.round(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -141,67 +150,69 @@ func (p *prober) run(ctx context.Context, s *Search) error {
 	}
 }
 
-// A play is one round while it is played.
-type play struct {
-	round Round
-	// open are its probes without an answer, seen what became of any probe.
+// A batch is one round.
+type batch struct {
+	round search.Round
+	// open counts its probes without an answer; seen are the outcomes of any probe.
 	open int
-	seen []Observation
-	// hit means that the round's Until was met.
-	hit    bool
+	seen []search.Observation
+	// ended means that the round's Until was met.
+	ended  bool
 	maxRTT time.Duration
 	err    error
 }
 
-// play sends a round and waits until every probe is answered, or its time is over. It returns what became of its
-// probes, and late news of earlier ones, and how many probes were not sent because the round ended early.
-func (p *prober) play(ctx context.Context, r Round) (seen []Observation, unsent int, err error) {
-	pl := &play{round: r}
+// round sends a round and waits until every probe is answered or has timed out. It returns the
+// outcomes of its probes, late answers to earlier ones, and how many probes were not sent because
+// the round ended early.
+func (p *prober) round(ctx context.Context, r search.Round) (seen []search.Observation, unsent int, err error) {
+	b := &batch{round: r}
 	timer := time.NewTimer(r.Delay)
 	defer timer.Stop()
 	if r.Delay > 0 {
-		p.wait(ctx, pl, timer, func() bool { return false })
+		p.wait(ctx, b, timer, func() bool { return false })
 	}
 	sent := 0
-	for ; sent < len(r.Sizes) && pl.err == nil && !pl.hit; sent++ {
+	for ; sent < len(r.Sizes) && b.err == nil && !b.ended; sent++ {
 		if sent > 0 && r.Spacing > 0 {
 			timer.Reset(r.Spacing)
-			p.wait(ctx, pl, timer, func() bool { return pl.hit })
-			if pl.hit || pl.err != nil {
+			p.wait(ctx, b, timer, func() bool { return b.ended })
+			if b.ended || b.err != nil {
 				break
 			}
 		}
-		p.send(ctx, pl, r.Sizes[sent])
+		p.send(ctx, b, r.Sizes[sent])
 	}
 	last := time.Now()
-	done := func() bool { return pl.open == 0 || pl.hit }
-	for pl.err == nil && !done() {
-		left := time.Until(last.Add(pl.patience()))
+	done := func() bool { return b.open == 0 || b.ended }
+	for b.err == nil && !done() {
+		left := time.Until(last.Add(b.patience()))
 		if left <= 0 {
 			break
 		}
 		timer.Reset(left)
-		answered := pl.maxRTT
-		p.wait(ctx, pl, timer, func() bool { return done() || pl.maxRTT != answered })
+		answered := b.maxRTT
+		p.wait(ctx, b, timer, func() bool { return done() || b.maxRTT != answered })
 	}
-	if pl.err != nil {
-		return nil, 0, pl.err
+	if b.err != nil {
+		return nil, 0, b.err
 	}
-	if !pl.hit {
-		p.giveUp(pl)
+	if !b.ended {
+		p.giveUp(b)
 	}
-	return pl.seen, len(r.Sizes) - sent, nil
+	return b.seen, len(r.Sizes) - sent, nil
 }
 
-// patience is how long to wait after the last probe: an answer to this round shortens what was guessed before it.
-func (pl *play) patience() time.Duration {
-	if pl.maxRTT == 0 {
-		return pl.round.Timeout
+// patience is how long to wait after the last probe: an answer shortens the round's timeout.
+func (b *batch) patience() time.Duration {
+	if b.maxRTT == 0 {
+		return b.round.Timeout
 	}
-	return min(pl.round.Timeout, Patience(pl.maxRTT))
+	return min(b.round.Timeout, matched.Patience(b.maxRTT, matched.LeastPatience))
 }
 
-// allowed gives the reason why no more probes of the form may be sent, by whomever the peer was found to accept it.
+// allowed returns the reason why no more probes of the form may be sent: the peer accepted it, as
+// this or another collector found.
 func (p *prober) allowed() error {
 	if p.method == collectors.ICMP {
 		return nil
@@ -209,40 +220,38 @@ func (p *prober) allowed() error {
 	return p.ike.Allowed()
 }
 
-// send sends one probe.
-func (p *prober) send(ctx context.Context, pl *play, size int) {
-	if pl.err = p.allowed(); pl.err != nil {
+func (p *prober) send(ctx context.Context, b *batch, size int) {
+	if b.err = p.allowed(); b.err != nil {
 		return
 	}
-	packet, err := p.packet(size)
+	packet, err := p.packet(size, p.method.String())
 	if err != nil {
-		pl.err = fmt.Errorf("%w: %w", ErrNotSent, err)
+		b.err = fmt.Errorf("%w: %w", ErrNotSent, err)
 		return
 	}
-	f := &flight{play: pl, size: size, at: time.Since(p.began)}
+	f := &flight{batch: b, size: size, at: time.Since(p.began)}
 	p.open = append(p.open, f)
-	pl.open++
-	// The round's timeout is enough: an answer that comes late is told all the same.
-	p.network.Send(ctx, packet, pl.round.Timeout, func(a netio.Answer) {
+	b.open++
+	// The round's timeout is enough: a late answer is reported all the same.
+	packet.Hint = func(h netio.Hint) {
+		p.inbox.add(item{f, netio.Answer{Outcome: netio.TooBig, From: h.From, MTU: h.MTU}, true})
+	}
+	p.network.Send(ctx, packet, b.round.Timeout, func(a netio.Answer) {
 		if p.counts(packet, &a) {
-			p.news.add(f, a)
+			p.inbox.add(item{flight: f, answer: a})
 		}
 	})
 }
 
-// counts tells whether an answer is worth telling. What came back from an IKE port must be an IKE message, and not
-// the probe itself that something on the path sent back.
+// counts reports whether an answer is evidence: an IKE port must answer with an IKE message.
 func (p *prober) counts(packet *netio.Packet, a *netio.Answer) bool {
 	if a.Outcome == netio.Silent {
 		return false
 	}
-	if p.method == collectors.ICMP || a.Outcome != netio.Delivered {
-		return true
-	}
-	return p.understood(a, packet.Token)
+	return p.method == collectors.ICMP || a.Outcome != netio.Delivered || p.understood(a, packet.Token)
 }
 
-// understood tells whether a reply is an IKE message, and notes what it means for the form.
+// understood reports whether a reply is an IKE message, and records what it means for the form.
 func (p *prober) understood(a *netio.Answer, token netio.Token) bool {
 	ok, accepted := p.ike.Answers(a, token)
 	if ok && !accepted {
@@ -251,137 +260,87 @@ func (p *prober) understood(a *netio.Answer, token netio.Token) bool {
 	return ok
 }
 
-// wait takes news until stop, an error, or the timer's end.
-func (p *prober) wait(ctx context.Context, pl *play, timer *time.Timer, stop func() bool) {
+// wait takes answers until stop, an error, or the timer's end.
+func (p *prober) wait(ctx context.Context, b *batch, timer *time.Timer, stop func() bool) {
 	for {
-		for _, it := range p.news.take() {
-			p.hear(pl, it)
+		for _, it := range p.inbox.take() {
+			p.take(b, it)
 		}
-		if stop() || pl.err != nil {
+		if stop() || b.err != nil {
 			return
 		}
 		select {
-		case <-p.news.wake:
+		case <-p.inbox.wake:
 		case <-timer.C:
 			return
 		case <-ctx.Done():
-			pl.err = context.Cause(ctx)
+			b.err = context.Cause(ctx)
 			return
 		}
 	}
 }
 
-// hear takes one answer. The first that decides a flight is the one that counts.
-func (p *prober) hear(pl *play, it item) {
-	if pl.err = cmp.Or(pl.err, p.allowed()); pl.err != nil {
+// take records one answer. The first answer that decides a flight counts.
+func (p *prober) take(b *batch, it item) {
+	if b.err = cmp.Or(b.err, p.allowed()); b.err != nil {
 		return
 	}
 	i := slices.Index(p.open, it.flight)
-	if i < 0 {
+	f, a := it.flight, &it.answer
+	if i >= 0 && it.inexact {
+		b.seen = append(b.seen, search.Observation{
+			Size: f.size, At: f.at, Outcome: search.TooBig, MTU: a.MTU, From: a.From, Late: f.reported, Inexact: true,
+		})
+	}
+	if i < 0 || it.inexact {
 		return
 	}
-	f, a := it.flight, &it.answer
-	o := Observation{Size: f.size, At: f.at, Late: f.reported}
-	switch a.Outcome {
-	case netio.Delivered, netio.Refused:
-		o.Outcome, o.RoundTrip = Acked, max(a.RoundTrip, time.Nanosecond)
+	o := search.Observation{Size: f.size, At: f.at, Late: f.reported}
+	switch {
+	case p.reached(a):
+		o.Outcome, o.RoundTrip = search.Acked, max(a.RoundTrip, time.Nanosecond)
 		p.replied(f.size, a)
-	case netio.TooBig:
-		o.Outcome, o.MTU, o.From = TooBig, a.MTU, a.From
-	case netio.TooBigLocally:
-		o.Outcome, o.MTU = TooBigLocally, a.MTU
-	case netio.Unreachable, netio.TimeExceeded:
+	case a.Outcome == netio.TooBig:
+		o.Outcome, o.MTU, o.From = search.TooBig, a.MTU, a.From
+	case a.Outcome == netio.TooBigLocally:
+		o.Outcome, o.MTU = search.TooBigLocally, a.MTU
+	case a.Outcome == netio.Unreachable || a.Outcome == netio.TimeExceeded:
 		p.fault = fmt.Sprintf("%s answered with ICMP %s", a.From, icmp.ErrorName(a.From.Is6(), a.Type, a.Code))
-	case netio.NotSent:
-		pl.err = fmt.Errorf("%w: %w", ErrNotSent, a.Err)
+	case a.Outcome == netio.NotSent:
+		b.err = fmt.Errorf("%w: %w", ErrNotSent, a.Err)
 		return
-	case netio.Silent:
+	case a.Outcome == netio.Silent:
 		return
 	}
 	p.open = slices.Delete(p.open, i, i+1)
-	if f.play == pl {
-		pl.open--
+	if f.batch == b {
+		b.open--
 	}
-	if o.Outcome == Silent && f.reported {
+	if o.Outcome == search.Silent && f.reported {
 		return
 	}
-	pl.seen = append(pl.seen, o)
-	if o.Outcome == Acked {
-		pl.maxRTT = max(pl.maxRTT, o.RoundTrip)
+	b.seen = append(b.seen, o)
+	if o.Outcome == search.Acked {
+		b.maxRTT = max(b.maxRTT, o.RoundTrip)
 	}
-	if pl.round.Until > 0 && f.size >= pl.round.Until && o.Outcome != Silent {
-		pl.hit = true
+	if b.round.Until > 0 && f.size >= b.round.Until && o.Outcome != search.Silent {
+		b.ended = true
 	}
 }
 
-// replied notes in what fragments the reply to a probe came.
 func (p *prober) replied(size int, a *netio.Answer) {
 	if size > p.reply.size || size == p.reply.size && a.FragmentSize > p.reply.fragment {
 		p.reply.size, p.reply.fragment, p.reply.short = size, a.FragmentSize, a.Short
 	}
 }
 
-// giveUp reports the round's probes that were not answered as silent. They stay open for late answers, as do those of
-// rounds that ended early, of which nothing is known yet.
-func (p *prober) giveUp(pl *play) {
+// giveUp reports the unanswered probes of a round as silent. They stay open for late answers, and
+// so do the probes of a round that ended early, which have no outcome yet.
+func (p *prober) giveUp(b *batch) {
 	for _, f := range p.open {
-		if f.play == pl {
+		if f.batch == b {
 			f.reported = true
-			pl.seen = append(pl.seen, Observation{Size: f.size, At: f.at})
+			b.seen = append(b.seen, search.Observation{Size: f.size, At: f.at})
 		}
 	}
-}
-
-// A Result is what one round found out by one method.
-type Result struct {
-	Method collectors.Method
-	State  State
-	// Bytes is the path MTU of a conclusive state, or else the most that was proven to pass; LinkBytes is the
-	// most that could be tried.
-	Bytes, LinkBytes int
-	// Packets and Duration are what the round cost.
-	Packets  int
-	Duration time.Duration
-	// PTBReceived counts valid PTBs, PTBRejected those of them that were of no use, by reason in Rejected.
-	PTBReceived, PTBRejected int
-	Rejected                 [rejections]int
-	// PTBFrom and PTBMTU are the sender and the content of the last PTB for more than Bytes, if any.
-	PTBFrom netip.Addr
-	PTBMTU  int
-	// Loss is the share of lost probes among those that fit, LossSamples their number.
-	Loss        float64
-	LossSamples int
-	// RoundTrip is the longest one seen.
-	RoundTrip time.Duration
-	// ReplyFragment is the size of the largest fragment in which the reply to the largest echo came, 0 if it came whole.
-	ReplyFragment int
-	// ReplyShort means that this reply carried less than its request did.
-	ReplyShort bool
-	// LastHopPassed and FirstHopFailed are the routers between which larger packets vanish; the zero Addr where that is not known.
-	LastHopPassed, FirstHopFailed netip.Addr
-	// Form is the IKE form that was used, empty for ICMP.
-	Form string
-	// Reason says why there is no better state; empty for conclusive ones.
-	Reason string
-	// At is when the round ended.
-	At time.Time
-}
-
-// result makes the result of a search that ended.
-func (p *prober) result(s *Search, took time.Duration) Result {
-	v := s.Verdict()
-	r := Result{
-		Method: p.method, State: v.State, Bytes: v.Bytes, LinkBytes: v.Link, Packets: v.Packets, Duration: took,
-		PTBReceived: v.PTBs, PTBRejected: v.RejectedTotal(), Rejected: v.Rejected, PTBFrom: v.PTB.From, PTBMTU: v.PTB.MTU,
-		Loss: v.Loss, LossSamples: v.Samples, RoundTrip: v.RoundTrip, Reason: v.Reason, At: time.Now(),
-	}
-	if p.method != collectors.ICMP {
-		r.Form = p.ike.Form.String()
-	} else if p.reply.size == v.Bytes {
-		r.ReplyFragment, r.ReplyShort = p.reply.fragment, p.reply.short
-	}
-	if v.State == Unreachable && p.fault != "" {
-		r.Reason += ": " + p.fault
-	}
-	return r
 }

@@ -13,6 +13,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/netsim"
@@ -22,7 +23,7 @@ import (
 type step struct {
 	change  func(*netsim.Config)
 	after   time.Duration
-	state   State
+	state   search.State
 	bytes   int
 	hole    bool
 	sizes   []int // exactly, if set
@@ -54,73 +55,73 @@ func loseNext(size, n int) func(*netsim.Config) {
 func TestRounds(t *testing.T) {
 	tests := map[string][]step{
 		"clean stays clean for a packet a round": {
-			{state: Clean, bytes: 1500, sizes: []int{1500}},
-			{state: Clean, bytes: 1500, sizes: []int{1500}},
-			{change: loseNext(1500, 1), state: Clean, bytes: 1500, sizes: []int{1500, 36, 1500}},
+			{state: search.Clean, bytes: 1500, sizes: []int{1500}},
+			{state: search.Clean, bytes: 1500, sizes: []int{1500}},
+			{change: loseNext(1500, 1), state: search.Clean, bytes: 1500, sizes: []int{1500, 36, 1500}},
 		},
 		"reduced stays reduced for two": {
-			{change: mtu(1400), state: Reduced, bytes: 1400, sizes: []int{1500, 1400, 1401}},
-			{state: Reduced, bytes: 1400, sizes: []int{1400, 1401}},
-			{change: loseNext(1401, 1), state: Reduced, bytes: 1400, sizes: []int{1400, 1401, 1401}},
-			{change: loseNext(1401, 2), state: Reduced, bytes: 1400, sizes: []int{1400, 1401, 1401, 1401}},
-			{change: loseNext(1400, 1), state: Reduced, bytes: 1400, sizes: []int{1400, 1401, 36, 1400}},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400, sizes: []int{1500, 1400, 1401}},
+			{state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401}},
+			{change: loseNext(1401, 1), state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401, 1401}},
+			{change: loseNext(1401, 2), state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401, 1401, 1401}},
+			{change: loseNext(1400, 1), state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401, 36, 1400}},
 		},
 		"reduced is raised every ten minutes": {
-			{change: mtu(1400), state: Reduced, bytes: 1400},
-			{after: 9 * time.Minute, state: Reduced, bytes: 1400, sizes: []int{1400, 1401}},
-			{after: time.Minute, state: Reduced, bytes: 1400, sizes: []int{1400, 1401, 1500}},
-			{state: Reduced, bytes: 1400, sizes: []int{1400, 1401}},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400},
+			{after: 9 * time.Minute, state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401}},
+			{after: time.Minute, state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401, 1500}},
+			{state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401}},
 		},
 		"black hole stays one for two": {
-			{change: hole(1400), state: BlackHole, bytes: 1400, hole: true},
-			{state: BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}},
-			{change: loseNext(1400, 1), state: BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401, 36, 1400}},
+			{change: hole(1400), state: search.BlackHole, bytes: 1400, hole: true},
+			{state: search.BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}},
+			{change: loseNext(1400, 1), state: search.BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401, 36, 1400}},
 		},
 		"growth is found at once": {
-			{change: hole(1400), state: BlackHole, bytes: 1400, hole: true},
-			{change: mtu(1500), state: Clean, bytes: 1500, sizes: []int{1400, 1401, 1500}, changes: 1},
-			{change: mtu(1300), state: BlackHole, bytes: 1300, hole: true, changes: 2},
-			{change: mtu(1310), state: BlackHole, bytes: 1310, hole: true, changes: 3},
+			{change: hole(1400), state: search.BlackHole, bytes: 1400, hole: true},
+			{change: mtu(1500), state: search.Clean, bytes: 1500, sizes: []int{1400, 1401, 1500}, changes: 1},
+			{change: mtu(1300), state: search.BlackHole, bytes: 1300, hole: true, changes: 2},
+			{change: mtu(1310), state: search.BlackHole, bytes: 1310, hole: true, changes: 3},
 		},
 		"a black hole that learns to speak": {
-			{change: hole(1400), state: BlackHole, bytes: 1400, hole: true},
-			{change: func(c *netsim.Config) { c.PTB.Drop = false }, state: Reduced, bytes: 1400, sizes: []int{1400, 1401}, changes: 1},
+			{change: hole(1400), state: search.BlackHole, bytes: 1400, hole: true},
+			{change: func(c *netsim.Config) { c.PTB.Drop = false }, state: search.Reduced, bytes: 1400, sizes: []int{1400, 1401}, changes: 1},
 		},
 		"a reduced path that falls silent": {
-			{change: mtu(1400), state: Reduced, bytes: 1400},
-			{change: hole(1400), state: BlackHole, bytes: 1400, hole: true, packets: 30, changes: 1},
-			{state: BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}, changes: 1},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400},
+			{change: hole(1400), state: search.BlackHole, bytes: 1400, hole: true, packets: 30, changes: 1},
+			{state: search.BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}, changes: 1},
 		},
 		"a reduced path that begins to lie": {
-			{change: mtu(1400), state: Reduced, bytes: 1400},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400},
 			{
 				change: func(c *netsim.Config) { c.PTB.Rewrite = func(int) int { return 1450 } },
-				state:  BlackHole, bytes: 1400, hole: true, packets: 30, changes: 1,
+				state:  search.BlackHole, bytes: 1400, hole: true, packets: 30, changes: 1,
 			},
 		},
 		"a PTB limiter is no black hole": {
-			{change: mtu(1400), state: Reduced, bytes: 1400},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400},
 			{
 				change: func(c *netsim.Config) { c.PTB.Limit = netsim.Limit{Every: 2 * time.Second} },
-				after:  time.Minute, state: Reduced, bytes: 1400, packets: 5,
+				after:  time.Minute, state: search.Reduced, bytes: 1400, packets: 5,
 			},
-			{after: time.Minute, state: Reduced, bytes: 1400, packets: 5},
+			{after: time.Minute, state: search.Reduced, bytes: 1400, packets: 5},
 		},
 		"shrinking with a PTB": {
-			{state: Clean, bytes: 1500},
-			{change: mtu(1400), state: Reduced, bytes: 1400, sizes: []int{1500, 1400, 1401}, changes: 1},
-			{change: mtu(1399), state: Reduced, bytes: 1399, packets: 4, changes: 2},
+			{state: search.Clean, bytes: 1500},
+			{change: mtu(1400), state: search.Reduced, bytes: 1400, sizes: []int{1500, 1400, 1401}, changes: 1},
+			{change: mtu(1399), state: search.Reduced, bytes: 1399, packets: 4, changes: 2},
 		},
 		"a dead peer changes nothing": {
-			{change: hole(1400), state: BlackHole, bytes: 1400, hole: true},
-			{change: dead, state: Unreachable, hole: true, packets: 12},
-			{state: Unreachable, hole: true, packets: 6},
-			{change: func(c *netsim.Config) { c.Block = nil }, state: BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}},
+			{change: hole(1400), state: search.BlackHole, bytes: 1400, hole: true},
+			{change: dead, state: search.Unreachable, hole: true, packets: 12},
+			{state: search.Unreachable, hole: true, packets: 6},
+			{change: func(c *netsim.Config) { c.Block = nil }, state: search.BlackHole, bytes: 1400, hole: true, sizes: []int{1400, 1401}},
 		},
 		"a link that grows": {
-			{change: func(c *netsim.Config) { c.Route.LinkMTU, c.MTU = 1400, 9000; c.ReverseMTU = 9000 }, state: Clean, bytes: 1400},
-			{change: func(c *netsim.Config) { c.Route.LinkMTU = 9000 }, state: Clean, bytes: 9000, sizes: []int{9000}, changes: 1},
-			{change: func(c *netsim.Config) { c.Route.LinkMTU = 1400 }, state: Clean, bytes: 1400, sizes: []int{1400}, changes: 2},
+			{change: func(c *netsim.Config) { c.Route.LinkMTU, c.MTU = 1400, 9000; c.ReverseMTU = 9000 }, state: search.Clean, bytes: 1400},
+			{change: func(c *netsim.Config) { c.Route.LinkMTU = 9000 }, state: search.Clean, bytes: 9000, sizes: []int{9000}, changes: 1},
+			{change: func(c *netsim.Config) { c.Route.LinkMTU = 1400 }, state: search.Clean, bytes: 1400, sizes: []int{1400}, changes: 2},
 		},
 	}
 	for name, steps := range tests {
@@ -135,7 +136,7 @@ func TestRounds(t *testing.T) {
 					time.Sleep(max(s.after, time.Second))
 					path.Forget()
 					r := measure(t, c, collectorstest.Target(false))
-					if r.State != s.state || r.State.conclusive() && r.Bytes != s.bytes {
+					if r.State != s.state || r.State.Conclusive() && r.Bytes != s.bytes {
 						t.Errorf("step %d: got %s %d, want %s %d (%s)", i, r.State, r.Bytes, s.state, s.bytes, r.Reason)
 					}
 					if s.sizes != nil {
@@ -190,26 +191,26 @@ func TestOneMethodDoesNotClearAnother(t *testing.T) {
 		narrow := func(p *netio.Packet) bool { return p.Protocol == netio.UDP && p.Port == 500 && p.WireSize() > 1400 }
 		path := netsim.New(netsim.Config{Delay: 20 * time.Millisecond, Block: narrow}, 1)
 		c := collector(t, path)
-		states := func() map[string]State {
+		states := func() map[string]search.State {
 			t.Helper()
 			results, err := c.Measure(t.Context(), collectorstest.Target(false))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := make(map[string]State)
+			got := make(map[string]search.State)
 			for _, r := range results.Results {
 				got[r.Method.String()] = r.State
 			}
 			return got
 		}
-		want := map[string]State{"ike": BlackHole, "natt": Clean, "icmp": Clean}
+		want := map[string]search.State{"ike": search.BlackHole, "natt": search.Clean, "icmp": search.Clean}
 		if diff := cmp.Diff(want, states()); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
 		path.Set(func(c *netsim.Config) {
 			c.Block = func(p *netio.Packet) bool { return p.Protocol == netio.UDP && p.Port == 500 }
 		})
-		want["ike"] = Unreachable
+		want["ike"] = search.Unreachable
 		if diff := cmp.Diff(want, states()); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
@@ -217,7 +218,7 @@ func TestOneMethodDoesNotClearAnother(t *testing.T) {
 			t.Errorf("black hole %t, known %t: an unreachable round must not clear it", s.BlackHole, s.Known)
 		}
 		path.Set(func(c *netsim.Config) { c.Block = nil })
-		want["ike"] = Clean
+		want["ike"] = search.Clean
 		if diff := cmp.Diff(want, states()); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
@@ -230,26 +231,26 @@ func TestOneMethodDoesNotClearAnother(t *testing.T) {
 // What disproves a black hole, and what does not.
 func TestBlackHoleMemory(t *testing.T) {
 	tests := []struct {
-		state State
+		state search.State
 		bytes int
 		holds bool
 	}{
-		{Unreachable, 0, true},
-		{Inconclusive, 0, true},
-		{Inconclusive, 1400, true},
-		{Inconclusive, 1401, false},
-		{BlackHole, 1400, true},
-		{BlackHole, 1300, true},
-		{BlackHole, 1450, true},
-		{Reduced, 1300, false},
-		{Clean, 1300, false}, // the link shrank: nothing that this host can send vanishes
-		{Clean, 1500, false},
+		{search.Unreachable, 0, true},
+		{search.Inconclusive, 0, true},
+		{search.Inconclusive, 1400, true},
+		{search.Inconclusive, 1401, false},
+		{search.BlackHole, 1400, true},
+		{search.BlackHole, 1300, true},
+		{search.BlackHole, 1450, true},
+		{search.Reduced, 1300, false},
+		{search.Clean, 1300, false}, // the link shrank: nothing that this host can send vanishes
+		{search.Clean, 1500, false},
 	}
 	for _, tt := range tests {
 		c := New(netsim.New(netsim.Config{}, 1), Options{})
 		st := &methodState{}
 		c.states[collectors.ICMP] = st
-		c.learn(st, &Result{State: BlackHole, Bytes: 1400})
+		c.learn(st, &Result{State: search.BlackHole, Bytes: 1400})
 		c.learn(st, &Result{State: tt.state, Bytes: tt.bytes})
 		if holds, known := c.holds(); holds != tt.holds || !known {
 			t.Errorf("after %s %d: held %t, known %t, want %t", tt.state, tt.bytes, holds, known, tt.holds)
@@ -267,7 +268,7 @@ func TestPeersThatDislikePadding(t *testing.T) {
 			}
 			return netsim.Responder()(port, payload)
 		}}, 1)
-		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != Unreachable {
+		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != search.Unreachable {
 			t.Errorf("got %s %d, want unreachable", r.State, r.Bytes)
 		}
 	})
@@ -280,7 +281,7 @@ func TestEarlyEndLosesNothing(t *testing.T) {
 		loseNext(1400, 1)(&cfg)
 		path := netsim.New(cfg, 1)
 		r := measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
-		if r.State != BlackHole || r.Bytes != 1437 || r.Packets != len(path.Sent()) {
+		if r.State != search.BlackHole || r.Bytes != 1437 || r.Packets != len(path.Sent()) {
 			t.Errorf("got %s %d with %d of %d packets", r.State, r.Bytes, r.Packets, len(path.Sent()))
 		}
 		if lost := r.Loss * float64(r.LossSamples); lost > 1.01 {
@@ -297,7 +298,7 @@ func TestMethodsHintToEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, most := range []int{60, 25, 25} {
-			if r := results.Results[i]; r.State != BlackHole || r.Bytes != 1437 || r.Packets > most {
+			if r := results.Results[i]; r.State != search.BlackHole || r.Bytes != 1437 || r.Packets > most {
 				t.Errorf("%s: %s %d with %d packets, want a black hole of 1437 with at most %d", r.Method, r.State, r.Bytes, r.Packets, most)
 			}
 		}
@@ -321,7 +322,7 @@ func TestAnotherAddressIsAnotherPath(t *testing.T) {
 		if got := path.Sizes()[0]; got != 1500 {
 			t.Errorf("first size %d, want that of the link", got)
 		}
-		if r.State != Unreachable || after.Known {
+		if r.State != search.Unreachable || after.Known {
 			t.Errorf("got %s, known %t: what was known belongs to the old address", r.State, after.Known)
 		}
 		if before.Changes != 1 || after.Changes != 1 || after.PTBs != before.PTBs {
@@ -342,18 +343,18 @@ func TestSlowSearchIsResumed(t *testing.T) {
 		c := New(path, Options{Methods: []collectors.Method{collectors.ICMP}, Keys: keys, Slow: 15 * time.Second, Seed: 1})
 		rounds := 0
 		var r Result
-		for r.State != BlackHole && rounds < 5 {
+		for r.State != search.BlackHole && rounds < 5 {
 			rounds++
 			r = measure(t, c, collectorstest.Target(false))
-			if r.State == Inconclusive && (r.Bytes == 0 || r.Bytes > 1437 || !strings.Contains(r.Reason, "at least")) {
+			if r.State == search.Inconclusive && (r.Bytes == 0 || r.Bytes > 1437 || !strings.Contains(r.Reason, "at least")) {
 				t.Errorf("round %d: lower bound %d (%s)", rounds, r.Bytes, r.Reason)
 			}
-			if r.State == Inconclusive && r.Duration > 25*time.Second {
+			if r.State == search.Inconclusive && r.Duration > 25*time.Second {
 				t.Errorf("round %d took %s", rounds, r.Duration)
 			}
 			time.Sleep(30 * time.Second)
 		}
-		if r.State != BlackHole || r.Bytes != 1437 || rounds < 2 {
+		if r.State != search.BlackHole || r.Bytes != 1437 || rounds < 2 {
 			t.Errorf("got %s %d after %d rounds, want a black hole of 1437 after several", r.State, r.Bytes, rounds)
 		}
 	})
@@ -371,7 +372,7 @@ func TestDialect(t *testing.T) {
 			Methods: []collectors.Method{collectors.IKE}, Keys: keys,
 			Dialects: map[collectors.Method]*ikeprobe.Dialect{collectors.IKE: dialect},
 		})
-		if r := measure(t, c, collectorstest.Target(false)); r.State != Unreachable || r.Form != ikeprobe.V2BadKE.String() {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != search.Unreachable || r.Form != ikeprobe.V2BadKE.String() {
 			t.Errorf("got %s with %s, want unreachable with the form that is not answered", r.State, r.Form)
 		}
 		if dialect.Answered() || dialect.Form() != ikeprobe.V2BadKE {
@@ -380,7 +381,7 @@ func TestDialect(t *testing.T) {
 		for dialect.Form() != ikeprobe.V1Main {
 			dialect.Advance()
 		}
-		if r := measure(t, c, collectorstest.Target(false)); r.State != Clean || r.Form != ikeprobe.V1Main.String() {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != search.Clean || r.Form != ikeprobe.V1Main.String() {
 			t.Errorf("got %s with %s, want clean with the form that is answered", r.State, r.Form)
 		}
 		if !dialect.Answered() {
@@ -393,7 +394,7 @@ func TestDialect(t *testing.T) {
 func TestReflectionIsNoAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{Respond: func(_ uint16, payload []byte) []byte { return payload }}, 1)
-		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != Unreachable {
+		if r := measure(t, collector(t, path, collectors.IKE), collectorstest.Target(false)); r.State != search.Unreachable {
 			t.Errorf("got %s, want unreachable", r.State)
 		}
 	})
@@ -402,7 +403,7 @@ func TestReflectionIsNoAck(t *testing.T) {
 func TestInsideATunnelNothingIsSent(t *testing.T) {
 	path := netsim.New(netsim.Config{Route: netio.Route{Tunnel: "device wg0 (wireguard)"}}, 1)
 	r := measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
-	if r.State != Inconclusive || r.Reason != "inside the tunnel: device wg0 (wireguard)" || len(path.Sent()) > 0 {
+	if r.State != search.Inconclusive || r.Reason != "inside the tunnel: device wg0 (wireguard)" || len(path.Sent()) > 0 {
 		t.Errorf("got %s (%s) and %d packets", r.State, r.Reason, len(path.Sent()))
 	}
 }
@@ -441,7 +442,8 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// A probe that a round has given up must not take the reply from one of the same size in the next round.
+// A probe that a round has given up must not take the reply from one of the same size in the next
+// round.
 func TestRoundsCloseTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := netsim.New(netsim.Config{MTU: 1400, Delay: 5 * time.Millisecond, PTB: netsim.PTBs{Drop: true}}, 1)
@@ -449,13 +451,14 @@ func TestRoundsCloseTogether(t *testing.T) {
 		measure(t, c, collectorstest.Target(false))
 		measure(t, c, collectorstest.Target(false))
 		path.Set(mtu(1500))
-		if r := measure(t, c, collectorstest.Target(false)); r.State != Clean {
+		if r := measure(t, c, collectorstest.Target(false)); r.State != search.Clean {
 			t.Errorf("got %s %d, want clean", r.State, r.Bytes)
 		}
 	})
 }
 
-// TestOutOfTime: what was found before the time was over counts; the methods behind it are not measured.
+// TestOutOfTime: what was found before the time was over counts; the methods behind it are not
+// measured.
 func TestOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		silent := func(p *netio.Packet) bool { return p.Protocol == netio.UDP && p.Port == 4500 }
@@ -467,7 +470,7 @@ func TestOutOfTime(t *testing.T) {
 			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
 		s := c.Snapshot()
-		if len(s.Results) != 2 || s.Results[0].State != Clean || s.Results[1].State != Clean || s.Results[1].Method != collectors.IKE || !s.Known || s.At.IsZero() {
+		if len(s.Results) != 2 || s.Results[0].State != search.Clean || s.Results[1].State != search.Clean || s.Results[1].Method != collectors.IKE || !s.Known || s.At.IsZero() {
 			t.Errorf("got %+v, want the clean results of echo and IKE", s)
 		}
 		r, err := c.Measure(t.Context(), collectorstest.Target(false))

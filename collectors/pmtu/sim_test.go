@@ -8,6 +8,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netsim"
 )
@@ -35,27 +36,28 @@ func measure(t *testing.T, c *Collector, to collectors.Target) Result {
 	return results.Results[0]
 }
 
-// search measures a path once by ICMP, starting from nothing.
-func search(t *testing.T, path *netsim.Path) Result {
+// searchOnce measures a path once by ICMP, starting from nothing.
+func searchOnce(t *testing.T, path *netsim.Path) Result {
 	t.Helper()
 	return measure(t, collector(t, path, collectors.ICMP), collectorstest.Target(false))
 }
 
 // statistics are what many searches found and cost.
 type statistics struct {
-	states  map[State]int
+	states  map[search.State]int
 	wrong   int
 	packets []int
 	seconds []float64
 }
 
-// repeat runs many searches of paths of one kind with different seeds. wrong tells a verdict that must not be.
+// repeat runs many searches of paths of one kind with different seeds. wrong reports a verdict that
+// must not be.
 func repeat(t *testing.T, runs int, cfg netsim.Config, wrong func(Result) bool) statistics {
 	t.Helper()
-	s := statistics{states: make(map[State]int)}
+	s := statistics{states: make(map[search.State]int)}
 	synctest.Test(t, func(t *testing.T) {
 		for seed := range runs {
-			r := search(t, netsim.New(cfg, uint64(seed)))
+			r := searchOnce(t, netsim.New(cfg, uint64(seed)))
 			s.states[r.State]++
 			s.packets = append(s.packets, r.Packets)
 			s.seconds = append(s.seconds, r.Duration.Seconds())

@@ -1,11 +1,9 @@
 package protocols
 
 import (
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -236,39 +234,28 @@ func TestExposer(t *testing.T) {
 		path := netsim.New(netsim.Config{Hops: routers, RefuseIPsec: true}, 1)
 		c := collector(t, path)
 		var s collectorstest.Scope
-		e := NewExposer(c, &s, time.Minute, time.Now)
-		exposed := func() (lines []string) {
-			e.Expose()
-			for i, series := range s.Made {
-				m := series.Metric()
-				if m == nil {
-					continue
-				}
-				line := strings.TrimPrefix(s.Families[i].Name, "ipsec_path_")
-				for _, l := range m.GetLabel() {
-					line = fmt.Sprint(line, " ", l.GetValue())
-				}
-				lines = append(lines, fmt.Sprintf("%s %g", line, m.GetGauge().GetValue()))
-			}
-			return lines
+		e := NewExposer(c, &s, time.Minute)
+		exposed := func() map[string]float64 {
+			s.Expose(e, time.Now())
+			return s.Values()
 		}
-		if lines := exposed(); lines != nil {
-			t.Errorf("before the first round: %v", lines)
+		if series := exposed(); len(series) > 0 {
+			t.Errorf("before the first round: %v", series)
 		}
 		if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{
-			"protocol_state esp passes 1", "protocol_state ah passes 1", "protocol_state esp_udp passes 1",
-			"protocol_last_hop icmp 4", "protocol_last_hop udp500 4", "protocol_last_hop udp4500 4",
-			"protocol_last_hop esp 4", "protocol_last_hop ah 4", "protocol_last_hop esp_udp 4",
+		want := map[string]float64{
+			"protocol_state esp passes": 1, "protocol_state ah passes": 1, "protocol_state esp_udp passes": 1,
+			"protocol_last_hop icmp": 4, "protocol_last_hop udp500": 4, "protocol_last_hop udp4500": 4,
+			"protocol_last_hop esp": 4, "protocol_last_hop ah": 4, "protocol_last_hop esp_udp": 4,
 		}
 		if diff := cmp.Diff(want, exposed()); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		time.Sleep(3*time.Minute + time.Second)
-		if lines := exposed(); lines != nil {
-			t.Errorf("stale: %v", lines)
+		if series := exposed(); len(series) > 0 {
+			t.Errorf("stale: %v", series)
 		}
 	})
 }

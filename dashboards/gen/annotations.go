@@ -14,18 +14,18 @@ func annotation(name, colour, title, text, expr string, enabled bool) dashboard.
 	}
 }
 
-// manyAnnotations are counts, so that ten thousand peers in trouble are one mark. The changes of path MTU look at every peer over the whole
-// time, so they are off until somebody wants them.
+// manyAnnotations count, so that faults at ten thousand peers are one mark.
 func manyAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
 		annotation("Alerts", bad, "{{alertname}}", "{{severity}}",
 			`count by (alertname, severity) (ALERTS{`+alerts+`,instance=~"$instance",isp=~"$isp",site=~"$site",peer=~"$peer"})`, true),
-		annotation("Path MTU changes", neutral, "Path MTU changed", "at one peer or more",
-			"count(changes("+sel("mtu_changes_total", many)+"[3m]) > 0)", false),
+		annotation("Path MTU changes", neutral, "Path MTU changed", "at one or more peers",
+			fleetwide(many, "sum("+record("mtu_changes:peers3m", many)+")", func(labels string) string {
+				return "count(changes(" + sel("mtu_changes_total", labels) + "[3m]) > 0)"
+			}), false),
 	}
 }
 
-// oneAnnotations are those of a peer, and of what concerns its exporter or provider as a whole.
 func oneAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
 		annotation("Alerts of the peer", bad, "{{alertname}}", "{{severity}} {{gateway}}",
@@ -37,7 +37,6 @@ func oneAnnotations() []dashboard.AnnotationQuery {
 	}
 }
 
-// processAnnotations are those of exporters.
 func processAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
 		annotation("Alerts", bad, "{{alertname}}", "{{severity}} {{instance}}",

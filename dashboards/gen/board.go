@@ -16,7 +16,7 @@ const (
 	uidExporter = "ipsec-path-exporter"
 )
 
-// tag is what the drop-down of boards goes by.
+// tag selects the boards of the drop-down.
 const tag = "ipsec-path"
 
 // gridWidth is the width of a board in Grafana's units.
@@ -25,21 +25,21 @@ const gridWidth = 24
 // A board is one dashboard.
 type board struct {
 	uid, title, about string
-	// from is the beginning of the time range that it opens with.
+	// from is the start of the default time range.
 	from        string
 	variables   []dashboard.VariableModel
 	annotations []dashboard.AnnotationQuery
 	rows        []row
 }
 
-// A row is a heading and the panels below it. Those of a collapsed one ask nothing until somebody opens it.
+// A row is a heading and its panels. The panels of a collapsed row send no query until it is
+// opened.
 type row struct {
 	title     string
 	collapsed bool
 	panels    []panel
 }
 
-// file is the name of the board's file.
 func (b board) file() string { return strings.TrimPrefix(b.uid, tag+"-") + ".json" }
 
 // build lays the board out.
@@ -64,12 +64,12 @@ func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // th
 	return d, nil
 }
 
-// links lead from every board to all others, with the time range and the variables that both have.
+// links lead from every board to the others, with the time range and the common variables.
 func (b board) links() []dashboard.DashboardLink {
 	var links []dashboard.DashboardLink
 	if b.uid != uidFleet {
 		links = append(links, dashboard.DashboardLink{
-			Title: "Back to fleet", Type: dashboard.DashboardLinkTypeLink, Icon: "arrow-left", Tooltip: "All peers: what is wrong now",
+			Title: "Back to fleet", Type: dashboard.DashboardLinkTypeLink, Icon: "arrow-left", Tooltip: "All peers: active faults",
 			Url: new("/d/" + uidFleet), Tags: []string{}, KeepTime: true, IncludeVars: true,
 		})
 	}
@@ -79,7 +79,7 @@ func (b board) links() []dashboard.DashboardLink {
 	})
 }
 
-// A layout puts panels side by side, in lines as high as their highest panel.
+// A layout places panels side by side; a line is as high as its highest panel.
 type layout struct {
 	panels     []dashboard.PanelOrRowPanel
 	id         uint32
@@ -117,13 +117,11 @@ func (l *layout) add(r row) error {
 	return nil
 }
 
-// next gives an id that no panel of the board has.
 func (l *layout) next() uint32 {
 	l.id++
 	return l.id
 }
 
-// place finds room for a panel: beside the last one, or on a new line.
 func (l *layout) place(w, h uint32) *dashboard.GridPos {
 	if l.x+w > gridWidth {
 		l.newLine()

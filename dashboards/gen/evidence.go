@@ -2,13 +2,13 @@ package main
 
 import "strings"
 
-// evidenceBoard is for the engineer of the provider: one path, one time range, nothing that needs to know the exporter. It is made to be
-// printed, so it is one column of facts in the order of an argument.
+// evidenceBoard is for the provider's engineer: one path, one time range, no knowledge of the
+// exporter required. It is printable: the facts are in the order of the argument.
 func evidenceBoard(p exporterPages) board {
 	return board{
 		uid: uidEvidence, title: "IPsec path / Evidence for the provider", from: "now-24h",
-		about: "What shows a fault of the path to one VPN gateway, for the provider who has to find it: what was measured and how, what passes and what vanishes, " +
-			"how far each protocol gets, and since when.",
+		about: "Evidence of a fault on the path to one VPN gateway, for its provider: the method, the results, the sizes that pass and vanish, " +
+			"how far each protocol gets, and the start of the fault.",
 		variables: onePeer(), annotations: oneAnnotations(),
 		rows: []row{
 			{title: "Path from $instance to $peer", panels: []panel{method(), endpoints(), diagnosesOf(p, 24, 6)}},
@@ -19,22 +19,22 @@ func evidenceBoard(p exporterPages) board {
 	}
 }
 
-// method says how the numbers came about. A paragraph is one line: Grafana may take a new line for a break.
+// method describes the method. A paragraph is one line, because Grafana may break at a line feed.
 func method() panel {
-	return words("How this was measured", "The method in short; the exporter's documentation has it in full.", strings.Join([]string{
-		"**Path MTU**: the largest whole IP packet, header included, with DF set, that was *answered*. Methods: **icmp** echo, **ike** an IKE message to UDP 500, **natt** one to UDP 4500. " +
-			"A size counts as lost only in matched pairs: a smaller packet passes and a larger one does not, alternately, until loss by chance is ruled out. A **black hole** is a path on which " +
+	return words("Method", "Summary of the method; the exporter's documentation has the details.", strings.Join([]string{
+		"**Path MTU**: the largest whole IP packet, header included, with DF set, that was *answered*. Methods: **icmp** echo, **ike** an IKE message to UDP 500, **natt** an IKE message to UDP 4500. " +
+			"A size counts as lost only in matched pairs: a smaller packet passes and a larger one does not, alternately, until random loss is ruled out. A **black hole** is a path on which " +
 			"larger packets vanish and no valid ICMP \"fragmentation needed\" (type 3 code 4; IPv6 \"packet too big\") comes back.",
-		"**Fragments**: the same IKE message whole and as two IP fragments, in turns. **Protocols**: packets with a small TTL; a protocol is called blocked only where a router prohibits it, " +
-			"or where others get further past the same routers. **Diagnoses** hold after a second measurement has confirmed the first.",
-		"Every probe and answer with its time, the routers named, and the packets for Wireshark: links at the diagnoses below.",
+		"**Fragments**: the same IKE message unfragmented and as two IP fragments, alternately. **Protocols**: packets with a small TTL; a protocol is blocked only if a router prohibits it, " +
+			"or if other protocols get further past the same routers. A second measurement confirms each **diagnosis**.",
+		"The links at the diagnoses below lead to every probe and answer with its time, the routers, and the packets for Wireshark.",
 	}, "\n\n"), 12, 8)
 }
 
 func endpoints() panel {
 	return panel{
-		title: "Between", unit: states, w: 12, h: 8, noValue: "not measured",
-		about:   "The address that is measured, and the address or interface that it is measured from, where one is configured.",
+		title: "Endpoints", unit: states, w: 12, h: 8, noValue: "not measured",
+		about:   "The measured address, and the source address or interface of the probes, if one is configured.",
 		queries: []query{columns("max by (instance, peer, address, family, source) (" + sel("peer_info", one) + ")")},
 	}.table("",
 		column{field: "instance", title: "exporter"}, column{field: "source", title: "from"}, column{field: "peer", title: "peer"},
@@ -43,12 +43,12 @@ func endpoints() panel {
 	)
 }
 
-// sizes is the newest result of each method.
+// sizes shows the newest result of each method.
 func sizes(p exporterPages) panel {
 	of := func(metric string) string { return "max by (method) (" + sel(metric, one) + ")" }
 	return panel{
-		title: "What passes now", unit: packetSize, decimals: new(0.0), w: 16, h: 8, noValue: "not measured",
-		about: "Largest whole IP packet that is proven to pass, by method, and what happens to larger ones. Which sizes were tried, one by one, is on the exporter's page.",
+		title: "Sizes that pass now", unit: packetSize, decimals: new(0.0), w: 16, h: 8, noValue: "not measured",
+		about: "Largest whole IP packet that is proven to pass, by method, and the fate of larger packets. The exporter's page lists every size that was tried.",
 		queries: []query{
 			columns(of("mtu_bytes")),
 			columns(stateCode("method", "mtu_state", one, mtuStates())),
@@ -58,7 +58,7 @@ func sizes(p exporterPages) panel {
 	}.table("",
 		column{field: "method", title: "method", links: p.pageLinks()},
 		mtuColumn(value(0)),
-		column{field: value(1), title: "larger ones", unit: states, mappings: byCode(mtuStates()), cell: "color-text"},
+		column{field: value(1), title: "larger packets", unit: states, mappings: byCode(mtuStates()), cell: "color-text"},
 		column{field: value(2), title: "answers IKE", unit: states, mappings: byValue(yesNo("yes", "no")), cell: "color-text"},
 		column{field: value(3), title: "fragments", unit: states, mappings: byValue(yesNo("pass", "DROPPED")), cell: "color-text"},
 	)
@@ -66,18 +66,22 @@ func sizes(p exporterPages) panel {
 
 func wayBack() panel {
 	return panel{
-		title: "The way back", unit: packetSize, decimals: new(0.0), w: 12, h: 7, noValue: "not known",
-		about: "Path MTU from the peer to here, by the size of echo replies: at least the lower line, at most the upper one, where a limit was found. An exporter at the " +
-			"peer's end shows more.",
-		queries: []query{series("at least", sel("mtu_reverse_lower_bytes", one)), series("at most", sel("mtu_reverse_upper_bytes", one))},
+		title: "Each direction", unit: packetSize, decimals: new(0.0), w: 12, h: 7, noValue: "unknown",
+		about: "Path MTU from the peer to this host, by the size of echo replies: between the lower and the upper line. The upper line exists only if a limit was found. " +
+			"Where echoes find a black hole and no IKE message shows its direction, the same of the path to the peer, by the routers that received large packets. " +
+			"An exporter at the peer's end shows more.",
+		queries: []query{
+			series("back, at least", sel("mtu_reverse_lower_bytes", one)), series("back, at most", sel("mtu_reverse_upper_bytes", one)),
+			series("to the peer, at least", sel("mtu_forward_lower_bytes", one)), series("to the peer, at most", sel("mtu_forward_upper_bytes", one)),
+		},
 	}.stepGraph()
 }
 
-// reach is the newest result for each protocol.
+// reach shows the newest result of each protocol.
 func reach(w, h uint32) panel {
 	return panel{
 		title: "How far each protocol gets now", unit: count, w: w, h: h, noValue: "not measured",
-		about: "Highest TTL with which each protocol was answered, beside the one that reaches the peer. From the collector protocols.",
+		about: "Highest TTL with which each protocol was answered, and the TTL that reaches the peer. From the collector protocols.",
 		queries: []query{
 			columns(stateCode("protocol", "protocol_state", one, protocolStates())),
 			columns("max by (protocol) (" + sel("protocol_last_hop", one) + ")"),
@@ -87,6 +91,6 @@ func reach(w, h uint32) panel {
 		column{field: "protocol", title: "protocol"},
 		column{field: value(0), title: "state", unit: states, mappings: byCode(protocolStates()), cell: "color-text"},
 		column{field: value(1), title: "answered up to hop", unit: count, decimals: new(0.0)},
-		column{field: value(2), title: "the peer is hop", unit: count, decimals: new(0.0)},
+		column{field: value(2), title: "hop of the peer", unit: count, decimals: new(0.0)},
 	)
 }

@@ -2,18 +2,19 @@ package main
 
 import "fmt"
 
-// exporterBoard is about the exporters themselves: whether what the other boards show can be trusted.
+// exporterBoard shows whether the data of the other boards can be trusted.
 func exporterBoard() board {
 	return board{
 		uid: uidExporter, title: "IPsec path / Exporter", from: "now-6h",
-		about:     "The exporters themselves: whether they run and keep to their schedule, what they send, what they could not measure, and what this costs.",
+		about:     "The exporters: health, schedule, traffic, failed measurements and resource use.",
 		variables: manyPeers(), annotations: processAnnotations(),
 		rows: []row{
 			{title: "Now", panels: append(exporterNumbers(), builds(), rights())},
 			{title: "Schedule", panels: []panel{lag(), pacing(), late(), searches()}},
 			{title: "Measurements", panels: []panel{runs(), failures(), sentPackets(), sentBytes()}},
-			{title: "Search for the path MTU", panels: []panel{searchCost(), searchTime(), icmpErrors(), rejected()}},
-			{title: "This host", panels: []panel{localDrops(), strays(), underWay(), scrape()}},
+			{title: "Path MTU search", panels: []panel{searchCost(), searchTime(), icmpErrors(), rejected()}},
+			{title: "Shards, peer files and requests", panels: []panel{shards(), peerFiles(), requests()}},
+			{title: "This host", panels: []panel{localDrops(), strays(), underWay(), withheld(), scrape()}},
 			{title: "The process", panels: []panel{cpu(), memory(), goroutines(), files()}},
 		},
 	}
@@ -37,17 +38,17 @@ func exporterNumbers() []panel {
 	up := "up{" + process + "}"
 	reload := sel("config_last_reload_successful", process)
 	return []panel{
-		number("Not scraped", "Exporters that Prometheus could not read last time.", count, countOf(up+" == 0", up), panel{thresholds: red}),
-		number("Reload failed", "Exporters whose last reload found a bad configuration: they go on with the old one.", count, countOf(reload+" == 0", reload),
+		number("Not scraped", "Exporters whose last scrape failed.", count, countOf(up+" == 0", up), panel{thresholds: red}),
+		number("Reload failed", "Exporters whose last reload failed; they keep the current configuration.", count, countOf(reload+" == 0", reload),
 			panel{thresholds: red}),
-		number("Rights missing", "Exporters without raw sockets or without the bypass of IPsec policies: they measure less, or through the tunnel.", count,
+		number("Missing privileges", "Exporters without raw sockets or without the bypass of IPsec policies; they run with reduced capabilities.", count,
 			countOf("count by (instance) ("+sel("capability", process, `name=~"raw_icmp|raw_ip|policy_bypass"`)+" == 0)", sel("capability", process)),
 			panel{thresholds: red}),
-		number("Behind schedule", "The most that any exporter's schedule runs late.", seconds, "max("+sel("schedule_lag_seconds", process)+")",
+		number("Behind schedule", "The largest schedule lag of any exporter.", seconds, "max("+sel("schedule_lag_seconds", process)+")",
 			panel{thresholds: limits(good, step{5, notice}, step{30, bad})}),
 		number("Peers not measured in time", "Paths with a collector that is more than three intervals late.", count,
 			countOf(sel("peer_overdue_collectors", many)+" > 0", sel("peer_overdue_collectors", many)), panel{thresholds: red}),
-		number("Bugs caught", "Measurements that ended in a bug of the exporter, since it started. Worth a report, with the log.", count,
+		number("Panics", "Measurements that ended in a panic since the start of the exporter. Please report them with the log.", count,
 			"sum("+sel("schedule_panics_total", process)+")", panel{thresholds: red}),
 	}
 }
@@ -55,7 +56,7 @@ func exporterNumbers() []panel {
 func builds() panel {
 	return panel{
 		title: "Exporters", unit: date, w: 14, h: 8, noValue: "none",
-		about: "Version, start, and when the configuration was last loaded; the 100 that started last.",
+		about: "Version, start time and time of the last configuration load, of the 100 exporters that started last.",
 		queries: []query{
 			columns("topk(100, max by (instance, version, goversion) (" + sel("exporter_build_info", process) + " * on (job, instance) group_left () process_start_time_seconds{" + process + "})) * 1000"),
 			columns("max by (instance) (" + sel("config_last_reload_success_timestamp_seconds", process) + ") * 1000"),
@@ -70,8 +71,8 @@ func builds() panel {
 
 func rights() panel {
 	return panel{
-		title: "What exporters may not do", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: "nothing is missing",
-		about: "How many exporters lack each capability. Without raw_icmp and raw_ip an exporter runs in a degraded mode; ping_socket is needed only then; ipv6 only " +
+		title: "Missing capabilities", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: "none",
+		about: "Number of exporters without each capability. Without raw_icmp and raw_ip an exporter runs with reduced capabilities; only then it needs ping_socket. ipv6 is needed only " +
 			"for IPv6 peers.",
 		queries:    []query{latest("{{name}}", "count by (name) ("+sel("capability", process)+" == 0)")},
 		thresholds: limits(warning),
@@ -79,38 +80,41 @@ func rights() panel {
 }
 
 func lag() panel {
-	return perInstance("How late the schedule runs", "The largest lateness of the last minute or two. It grows when limits are too low for the configured intervals.", seconds,
+	return perInstance("Schedule lag", "The largest lag of the last one to two minutes. It grows if the limits are too low for the configured intervals.", seconds,
 		sel("schedule_lag_seconds", process), 8).graph()
 }
 
 func pacing() panel {
-	return perInstance("Waiting for the packet budget", "How long probes wait, all together, per second: the limits stretch the intervals evenly.", seconds,
+	return perInstance("Waiting for the packet budget", "Total waiting time of probes per second. The limits stretch all intervals evenly.", seconds,
 		rateOf("pacing_delay_seconds_total"), 8).graph()
 }
 
 func late() panel {
 	return perInstance("Peers not measured in time", "Paths with a collector that is more than three intervals late.", count,
-		"count by (instance) ("+sel("peer_overdue_collectors", many)+" > 0) or 0 * count by (instance) ("+sel("peer_overdue_collectors", many)+")", 8).graph()
+		fleetwide(many, "sum by (instance) ("+record("peer_overdue_collectors:peers", many)+")", func(labels string) string {
+			return "sum by (instance) (" + sel("peer_overdue_collectors", labels) + " > bool 0)"
+		}), 8).graph()
 }
 
 func searches() panel {
 	return panel{
-		title: "Searches at the same time", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no data",
-		about: "Path MTU measurements that run, and that wait for others to end (limits.searches).",
+		title: "Concurrent searches", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no data",
+		about: "Path MTU measurements that are running, and that wait for a free slot (limits.searches).",
 		queries: []query{
-			series("{{instance}}: run", sel("searches_running", process)), series("{{instance}}: wait", sel("searches_waiting", process)),
+			series("{{instance}}: running", sel("searches_running", process)), series("{{instance}}: waiting", sel("searches_waiting", process)),
 		},
 	}.stepGraph()
 }
 
-// byLabel gives a panel with one series for each value of some labels, over all chosen exporters.
+// byLabel returns a panel with one series for each value of the labels, over all selected
+// exporters.
 func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel {
 	p := perInstance(title, about, unit, "sum by ("+labels+") ("+rateOf(metric)+")", w)
 	p.queries[0].legend = legend
 	return p
 }
 
-// grown is byLabel for counters of what should not happen: without those that stood still in the time range.
+// grown is byLabel for counters of faults, without counters that did not grow in the time range.
 func grown(title, about, metric, labels, legend string, w uint32) panel {
 	p := byLabel(title, about, "ops", metric, labels, legend, w)
 	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
@@ -118,20 +122,53 @@ func grown(title, about, metric, labels, legend string, w uint32) panel {
 	return p
 }
 
+func shards() panel {
+	return panel{
+		title: "Shards", unit: count, decimals: new(0.0), w: 9, h: 7, noValue: "none",
+		about: "The shard of each exporter, the number of shards, and how many of the configured peers each measures and leaves to others.",
+		queries: []query{
+			columns("max by (instance, shard) (" + sel("shard_info", process) + " * on (job, instance) group_left () " + sel("shards", process) + ")"),
+			columns("count by (instance) (" + sel("peer_info", process) + ")"),
+			columns("max by (instance) (" + sel("shard_other_peers", process) + ")"),
+		},
+	}.table("shard",
+		column{field: "instance", title: "exporter"}, column{field: "shard", title: "shard"},
+		column{field: value(0), title: "shards", unit: count, decimals: new(0.0)}, column{field: value(1), title: "peers", unit: count, decimals: new(0.0)},
+		column{field: value(2), title: "peers of others", unit: count, decimals: new(0.0)},
+	)
+}
+
+func peerFiles() panel {
+	return panel{
+		title: "Broken peer files", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+		about: "Files of peer_files whose newest content is not in use, and the peers of their last good content.",
+		queries: []query{
+			columns("topk(100, max by (instance, file) (" + sel("peer_file_peers", process) + " and on (job, instance, file) " + sel("peer_file_valid", process) + " == 0))"),
+		},
+	}.table("file",
+		column{field: "instance", title: "exporter"}, column{field: "file", title: "file"},
+		column{field: "Value", title: "peers", unit: count, decimals: new(0.0)},
+	)
+}
+
+func requests() panel {
+	return byLabel("Requests of /probe", "Requests per second, by how they end.", "ops", "probe_requests_total", "result", "{{result}}", 7).graph()
+}
+
 func runs() panel {
 	return byLabel("Measurements", "Measurements per second, by collector.", "ops", "collector_runs_total", "collector", "{{collector}}", 12).graph()
 }
 
 func failures() panel {
-	return grown("Measurements that could not be made", "Per second, by collector and reason. All reasons are on this host; no answer from the path is not one.", "collector_errors_total", "collector, reason", "{{collector}}: {{reason}}", 12).graph()
+	return grown("Failed measurements", "Failures per second, by collector and reason. All reasons are on this host; silence of the path is not a failure.", "collector_errors_total", "collector, reason", "{{collector}}: {{reason}}", 12).graph()
 }
 
 func sentPackets() panel {
-	return byLabel("Packets sent", "Packets per second that the exporters put on the wire, by collector.", perSecond, "probe_packets_total", "collector",
+	return byLabel("Packets sent", "Packets per second that the exporters send, by collector.", perSecond, "probe_packets_total", "collector",
 		"{{collector}}", 12).stacked()
 }
 
 func sentBytes() panel {
-	return byLabel("Bytes sent", "Bytes per second that the exporters put on the wire, IP headers included, by collector.", bytesRate, "probe_bytes_total",
+	return byLabel("Bytes sent", "Bytes per second that the exporters send, IP headers included, by collector.", bytesRate, "probe_bytes_total",
 		"collector", "{{collector}}", 12).stacked()
 }

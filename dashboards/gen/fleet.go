@@ -2,22 +2,20 @@ package main
 
 import "fmt"
 
-// fleetBoard tells what is wrong now, and where it is worst. Its panels show the worst few and what is wrong, never every peer, so that
-// it holds at ten thousand of them.
+// fleetBoard shows the active faults and the worst peers. No panel shows every peer, so that ten
+// thousand peers fit.
 func fleetBoard(p exporterPages) board {
 	return board{
 		uid: uidFleet, title: "IPsec path / Fleet", from: "now-6h",
-		about:     "All measured paths to VPN gateways: what is wrong now, since when, at which provider. Panels show the worst and the newest, not every peer.",
+		about:     "All measured paths to VPN gateways: active faults, their start and provider. Panels show the worst and the newest, not every peer.",
 		variables: manyPeers(), annotations: manyAnnotations(),
 		rows: []row{
 			{title: "Now", panels: append(fleetNumbers(), faultyPeers(p), newestDiagnoses(p), byProvider(), byDiagnosis())},
-			{title: "Course", panels: []panel{worstPeers(p), diagnosesOverTime()}},
+			{title: "History", panels: []panel{worstPeers(p), diagnosesOverTime()}},
 			{title: "Path MTU", panels: []panel{sizesInFleet(), smallestPaths(p), mostChanges(p)}},
 			{title: "Loss and delay", panels: []panel{mostLoss(p), slowestIKE(p)}},
-			{title: "Restless peers", panels: []panel{restless(p), overdue(p)}},
-			{title: "Round trips of all peers (costs most)", collapsed: true, panels: []panel{
-				roundTrips(many, "of all chosen peers"), roundTripQuantiles(many, "of all chosen peers").graph(),
-			}},
+			{title: "Unstable peers", panels: []panel{restless(p), overdue(p)}},
+			{title: "Round-trip times of all peers", collapsed: true, panels: []panel{fleetRoundTrips(), fleetQuantiles().graph()}},
 		},
 	}
 }
@@ -34,21 +32,21 @@ func fleetNumbers() []panel {
 		return countOf("count by (peer) ("+sel("diagnosis", many, `diagnosis="`+d+`"`)+")", sel("peer_info", many))
 	}
 	return []panel{
-		number("Peers", "Peers that are configured, each counted once however many exporters measure it.", count,
+		number("Peers", "Configured peers, each counted once for any number of exporters.", count,
 			"count(count by (peer) ("+sel("peer_info", many)+"))", panel{}),
-		number("With a fault", "Peers with any diagnosis, as any exporter sees it.", count,
+		number("With a fault", "Peers with a diagnosis at any exporter.", count,
 			countOf("count by (peer) ("+sel("peer_healthy", many)+" == 0)", sel("peer_info", many)), panel{thresholds: red}),
-		number("Silent", "Peers that answer by no method at all (peer_silent).", count, holds("peer_silent"), panel{thresholds: red}),
-		number("Black holes", "Peers behind a path that swallows large packets without a word (pmtu_black_hole).", count, holds("pmtu_black_hole"),
+		number("Silent", "Peers that answer by no method (peer_silent).", count, holds("peer_silent"), panel{thresholds: red}),
+		number("Black holes", "Peers behind a path on which large packets vanish without an ICMP error (pmtu_black_hole).", count, holds("pmtu_black_hole"),
 			panel{thresholds: red}),
-		number("Tunnels oversized", "Peers to which a gateway builds packets larger than what passes (tunnel_oversized): the black holes that hurt.", count,
+		number("Tunnels oversized", "Peers to which a gateway builds packets that are too large for the path (tunnel_oversized). These black holes affect tunnels.", count,
 			holds("tunnel_oversized"), panel{thresholds: red}),
-		number("Not known", "Paths of which neither health nor a fault is known yet, or any more.", count,
+		number("Unknown", "Paths without a known verdict, healthy or faulty.", count,
 			countOf(sel("peer_info", many)+" unless on ("+perPeer+") "+sel("peer_healthy", many), sel("peer_info", many)),
 			panel{thresholds: limits(good, step{1, notice})}),
-		number("Smallest path MTU", "The smallest path MTU that was measured at any peer, by any method.", packetSize,
+		number("Smallest path MTU", "The smallest measured path MTU of any peer, by any method.", packetSize,
 			"min("+sel("mtu_bytes", many)+")", panel{decimals: new(0.0), thresholds: limits(warning, step{1400, notice}, step{1500, good})}),
-		number("Alerts", "Alerts of the IPsecPath rules that fire. 0 also where these rules are not loaded.", count,
+		number("Alerts", "Firing alerts of the IPsecPath rules. Also 0 if these rules are not loaded.", count,
 			`count(ALERTS{`+alerts+`,instance=~"$instance",isp=~"$isp",site=~"$site",peer=~"$peer"}) or 0 * count(`+sel("peer_info", many)+")",
 			panel{thresholds: red}),
 	}
@@ -62,8 +60,8 @@ func faultyPeers(p exporterPages) panel {
 	among := " and on (" + perPeer + ") " + of(perPeer+", isp, site")
 	return panel{
 		title: "Peers with a fault", unit: count, w: 24, h: 10, noValue: "none",
-		about: "The 50 peers with most diagnoses at once; a click on a name leads to what is known of it. Loss is that of ICMP echo in the last five minutes, " +
-			"100 % where only echo is filtered.",
+		about: "The 50 peers with most diagnoses; the name links to the boards of the peer. Loss is the loss of ICMP echo in the last five minutes, " +
+			"100 % if only echo is filtered.",
 		queries: []query{
 			columns(of(perPeer + ", isp, site")),
 			columns("min by (" + perPeer + ") (" + sel("diagnosis_since_timestamp_seconds", many) + ") * 1000" + among),
@@ -93,7 +91,7 @@ func newestDiagnoses(p exporterPages) panel {
 	since := sel("diagnosis_since_timestamp_seconds", many)
 	return panel{
 		title: "Newest diagnoses", unit: ago, w: 14, h: 10, noValue: "none",
-		about:   "What is wrong, the newest first, at most 100. A diagnosis has been confirmed by a second measurement.",
+		about:   "Active diagnoses, the newest first, at most 100. A second measurement has confirmed each diagnosis.",
 		queries: []query{columns("topk(100, max by (" + perPeer + ", isp, site, diagnosis, gateway) (" + since + ")) * 1000")},
 	}.table("since", append([]column{
 		{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", width: 420},
@@ -106,7 +104,7 @@ func byProvider() panel {
 	faulty := fmt.Sprintf(`count by (isp) (%s == 0)`, sel("peer_healthy", many, `isp!=""`))
 	return panel{
 		title: "Share of peers with a fault, by provider", unit: share, decimals: new(0.0), w: 5, h: 10, min: new(0.0), max: new(1.0), noValue: "none",
-		about:      "The ten providers whose peers are worst off. Needs the label isp at the peers.",
+		about:      "The ten providers with the largest share. Needs the label isp on the peers.",
 		queries:    []query{latest("{{isp}}", fmt.Sprintf(`topk(10, %s / count by (isp) (%s))`, faulty, sel("peer_healthy", many, `isp!=""`)))},
 		thresholds: limits(notice, step{0.2, warning}, step{0.5, bad}),
 	}.bars()
@@ -114,8 +112,8 @@ func byProvider() panel {
 
 func byDiagnosis() panel {
 	return panel{
-		title: "Diagnoses that hold", unit: count, w: 5, h: 10, min: new(0.0), noValue: "none",
-		about:      "How many paths have each diagnosis now.",
+		title: "Active diagnoses", unit: count, w: 5, h: 10, min: new(0.0), noValue: "none",
+		about:      "Number of paths with each diagnosis now.",
 		queries:    []query{latest("{{diagnosis}}", "sort_desc(count by (diagnosis) ("+sel("diagnosis", many)+"))")},
 		thresholds: limits(warning),
 	}.bars()
@@ -127,8 +125,8 @@ func worstPeers(p exporterPages) panel {
 	sum := "sum by (" + perPeer + ") (" + d + ")"
 	ranking := "sum by (" + perPeer + ") (sum_over_time(" + d + "[$__range] @ end()))"
 	return panel{
-		title: "The 20 peers with most trouble in this time", unit: states, w: 14, h: 12, noValue: "none",
-		about:      "How many diagnoses hold. A gap is a time without any: healthy, or not known.",
+		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "none",
+		about:      "Number of active diagnoses. A gap is a time without a diagnosis: healthy or unknown.",
 		queries:    []query{series("{{peer}} from {{instance}}", worstOfRange(20, sum, ranking))},
 		thresholds: limits(warning, step{2, bad}), links: p.peerLinks(ofSeries),
 	}.timeline()
@@ -137,7 +135,7 @@ func worstPeers(p exporterPages) panel {
 func diagnosesOverTime() panel {
 	return panel{
 		title: "Diagnoses over time", unit: count, w: 10, h: 12, min: new(0.0), noValue: "none",
-		about:   "How many paths have each diagnosis. What begins at many peers at once has one cause.",
+		about:   "Number of paths with each diagnosis. Faults that start at many peers at once have one cause.",
 		queries: []query{series("{{diagnosis}}", "count by (diagnosis) ("+sel("diagnosis", many)+")")},
 	}.stacked()
 }

@@ -4,11 +4,11 @@ import "fmt"
 
 // Panels of the fleet board that rank peers.
 
-// sizesInFleet is a fingerprint: 1492 is PPPoE, 1476 GRE, 1280 the least of IPv6.
+// sizesInFleet shows typical causes: 1492 is PPPoE, 1476 GRE, 1280 the minimum of IPv6.
 func sizesInFleet() panel {
 	return panel{
 		title: "Path MTUs in the fleet", unit: count, w: 8, h: 12, min: new(0.0), noValue: "nothing measured",
-		about:   "How many paths have which MTU: the 15 most frequent. 1492 comes from PPPoE, 1476 from GRE, 1280 is the least that IPv6 allows.",
+		about:   "Number of paths by path MTU, the 15 most frequent. 1492 indicates PPPoE, 1476 GRE; 1280 is the minimum of IPv6.",
 		queries: []query{latest("{{bytes}} B", `topk(15, count_values("bytes", min by (`+perPeer+`) (`+sel("mtu_bytes", many)+`)))`)},
 	}.bars()
 }
@@ -17,14 +17,14 @@ func smallestPaths(p exporterPages) panel {
 	smallest := fmt.Sprintf("min by (%[1]s) (%[2]s) < min by (%[1]s) (%[3]s)",
 		perPeer, sel("mtu_bytes", many), sel("mtu_link_bytes", many))
 	return panel{
-		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "none is smaller than its link",
-		about:      "The 20 smallest paths, of those that carry less than the exporter's own link.",
+		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "no path is smaller than its link",
+		about:      "The 20 smallest paths that carry less than the exporter's own link.",
 		queries:    []query{latest("{{peer}} from {{instance}}", "bottomk(20, "+smallest+")")},
 		thresholds: limits(bad, step{1280, warning}, step{1400, notice}), links: p.peerLinks(ofSeries),
 	}.bars()
 }
 
-// ranked is a bar for each of the peers where something is largest.
+// ranked shows a bar for each of the peers with the largest values.
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
@@ -33,36 +33,64 @@ func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 }
 
 func mostChanges(p exporterPages) panel {
-	return ranked(p, "Most changes of path MTU", "The 20 peers whose path MTU, or its state, changed most often in the time range.", count,
+	return ranked(p, "Most changes of path MTU", "The 20 peers with the most changes of the path MTU or its state in the time range.", count,
 		"round(sum by ("+perPeer+") (increase("+sel("mtu_changes_total", many)+"[$__range]))) > 0", 8)
 }
 
 func mostLoss(p exporterPages) panel {
 	answering := " and on (" + perPeer + ") " + sel("icmp_reachable", many) + " == 1"
-	return ranked(p, "Most echo loss", "The 20 peers that lost the largest share of ICMP echoes in the last five minutes, of those that answer echo at all.", share,
+	return ranked(p, "Most echo loss", "The 20 peers with the largest echo loss in the last five minutes, among peers that answer echo.", share,
 		"(max by ("+perPeer+") ("+lost(many, "5m")+")"+answering+") > 0", 12)
 }
 
 func slowestIKE(p exporterPages) panel {
-	return ranked(p, "Slowest IKE answers", "The 20 peers with the longest round trip of an IKE probe, the newest one by either port.", seconds,
+	return ranked(p, "Slowest IKE answers", "The 20 peers with the longest round-trip time of the newest IKE probe on either port.", seconds,
 		"max by ("+perPeer+") ("+sel("ike_round_trip_seconds", many)+")", 12)
 }
 
 func restless(p exporterPages) panel {
-	return ranked(p, "Most changes of diagnoses", "The 20 peers whose diagnoses turned on or off most often in the time range.", count,
+	return ranked(p, "Most changes of diagnoses", "The 20 peers whose diagnoses were raised or cleared most often in the time range.", count,
 		"round(sum by ("+perPeer+") (increase("+sel("diagnosis_changes_total", many)+"[$__range]))) > 0", 12)
 }
 
 func overdue(p exporterPages) panel {
-	return ranked(p, "Not measured in time", "The 20 peers with most collectors that are more than three intervals late: what is shown of them is old, or absent.", count,
+	return ranked(p, "Not measured in time", "The 20 peers with most collectors that are more than three intervals late; their results are old or absent.", count,
 		"sum by ("+perPeer+") ("+sel("peer_overdue_collectors", many)+") > 0", 12)
+}
+
+// fromRules is what the panels say that read recorded series.
+const fromRules = "Of all peers, this reads what the rules in alerts/ record."
+
+// fleetRoundTrips is the distribution of the round trips of all chosen peers.
+func fleetRoundTrips() panel {
+	p := roundTrips(many, "of all chosen peers")
+	p.about += " " + fromRules
+	p.noValue = "no echo reply, or the rules are not loaded"
+	const metric = "icmp_round_trip_seconds"
+	recorded := fmt.Sprintf("sum(%s) or on () sum by (le) (%s)", record(metric+":rate5m", many), record(metric+"_bucket:rate5m", many))
+	p.queries[0].expr = fleetwide(many, recorded, func(labels string) string { return distribution(metric, labels).expr })
+	return p
+}
+
+// fleetQuantiles are quantiles of the round trips of all chosen peers.
+func fleetQuantiles() panel {
+	p := roundTripQuantiles(many, "of all chosen peers")
+	p.about += " " + fromRules
+	p.noValue = "no echo reply, or the rules are not loaded"
+	const metric = "icmp_round_trip_seconds"
+	for i, q := range []float64{0.5, 0.9, 0.99} {
+		recorded := fmt.Sprintf("(histogram_quantile(%[1]g, sum(%[2]s)) > 0) or (histogram_quantile(%[1]g, sum by (le) (%[3]s)) > 0)",
+			q, record(metric+":rate5m", many), record(metric+"_bucket:rate5m", many))
+		p.queries[i].expr = fleetwide(many, recorded, func(labels string) string { return quantile(q, metric, labels, "$__rate_interval") })
+	}
+	return p
 }
 
 // roundTrips is the distribution of ICMP round trips.
 func roundTrips(labels, whose string) panel {
 	return panel{
-		title: "Round trips of ICMP echo", unit: seconds, w: 12, h: 9,
-		about:   "How many echoes per second took how long, " + whose + ". Drawn from native histograms where Prometheus has them, else from the classic buckets.",
+		title: "Round-trip times of ICMP echo", unit: seconds, w: 12, h: 9,
+		about:   "Echo replies per second by round-trip time, " + whose + ". From native histograms if Prometheus has them, else from the classic buckets.",
 		queries: []query{distribution("icmp_round_trip_seconds", labels)},
 	}.heat()
 }
@@ -70,8 +98,8 @@ func roundTrips(labels, whose string) panel {
 // roundTripQuantiles are the quantiles of ICMP round trips.
 func roundTripQuantiles(labels, whose string) panel {
 	return panel{
-		title: "Round trip of ICMP echo", unit: seconds, w: 12, h: 9, min: new(0.0), noValue: "no echo was answered",
-		about: "Half, nine in ten, and 99 in a hundred echoes were answered within this time, " + whose + ". From native histograms where Prometheus has them; " +
+		title: "Round-trip time of ICMP echo", unit: seconds, w: 12, h: 9, min: new(0.0), noValue: "no echo reply",
+		about: "Median, 90th and 99th percentile of the round-trip time, " + whose + ". From native histograms if Prometheus has them; " +
 			"the classic buckets are coarse.",
 		queries: []query{
 			series("median", quantile(0.5, "icmp_round_trip_seconds", labels, "$__rate_interval")),

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// placeholders puts in place of Grafana's variables what Grafana could. $__rate_interval, $__range and $__interval are durations; all others stand
-// in strings.
+// placeholders puts in place of Grafana's variables what Grafana could. $__rate_interval, $__range
+// and $__interval are durations; all others stand in strings.
 func placeholders(expr string) string {
 	return regexp.MustCompile(`\$__\w+`).ReplaceAllString(expr, "5m")
 }
@@ -60,7 +60,8 @@ func TestExpressionsParse(t *testing.T) {
 	}
 }
 
-// TestEverythingIsLimitedToTheBoard: a selector without the board's variables would show everybody's series.
+// TestEverythingIsLimitedToTheBoard: a selector without the board's variables would show all
+// series.
 func TestEverythingIsLimitedToTheBoard(t *testing.T) {
 	p := parser.NewParser(parser.Options{})
 	for _, b := range boards(usualPages) {
@@ -70,7 +71,7 @@ func TestEverythingIsLimitedToTheBoard(t *testing.T) {
 			}
 			tree, err := p.ParseExpr(placeholders(expr))
 			if err != nil {
-				continue // TestExpressionsParse tells
+				continue // TestExpressionsParse reports it
 			}
 			parser.Inspect(tree, func(n parser.Node, _ []parser.Node) error {
 				if s, ok := n.(*parser.VectorSelector); ok && !limited(s) {
@@ -82,7 +83,7 @@ func TestEverythingIsLimitedToTheBoard(t *testing.T) {
 	}
 }
 
-// limited tells whether a selector takes the exporter from a variable.
+// limited reports whether a selector takes the exporter from a variable.
 func limited(s *parser.VectorSelector) bool {
 	for _, m := range s.LabelMatchers {
 		if m.Name == "instance" && m.Value == "$instance" {
@@ -92,7 +93,8 @@ func limited(s *parser.VectorSelector) bool {
 	return false
 }
 
-// TestBoardsKeepTheSchema decodes the boards with Grafana's own types, which refuse what they do not know.
+// TestBoardsKeepTheSchema decodes the boards with Grafana's own types, which refuse what they do
+// not know.
 func TestBoardsKeepTheSchema(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	for _, b := range boards(usualPages) {
@@ -114,7 +116,8 @@ func TestBoardsKeepTheSchema(t *testing.T) {
 	}
 }
 
-// strict decodes a board. The SDK returns an empty list of errors where there are none, as an error.
+// strict decodes a board. The SDK returns an empty list of errors where there are none, as an
+// error.
 func strict(text []byte) error {
 	var d dashboard.Dashboard //nolint:staticcheck // the newer format needs Grafana 12
 	err := d.UnmarshalJSONStrict(text)
@@ -149,7 +152,8 @@ func urls(links []dashboard.DashboardLink) []string {
 	return all
 }
 
-// TestLayout: a panel that does not fit beside the last one begins a new line below the highest of this one, and a collapsed row takes no room.
+// TestLayout: a panel that does not fit beside the last one begins a new line below the highest of
+// this one, and a collapsed row takes no room.
 func TestLayout(t *testing.T) {
 	text := func(w, h uint32) panel { return words("t", "about", "content", w, h) }
 	l := layout{}
@@ -181,7 +185,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestStateCode: the numbers in the query and those of the mapping have to be the same.
+// TestStateCode: the numbers in the query and in the mapping must be the same.
 func TestStateCode(t *testing.T) {
 	set := []state{{"up", "is up", good}, {"down", "is down", bad}}
 	if got, want := stateCode("m", "x_state", `peer="p"`, set),

@@ -9,25 +9,24 @@ import (
 // exporterPages is the URL of an exporter's own pages; INSTANCE stands for its label instance.
 type exporterPages string
 
-// Expressions of Grafana for the value of a label: of a row of a table, of a series, and of a variable.
+// Expressions of Grafana for the value of a label: of a row of a table, of a series, and of a
+// variable.
 const (
 	ofRow    = "${__data.fields.LABEL:percentencode}"
 	ofSeries = "${__field.labels.LABEL:percentencode}"
 	ofBoard  = "${LABEL:percentencode}"
 )
 
-// label gives the expression for one label.
 func label(of, name string) string { return strings.ReplaceAll(of, "LABEL", name) }
 
-// dataLink opens a URL.
 func dataLink(title, url string, blank bool) dashboard.DashboardLink {
 	return dashboard.DashboardLink{
 		Title: title, Type: dashboard.DashboardLinkTypeLink, Icon: "", Tooltip: "", Url: &url, Tags: []string{}, TargetBlank: blank,
 	}
 }
 
-// page links to what the exporter itself shows of a peer. An instance is host and port: Grafana escapes values in links unless told that they
-// are to stay as they are.
+// page links to the exporter's page of a peer. The instance is host and port, which Grafana would
+// escape without `:raw`.
 func (p exporterPages) page(title, of, below string) dashboard.DashboardLink {
 	instance := strings.Replace(label(of, "instance"), ":percentencode}", ":raw}", 1)
 	return dataLink(title, strings.ReplaceAll(string(p), "INSTANCE", instance)+"/peers/"+label(of, "peer")+below, true)
@@ -39,7 +38,7 @@ func toPeer(title, uid, of string) dashboard.DashboardLink {
 		"&var-instance="+label(of, "instance")+"&${__url_time_range}", false)
 }
 
-// peerLinks are those of a panel about many peers.
+// peerLinks are the links of a panel about many peers.
 func (p exporterPages) peerLinks(of string) []dashboard.DashboardLink {
 	return []dashboard.DashboardLink{
 		toPeer("Peer board", uidPeer, of),
@@ -48,7 +47,7 @@ func (p exporterPages) peerLinks(of string) []dashboard.DashboardLink {
 	}
 }
 
-// pageLinks are those of a panel about the board's peer.
+// pageLinks are the links of a panel about the board's peer.
 func (p exporterPages) pageLinks() []dashboard.DashboardLink {
 	return []dashboard.DashboardLink{
 		p.page("Evidence page of the exporter", ofBoard, ""),

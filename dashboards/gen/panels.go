@@ -26,7 +26,7 @@ const (
 	date       = "dateTimeAsIso"
 )
 
-// A panel is one picture: what panels of all kinds have, and the builder of its kind.
+// A panel has the properties of all kinds of panels and the builder of its kind.
 type panel struct {
 	title, about, unit string
 	w, h               uint32
@@ -35,7 +35,7 @@ type panel struct {
 	min, max           *float64
 	thresholds         *dashboard.ThresholdsConfig
 	mappings           []dashboard.ValueMapping
-	// noValue is shown in place of a missing value.
+	// noValue replaces a missing value.
 	noValue    string
 	links      []dashboard.DashboardLink
 	overrides  []dashboard.DashboardFieldConfigSourceOverrides
@@ -44,7 +44,7 @@ type panel struct {
 	kind cog.Builder[dashboard.Panel]
 }
 
-// build gives the panel without a place on the board.
+// build returns the panel without a position.
 func (p panel) build() (dashboard.Panel, error) {
 	d, err := p.kind.Build()
 	if err != nil {
@@ -71,7 +71,8 @@ func (p panel) build() (dashboard.Panel, error) {
 	return d, nil
 }
 
-// number is one value, large. Its query asks for what is so now: the last value of a time range may be hours old.
+// number is one large value. Its query is instant, because the last value of a time range may be
+// hours old.
 func (p panel) number() panel {
 	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeValue).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
@@ -79,7 +80,7 @@ func (p panel) number() panel {
 	return p
 }
 
-// verdict is one word, large, on its colour.
+// verdict is one large word on its colour.
 func (p panel) verdict() panel {
 	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
@@ -87,33 +88,31 @@ func (p panel) verdict() panel {
 	return p
 }
 
-// plot is what all graphs have.
+// plot has the settings of all graphs.
 func plot() *timeseries.PanelBuilder {
 	return timeseries.NewPanelBuilder().LineWidth(1).ShowPoints(common.VisibilityModeNever).
 		Legend(common.NewVizLegendOptionsBuilder().DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom).ShowLegend(true)).
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
 }
 
-// graph is lines over time.
 func (p panel) graph() panel {
 	p.kind = plot().FillOpacity(10)
 	return p
 }
 
-// stepGraph is for values that hold until the next one is measured.
+// stepGraph is for values that hold until the next measurement.
 func (p panel) stepGraph() panel {
 	p.kind = plot().LineInterpolation(common.LineInterpolationStepAfter).LineWidth(2)
 	return p
 }
 
-// stacked is for parts of a whole.
 func (p panel) stacked() panel {
 	p.kind = plot().FillOpacity(40).LineInterpolation(common.LineInterpolationStepAfter).
 		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
 	return p
 }
 
-// timeline is a row of coloured spans for each series: states that hold for a while. Times without a value stay gaps.
+// timeline is a row of coloured spans for each series. Times without a value stay gaps.
 func (p panel) timeline() panel {
 	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
 		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
@@ -121,7 +120,6 @@ func (p panel) timeline() panel {
 	return p
 }
 
-// bars compares the newest values.
 func (p panel) bars() panel {
 	p.kind = bargauge.NewPanelBuilder().DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
 		ValueMode(common.BarGaugeValueModeColor).ShowUnfilled(false).
@@ -130,8 +128,8 @@ func (p panel) bars() panel {
 	return p
 }
 
-// heat shows a histogram over time. The panel's unit is that of the buckets, and goes to their axis: Grafana uses a panel's own for the
-// counts.
+// heat shows a histogram over time. The panel's unit is the unit of the buckets and goes to the
+// axis, because Grafana uses the panel's own unit for the counts.
 func (p panel) heat() panel {
 	axis := p.unit
 	p.unit = "suffix: /s"
@@ -143,12 +141,11 @@ func (p panel) heat() panel {
 	return p
 }
 
-// words is text, in Markdown.
 func words(title, about, content string, w, h uint32) panel {
 	return panel{title: title, about: about, w: w, h: h, unit: states, kind: text.NewPanelBuilder().Mode(text.TextModeMarkdown).Content(content)}
 }
 
-// rightAxis gives series by their names an axis of their own.
+// rightAxis moves the series that match to an axis of their own.
 func rightAxis(regexp, unit string) []dashboard.DashboardFieldConfigSourceOverrides {
 	return []dashboard.DashboardFieldConfigSourceOverrides{{
 		Matcher: dashboard.MatcherConfig{Id: "byRegexp", Options: regexp},

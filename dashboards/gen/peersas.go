@@ -2,7 +2,7 @@ package main
 
 import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
-// peerSAs are panels about the SAs of one peer, at every gateway that has any.
+// peerSAs are panels about the SAs of one peer at every gateway.
 func peerSAs() []panel {
 	return []panel{
 		panel{
@@ -13,12 +13,12 @@ func peerSAs() []panel {
 		}.timeline(),
 		panel{
 			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
-			about:   "IKE SAs with the peer by class of their state. connecting, xauth and modecfg are on the way; one that stays there is stuck.",
+			about:   "IKE SAs with the peer by class of their state. connecting, xauth and modecfg are transient; an SA that stays in one of them is stuck.",
 			queries: []query{series("{{gateway}}: {{state}}, IKEv{{version}}", sel("ike_sas", one))},
 		}.stacked(),
 		panel{
-			title: "The gateway's own word for the state", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
-			about:   "IKE SAs with the peer by what the gateway calls their state: a row for each that was seen. What Cisco's words mean is in docs/ike-states.md.",
+			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+			about:   "IKE SAs with the peer by the gateway's own name of their state. docs/ike-states.md explains the states of Cisco devices.",
 			queries: []query{series("{{gateway}}: {{vendor_state}}", sel("ike_sas_vendor_state", one))},
 		}.timeline(),
 		panel{
@@ -28,8 +28,8 @@ func peerSAs() []panel {
 		}.stacked(),
 		traffic("Traffic through the tunnel", one, "gateway, direction", "{{gateway}}: {{direction}}", 8),
 		panel{
-			title: "Ups and downs", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "not watched",
-			about: "How often the tunnel came up and went down within an hour.",
+			title: "Tunnel changes", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "not monitored",
+			about: "How often the tunnel went up and down within an hour.",
 			queries: []query{
 				series("{{gateway}}: up", "increase("+sel("tunnel_ups_total", one)+"[1h])"),
 				series("{{gateway}}: down", "increase("+sel("tunnel_downs_total", one)+"[1h])"),
@@ -38,11 +38,11 @@ func peerSAs() []panel {
 	}
 }
 
-// traffic is what goes through SAs; out is drawn below zero.
+// traffic is the traffic through SAs; outgoing traffic is below zero.
 func traffic(title, labels, groups, legend string, w uint32) panel {
 	return panel{
 		title: title, unit: bytesRate, w: w, h: 7, noValue: "no SA",
-		about:   "Bytes per second through the SAs, what goes out below zero. Only one of the two: the tunnel works in one direction.",
+		about:   "Bytes per second through the SAs; outgoing traffic is below zero. If one direction is missing, the tunnel works in one direction only.",
 		queries: []query{series(legend, "sum by ("+groups+") (rate("+sel("sa_bytes_total", labels)+"[$__rate_interval]))")},
 		overrides: []dashboard.DashboardFieldConfigSourceOverrides{{
 			Matcher:    dashboard.MatcherConfig{Id: "byRegexp", Options: ".*out$"},

@@ -9,22 +9,22 @@ import (
 
 // A column is a label or a value of a table.
 type column struct {
-	// field is what Grafana calls it: a label's name, "Value", or "Value #A" where there are several queries.
+	// field is Grafana's name: a label, "Value", or "Value #A" if there are several queries.
 	field, title string
 	unit         string
 	decimals     *float64
 	mappings     []dashboard.ValueMapping
 	thresholds   *dashboard.ThresholdsConfig
 	links        []dashboard.DashboardLink
-	// cell is how the cell is drawn, if not as text.
+	// cell is the display mode of the cell, if not text.
 	cell  common.TableCellDisplayMode
 	min   *float64
 	max   *float64
 	width int
 }
 
-// table shows the columns in the order given. Queries aggregate, so that there are no other ones: a peer's configuration may give it any
-// labels. sortBy is a column's title; the largest come first.
+// table shows the columns in the given order. Queries aggregate, because a peer may have any
+// labels. sortBy is the title of a column, sorted in descending order.
 func (p panel) table(sortBy string, cols ...column) panel {
 	b := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).Filterable(true).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{}))
@@ -40,7 +40,7 @@ func (p panel) table(sortBy string, cols ...column) panel {
 		}
 	}
 	if len(p.queries) > 1 {
-		rename["Value"] = rename[value(0)] // so it is called where the other queries find nothing
+		rename["Value"] = rename[value(0)] // its name if the other queries return nothing
 		p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}})
 	}
 	p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "organize", Options: map[string]any{
@@ -49,7 +49,7 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	return p
 }
 
-// override gives what is special to the column. It goes by the title, which it has by then.
+// override returns the settings of the column, matched by its title.
 func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
 	o := dashboard.DashboardFieldConfigSourceOverrides{
 		Matcher: dashboard.MatcherConfig{Id: "byName", Options: c.title}, Properties: []dashboard.DynamicConfigValue{},
@@ -87,10 +87,10 @@ func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
 	return o
 }
 
-// value names the column of the n-th of several queries.
+// value returns the column of the n-th of several queries.
 func value(n int) string { return "Value #" + string(rune('A'+n)) }
 
-// peerColumns are those that tell which path a row is about.
+// peerColumns identify the path of a row.
 func peerColumns(links []dashboard.DashboardLink) []column {
 	return []column{
 		{field: "peer", title: "peer", links: links},

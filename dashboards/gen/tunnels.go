@@ -2,20 +2,19 @@ package main
 
 import "fmt"
 
-// tunnelsBoard is about what the SA tables of gateways say, beside the path.
 func tunnelsBoard() board {
 	return board{
 		uid: uidTunnels, title: "IPsec path / Tunnels and gateways", from: "now-6h",
-		about:     "What the SA tables of the gateways say: tunnels, IKE and child SAs by state, traffic, flaps, and the path MTU that each gateway believes.",
+		about:     "The SA tables of the gateways: tunnels, IKE and child SAs by state, traffic, flaps, and the path MTU that each gateway uses.",
 		variables: manyPeers(gatewayVariable()), annotations: manyAnnotations(),
 		rows: []row{
 			{title: "Gateways", panels: append(tunnelNumbers(), gatewayTable(), gatewaysUp(), sessions())},
 			{title: "IKE SAs", panels: []panel{ikeStates(), unfinished(), vendorWords(), youngest()}},
 			{title: "Tunnels", panels: []panel{tunnelsDown(), childStates(), flapping(), oneWay()}},
 			{title: "Traffic", panels: []panel{
-				traffic("Traffic through all tunnels", tunnels, "direction", "{{direction}}", 8), packets(), busiest(),
+				allTraffic(), packets(), busiest(),
 			}},
-			{title: "What gateways believe of the path", panels: []panel{believed(), deviceErrors()}},
+			{title: "Path MTU of gateways", panels: []panel{oversized(), deviceErrors()}},
 		},
 	}
 }
@@ -32,25 +31,24 @@ func tunnelNumbers() []panel {
 		return countOf(sel("diagnosis", tunnels, `diagnosis=~"`+names+`"`), sel("gateway_up", gateways))
 	}
 	return []panel{
-		number("Gateways not readable", "Gateways whose SA table could not be read: all else about them is unknown.",
+		number("Gateways not readable", "Gateways whose SA table could not be read; the state of their tunnels is unknown.",
 			countOf(sel("gateway_up", gateways)+" == 0", sel("gateway_up", gateways)), panel{thresholds: red, noValue: "none configured"}),
 		number("Tunnels up", "Expected tunnels with an IKE SA and a child SA.", countOf(up+" == 1", up), panel{noValue: "none expected"}),
-		number("Tunnels down", "Expected tunnels without. One that is made on demand and idle is no fault.", countOf(up+" == 0", up),
+		number("Tunnels down", "Expected tunnels without an IKE SA and a child SA. An idle tunnel on demand is not a fault.", countOf(up+" == 0", up),
 			panel{thresholds: limits(good, step{1, warning}), noValue: "none expected"}),
-		number("Negotiations stuck", "Negotiations that do not come to an end (negotiation_stuck).", holds("negotiation_stuck"), panel{thresholds: red, noValue: "no gateway"}),
-		number("Other faults of tunnels", "no_sa, child_missing and esp_one_way.", holds("no_sa|child_missing|esp_one_way"),
+		number("Negotiations stuck", "Negotiations that do not complete (negotiation_stuck).", holds("negotiation_stuck"), panel{thresholds: red, noValue: "no gateway"}),
+		number("Other tunnel faults", "no_sa, child_missing and esp_one_way.", holds("no_sa|child_missing|esp_one_way"),
 			panel{thresholds: red, noValue: "no gateway"}),
-		number("Oversized", "Gateways that build packets larger than what passes to a peer (tunnel_oversized).", holds("tunnel_oversized"),
+		number("Oversized", "Gateways that build packets that are too large for the path to a peer (tunnel_oversized).", holds("tunnel_oversized"),
 			panel{thresholds: red, noValue: "no gateway"}),
 	}
 }
 
-// gatewayTable has a row for each gateway.
 func gatewayTable() panel {
 	by := "instance, gateway"
 	return panel{
 		title: "Gateways", unit: count, w: 14, h: 8, noValue: "none configured",
-		about: "The 50 gateways that are worst off: not readable ones first, then the slowest. Lines that were not understood are worth a bug report if they tell about SAs.",
+		about: "The 50 worst gateways: unreadable gateways first, then the slowest. Please report lines that were not parsed if they concern SAs.",
 		queries: []query{
 			columns(fmt.Sprintf("bottomk(50, max by (%[1]s, type, version) (%[2]s * on (%[1]s) group_right () %[3]s) or on (%[1]s) max by (%[1]s) (%[2]s))",
 				by, sel("gateway_up", gateways), sel("gateway_info", gateways))),
@@ -62,14 +60,14 @@ func gatewayTable() panel {
 		column{field: "instance", title: "read by"},
 		column{field: value(0), title: "table", unit: states, mappings: byValue(yesNo("read", "NOT READ")), cell: "color-text"},
 		column{field: value(1), title: "time to read", unit: seconds, decimals: new(2.0)},
-		column{field: value(2), title: "lines not understood", unit: count, decimals: new(0.0), cell: "color-text", thresholds: limits(unknown, step{1, notice})},
+		column{field: value(2), title: "lines not parsed", unit: count, decimals: new(0.0), cell: "color-text", thresholds: limits(unknown, step{1, notice})},
 	)
 }
 
 func gatewaysUp() panel {
 	up := sel("gateway_up", gateways)
 	return panel{
-		title: "Readings that failed", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: "none",
+		title: "Failed readings", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: "none",
 		about:   "Share of failed readings in the last 15 minutes, of the 20 gateways with most failures in this time.",
 		queries: []query{series("{{gateway}} ({{instance}})", "1 - avg_over_time("+up+"[15m]) and on (instance, gateway) topk(20, 1 - avg_over_time("+up+"[$__range] @ end()) > 0)")},
 	}.graph()
@@ -77,49 +75,49 @@ func gatewaysUp() panel {
 
 func sessions() panel {
 	return panel{
-		title: "Sessions, as gateways count them", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no gateway counts them",
-		about:   "Active VPN sessions by the gateway's own kinds; some kinds are part of others. The 20 largest of this time.",
+		title: "Sessions by the gateways' own counters", unit: count, decimals: new(0.0), w: 24, h: 7, min: new(0.0), noValue: "no session counters",
+		about:   "Active VPN sessions by the gateway's own kinds, the 20 largest of this time. Some kinds include others.",
 		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", topOfRange(20, "instance, gateway, kind", sel("gateway_sessions", gateways)))},
 	}.stepGraph()
 }
 
-// topOfRange keeps the series that are largest on average over the whole time range.
+// topOfRange keeps the series with the highest average over the time range.
 func topOfRange(n int, by, metric string) string {
 	return fmt.Sprintf("max by (%[1]s) (%[2]s) and on (%[1]s) topk(%[3]d, max by (%[1]s) (avg_over_time(%[2]s[$__range] @ end())))", by, metric, n)
 }
 
 func ikeStates() panel {
 	return panel{
-		title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
-		about:   "IKE SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice. Ever more of connecting, xauth or modecfg are negotiations that hang.",
-		queries: []query{series("{{state}}, IKEv{{version}}", "sum by (state, version) ("+sel("ike_sas", tunnels)+")")},
+		title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none, or the rules are not loaded",
+		about:   "IKE SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice. A growing number of connecting, xauth or modecfg means that negotiations hang.",
+		queries: []query{series("{{state}}, IKEv{{version}}", sasBy("state, version", "ike_sas"))},
 	}.stacked()
 }
 
-// unfinished ranks what is on the way to being established and has not come there.
+// unfinished ranks SAs that are not yet established.
 func unfinished() panel {
 	in := sel("ike_sas", tunnels, `state=~"connecting|xauth|modecfg"`)
 	sum := "sum by (" + perPeer + ", gateway, state) (" + in + ")"
 	ranking := "sum by (" + perPeer + ", gateway, state) (sum_over_time(" + in + "[$__range] @ end()))"
 	return panel{
-		title: "Negotiations that take long", unit: states, w: 12, h: 8, noValue: "none",
-		about:   "The 20 peers that spent most time in each state before established. A span as long as the panel is a negotiation that hangs there.",
+		title: "Long negotiations", unit: states, w: 12, h: 8, noValue: "none",
+		about:   "The 20 peers with the most time in a state before established. A span as long as the panel is a negotiation that hangs in that state.",
 		queries: []query{series("{{peer}} at {{gateway}} ({{instance}}): {{state}}", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")")},
 	}.timeline()
 }
 
 func vendorWords() panel {
 	return panel{
-		title: "The gateways' own words", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
-		about:   "IKE SAs by what their gateway calls their state: the 20 most frequent. What Cisco's words mean is in docs/ike-states.md.",
+		title: "Vendor states of IKE SAs", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
+		about:   "IKE SAs by the gateway's own name of their state, the 20 most frequent. docs/ike-states.md explains the states of Cisco devices.",
 		queries: []query{latest("{{vendor_state}} at {{gateway}}", "topk(20, sum by (gateway, vendor_state) ("+sel("ike_sas_vendor_state", tunnels)+"))")},
 	}.bars()
 }
 
 func youngest() panel {
 	return panel{
-		title: "Youngest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none",
-		about:   "The 50 IKE SAs that were established last. All at once: the gateway or its uplink was away.",
+		title: "Newest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none",
+		about:   "The 50 most recently established IKE SAs. The same time for all SAs means that the gateway or its uplink was down.",
 		queries: []query{columns("topk(50, max by (" + perPeer + ", gateway) (" + sel("ike_sa_established_timestamp_seconds", tunnels) + ")) * 1000")},
 	}.table("established", column{field: "Value", title: "established", unit: ago}, column{field: "peer", title: "peer", links: linksToPeer()},
 		column{field: "gateway", title: "gateway"}, column{field: "instance", title: "read by"})

@@ -7,12 +7,10 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
-// source is the data source of every query: the one that the variable names.
 func source() *common.DataSourceRef {
 	return &common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
 }
 
-// datasourceVariable chooses among the Prometheus servers that Grafana knows.
 func datasourceVariable() dashboard.VariableModel {
 	return dashboard.VariableModel{
 		Type: dashboard.VariableTypeDatasource, Name: "datasource", Label: new("Data source"),
@@ -22,19 +20,18 @@ func datasourceVariable() dashboard.VariableModel {
 	}
 }
 
-// A labelVariable has the values of a label to choose from.
+// A labelVariable selects values of a label.
 type labelVariable struct {
 	name, title, about string
 	// metric selects the series whose label is listed.
 	metric string
-	// single variables have one value at a time. The others have several or all.
+	// single variables have one value; the others have several or all.
 	single bool
-	// any makes All match what lacks the label, too. For a label that has to be there the values are listed instead, so that
-	// series of other programs stay out.
+	// any makes All match series without the label, too. For a required label the values are listed
+	// instead, so that series of other programs are excluded.
 	any bool
 }
 
-// model gives the variable as Grafana knows it.
 func (v labelVariable) model() dashboard.VariableModel {
 	query := fmt.Sprintf("label_values(%s, %s)", v.metric, v.name)
 	m := dashboard.VariableModel{
@@ -57,21 +54,21 @@ func (v labelVariable) model() dashboard.VariableModel {
 	return m
 }
 
-// Labels to choose by. A peer's isp and site are labels that the configuration may give, or not.
+// Variables for labels. The labels isp and site are optional.
 func jobVariable() dashboard.VariableModel {
-	return labelVariable{name: "job", title: "Job", about: "Scrape jobs of exporters.", metric: "ipsec_path_exporter_build_info"}.model()
+	return labelVariable{name: "job", title: "Job", about: "Scrape jobs of the exporters.", metric: "ipsec_path_exporter_build_info"}.model()
 }
 
 func ispVariable() dashboard.VariableModel {
 	return labelVariable{
-		name: "isp", title: "Provider", about: "The label isp of the peers, where it is configured.", any: true,
+		name: "isp", title: "Provider", about: "The label isp of the peers, if configured.", any: true,
 		metric: `ipsec_path_peer_info{job=~"$job"}`,
 	}.model()
 }
 
 func siteVariable() dashboard.VariableModel {
 	return labelVariable{
-		name: "site", title: "Site", about: "The label site of the peers, where it is configured.", any: true,
+		name: "site", title: "Site", about: "The label site of the peers, if configured.", any: true,
 		metric: `ipsec_path_peer_info{job=~"$job",isp=~"$isp"}`,
 	}.model()
 }
@@ -84,7 +81,8 @@ func peerVariable(single bool) dashboard.VariableModel {
 	}.model()
 }
 
-// instanceOfPeer is for boards about one peer: several exporters may measure it, and each sees a path of its own.
+// instanceOfPeer is for boards about one peer: several exporters may measure it, each on its own
+// path.
 func instanceOfPeer() dashboard.VariableModel {
 	return labelVariable{
 		name: "instance", title: "Seen from", about: "The exporter that measures the peer.", single: true,

@@ -1,9 +1,10 @@
-// Package config reads what is to be measured: a strict YAML file, addresses from the command line, or both.
+// Package config reads the configuration: strict YAML, addresses from the command line, or both.
 //
 //	YAML ──▶ nodes with their lines ──▶ overrides per module and peer ──▶ Settings of each peer
 //	                                     built-in < default < module < peer
 //
-// All problems are reported at once, each with its line and place. Nothing is resolved, opened or measured here.
+// All problems are reported at once, each with its line and place. The package resolves no names,
+// opens no other file and measures nothing.
 package config
 
 import (
@@ -14,56 +15,73 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"ipsec_path_exporter/collectors/gateways"
 )
 
 // Config is a valid configuration.
 type Config struct {
-	// Peers in the order in which they are written, those of the command line last. Their names are unique.
+	// Peers are in the order of the file, then of the command line. Their names are unique.
 	Peers []Peer
-	// Known are all configured peers, where Peers are only those of them that were asked for: SAs of the others are theirs. Else it is nil.
+	// Known has all configured peers if Peers is a selection, so that SAs of the other peers are
+	// not attributed to the selected ones. Otherwise it is nil.
 	Known []Peer
-	// Modules are the settings of each module by its name. There always is one called DefaultModule.
+	// Others are the peers that other shards measure; see Divide.
+	Others []Other
+	// PeerFiles are the patterns of files with further peers, in the format of Prometheus's file_sd.
+	// Places has the position of each peer that the configuration itself names, if there are any.
+	PeerFiles []string
+	Places    map[string]string
+	// Modules has the settings of each module by its name, always including DefaultModule.
 	Modules map[string]Settings
-	// Gateways are those whose table of SAs is read. Their names are unique.
+	// Gateways are the gateways whose SA tables are read. Their names are unique.
 	Gateways []Gateway
-	// Limits bound the whole process.
-	Limits Limits
-	// Controls are addresses beyond the own edge that are known to behave: where they fail too, this host's own connection is the fault.
+	Limits   Limits
+	// Controls are addresses beyond the local network edge that are known to work: a fault that
+	// they share with the peers is in this host's own uplink.
 	Controls []netip.Addr
 }
 
-// DefaultModule is the module of a peer that names none. Its settings are also the base of all other modules.
+// DefaultModule is the module of a peer that names no module, and the base of all other modules.
 const DefaultModule = "default"
 
 // A Peer is one remote address whose path is measured.
 type Peer struct {
-	// Name identifies the peer.
 	Name string
-	// Address is what was configured: a host name or an IP address. Addr is valid if it is the latter.
+	// Group is the configured name of a peer of FamilyBoth, of which this is the part of one family;
+	// otherwise it is empty.
+	Group string
+	// Address is the configured host name or IP address. Addr is valid if it is an IP address.
 	Address string
 	Addr    netip.Addr
-	// Labels stand on every series of this peer. Peers may have different ones. None has an empty value.
+	// Labels are added to every series of this peer. Their values are not empty.
 	Labels map[string]string
-	// Gateways are the names of those where an SA of this peer is expected, Match is how its SAs are known besides by its address.
+	// Gateways are the names of the gateways where an SA of this peer is expected.
 	Gateways []string
-	Match    Match
+	Match    gateways.Match
 	Settings
 }
 
-// Equal tells whether two peers are the same in all respects.
+// Equal reports whether two peers are the same in all respects.
 func (p Peer) Equal(q Peer) bool {
-	return p.SamePath(q) && p.OnDemand == q.OnDemand && slices.Equal(p.Gateways, q.Gateways) && p.Match.Equal(q.Match)
+	return p.SamePath(q) && p.Group == q.Group && p.OnDemand == q.OnDemand && slices.Equal(p.Gateways, q.Gateways) && sameMatch(&p.Match, &q.Match)
 }
 
-// SamePath tells whether two peers are measured in the same way, and their series have the same labels, whatever gateways are to know of them.
+func sameMatch(a, b *gateways.Match) bool {
+	return slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.IDs, b.IDs) &&
+		slices.Equal(a.Usernames, b.Usernames) && slices.Equal(a.Groups, b.Groups)
+}
+
+// SamePath reports whether two peers are measured in the same way and have the same labels. It
+// ignores what concerns gateways only.
 func (p Peer) SamePath(q Peer) bool {
 	p.OnDemand = q.OnDemand
 	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels)
 }
 
-// Discovered adds a peer that gateways have told about: with the settings of the default module, and its address as its name. Whether it
-// should have an SA just now they did not tell. source is where it has to be measured from, in place of what the module says; not valid if
-// that is not known.
+// Discovered adds a peer that gateways have reported, with its address as its name and the settings
+// of the default module. It is on demand, because gateways do not report whether an SA has to exist
+// now. A valid source is the source address, unless the module determines one.
 func (c *Config) Discovered(address string, source netip.Addr, gateways []string) error {
 	d := newDecoder("")
 	settings := c.Modules[DefaultModule]
@@ -78,77 +96,70 @@ func (c *Config) Discovered(address string, source netip.Addr, gateways []string
 	if err := d.err(); err != nil {
 		return err
 	}
-	p := d.config.Peers[0]
-	p.Gateways, p.OnDemand = gateways, true
-	c.Peers = append(slices.Clip(c.Peers), p)
+	c.Peers = slices.Clip(c.Peers)
+	for _, p := range d.config.Peers {
+		p.Gateways, p.OnDemand = gateways, true
+		c.Peers = append(c.Peers, p)
+	}
 	return nil
 }
 
-// Load reads a file.
-func Load(path string) (*Config, error) { return Read(path, nil) }
+// Load reads a file that must have peers.
+func Load(path string) (*Config, error) {
+	cfg, err := ReadAny(path, nil)
+	return needPeers(path, cfg, err)
+}
 
-// Parse reads the content of a file. The name is what its problems are reported for.
-func Parse(name string, data []byte) (*Config, error) { return parse(name, data, nil) }
+// Parse reads the content of a file that must have peers. Problems are reported under the name.
+func Parse(name string, data []byte) (*Config, error) {
+	cfg, err := decode(name, data, nil, nil)
+	return needPeers(name, cfg, err)
+}
 
-// FromFlags makes a configuration without a file: from [NAME=]ADDRESS, each peer with the default settings.
-func FromFlags(peers []string) (*Config, error) { return parse("", nil, peers) }
-
-// FromArguments is FromFlags for what stands on the command line without a flag.
+// FromArguments makes a configuration of [NAME=]ADDRESS arguments with the default settings.
 func FromArguments(peers []string) (*Config, error) {
-	d := newDecoder("")
-	d.document(nil)
-	for _, arg := range peers {
-		d.argument(place{item: strconv.Quote(arg)}, arg)
-	}
-	if err := d.err(); err != nil {
-		return nil, err
-	}
-	return &d.config, nil
+	return decode("", nil, peers, strconv.Quote)
 }
 
-// Read reads a file, unless path is empty, and adds peers given as [NAME=]ADDRESS, whose module is the file's default one.
-// The file then needs no peers of its own.
-func Read(path string, peers []string) (*Config, error) {
-	cfg, err := ReadAny(path, peers)
-	if err == nil && len(cfg.Peers) == 0 {
-		return nil, ErrNoPeers(path)
-	}
-	return cfg, err
-}
-
-// ReadAny is Read, but there may be no peers at all.
-func ReadAny(path string, peers []string) (*Config, error) {
+// ReadAny reads a file, unless path is empty, and adds the peers of [NAME=]ADDRESS flags with the
+// settings of the default module. The result may have no peers.
+func ReadAny(path string, flags []string) (*Config, error) {
 	if path == "" {
-		return decode("", nil, peers)
+		return decode("", nil, flags, peerFlag)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return decode(path, data, peers)
+	return decode(path, data, flags, peerFlag)
 }
 
-func parse(file string, data []byte, flags []string) (*Config, error) {
-	cfg, err := decode(file, data, flags)
+func peerFlag(s string) string { return "--peer=" + s }
+
+// decode reads a file and arguments, which item names in problems.
+func decode(file string, data []byte, arguments []string, item func(string) string) (*Config, error) {
+	d := newDecoder(file)
+	d.document(data)
+	for _, arg := range arguments {
+		d.argument(place{item: item(arg)}, arg)
+	}
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	if len(d.config.PeerFiles) > 0 {
+		d.config.Places = d.names
+	}
+	return &d.config, nil
+}
+
+func needPeers(file string, cfg *Config, err error) (*Config, error) {
 	if err == nil && len(cfg.Peers) == 0 {
 		return nil, ErrNoPeers(file)
 	}
 	return cfg, err
 }
 
-func decode(file string, data []byte, flags []string) (*Config, error) {
-	d := newDecoder(file)
-	d.document(data)
-	for _, flag := range flags {
-		d.argument(place{item: "--peer=" + flag}, flag)
-	}
-	if err := d.err(); err != nil {
-		return nil, err
-	}
-	return &d.config, nil
-}
-
-// ErrNoPeers says what to do about a configuration without peers; file is empty if there is none.
+// ErrNoPeers returns the error for a configuration without peers. file is empty if there is none.
 func ErrNoPeers(file string) error {
 	if file == "" {
 		return errors.New("no peers: give --peer=203.0.113.10 or a file with --config.file")

@@ -14,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/wire/ipsec"
 )
@@ -50,11 +52,12 @@ func TestDefaults(t *testing.T) {
 	var want config.Settings
 	want.IKE.Port, want.IKE.NATTPort = 500, 4500
 	want.ESP.Cipher = ipsec.Cipher{Name: "aes-cbc-sha1", IV: 16, Block: 16, ICV: 12}
-	want.Collectors = config.NewCollectorSet(config.ICMP, config.IKE, config.PMTU, config.Fragments)
-	want.Intervals = config.Intervals{
-		ICMP: 5 * time.Second, IKE: 30 * time.Second, PMTU: time.Minute, PMTURaise: 10 * time.Minute,
-		Fragments: 5 * time.Minute, Protocols: 15 * time.Minute,
+	want.Collectors = suite.NewSet(suite.ICMP, suite.IKE, suite.PMTU, suite.Fragments, suite.Flows)
+	want.Intervals = suite.Intervals{
+		suite.ICMP: 5 * time.Second, suite.IKE: 30 * time.Second, suite.PMTU: time.Minute,
+		suite.Fragments: 5 * time.Minute, suite.Protocols: 15 * time.Minute, suite.Flows: 15 * time.Minute,
 	}
+	want.PMTURaise = 10 * time.Minute
 	if diff := cmp.Diff(want, got, address); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
@@ -77,15 +80,15 @@ func TestReference(t *testing.T) {
 	asa.ESP.NATT = config.NATTNever
 	branch := config.Defaults()
 	branch.Family = config.FamilyIP6
-	branch.Collectors = config.NewCollectorSet(config.ICMP, config.PMTU)
-	branch.Intervals.ICMP = time.Second
+	branch.Collectors = suite.NewSet(suite.ICMP, suite.PMTU)
+	branch.Intervals[suite.ICMP] = time.Second
 	branch.OnDemand = true
 	want := []config.Peer{
 		{Name: "203.0.113.10", Address: "203.0.113.10", Addr: netip.MustParseAddr("203.0.113.10"), Settings: config.Defaults()},
 		{Name: "hq", Address: "vpn.example.net", Labels: map[string]string{"site": "haiti", "isp": "acme"}, Settings: asa},
 		{
 			Name: "branch", Address: "2001:db8::1", Addr: netip.MustParseAddr("2001:db8::1"), Settings: branch, Gateways: []string{"hub"},
-			Match: config.Match{
+			Match: gateways.Match{
 				Addresses: []string{"198.51.100.0/24", "branch-outside"}, IDs: []string{"branch.example.net"}, Usernames: []string{"branch"},
 				Groups: []string{"branches"},
 			},
@@ -102,7 +105,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestReferenceIsComplete takes the known keys from what is said about an unknown one.
+// TestReferenceIsComplete takes the known keys from the problem of an unknown one.
 func TestReferenceIsComplete(t *testing.T) {
 	data, err := os.ReadFile("testdata/reference.yml")
 	if err != nil {
@@ -116,7 +119,7 @@ func TestReferenceIsComplete(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: no error", text)
 		}
-		_, list, _ := strings.Cut(err.Error(), `unknown key "zzzzzz": there is `)
+		_, list, _ := strings.Cut(err.Error(), `unknown key "zzzzzz": must be one of: `)
 		list, _, _ = strings.Cut(list, "\n")
 		keys := strings.Split(list, ", ")
 		if len(keys) < 2 {
@@ -140,19 +143,19 @@ peers:
   - {name: a, address: a.example, module: slow, intervals: {ike: 12.5s}, source_address: ""}
   - {name: b, address: b.example, module: empty, interface: vrf-blue}
 `)
-	want := map[string]config.Intervals{
-		"a": {ICMP: time.Minute, IKE: 12500 * time.Millisecond, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute, Fragments: 5 * time.Minute, Protocols: 15 * time.Minute},
-		"b": {ICMP: 2 * time.Second, IKE: 30 * time.Second, PMTU: 90 * time.Second, PMTURaise: 10 * time.Minute, Fragments: 5 * time.Minute, Protocols: 15 * time.Minute},
+	want := map[string]suite.Intervals{
+		"a": {time.Minute, 12500 * time.Millisecond, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute},
+		"b": {2 * time.Second, 30 * time.Second, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute},
 	}
 	for _, p := range c.Peers {
-		if diff := cmp.Diff(want[p.Name], p.Intervals); diff != "" || p.Family != config.FamilyIP4 {
+		if diff := cmp.Diff(want[p.Name], p.Intervals); diff != "" || p.PMTURaise != 10*time.Minute || p.Family != config.FamilyIP4 {
 			t.Errorf("%s: family %v, intervals (-want +got):\n%s", p.Name, p.Family, diff)
 		}
 	}
 	if a, b := c.Peers[0].SourceAddress, c.Peers[1].SourceAddress; a.IsValid() || b != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("source addresses %v and %v", a, b)
 	}
-	if c.Peers[1].Interface != "vrf-blue" || len(c.Modules) != 3 || c.Modules["slow"].Intervals.IKE != 24*time.Hour {
+	if c.Peers[1].Interface != "vrf-blue" || len(c.Modules) != 3 || c.Modules["slow"].Intervals[suite.IKE] != 24*time.Hour {
 		t.Errorf("interface %q, modules %v", c.Peers[1].Interface, c.Modules)
 	}
 }
@@ -191,8 +194,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-func TestFromFlags(t *testing.T) {
-	c, err := config.FromFlags([]string{"203.0.113.10", "2001:db8::1", "hq=vpn.example.net", "v6=2001:db8::2"})
+func TestFlags(t *testing.T) {
+	c, err := config.ReadAny("", []string{"203.0.113.10", "2001:db8::1", "hq=vpn.example.net", "v6=2001:db8::2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,31 +214,34 @@ func TestFromFlags(t *testing.T) {
 }
 
 func TestBadFlags(t *testing.T) {
-	for name, tc := range map[string]struct {
-		flags []string
-		want  []string
-	}{
-		"none": {nil, []string{"no peers: give --peer=203.0.113.10 or a file with --config.file"}},
-		"all at once": {[]string{"", "hq=", "=203.0.113.10", "hq=203.0.113.300", "hq=203.0.113.1", "a=fe80::1%eth0", "\xff=b.example", "[::1]"}, []string{
-			`--peer=: address: is missing: a peer needs the name or IP address of its gateway`,
-			`--peer=hq=: address: is missing: a peer needs the name or IP address of its gateway`,
-			`--peer=hq=203.0.113.300: address: "203.0.113.300" is not a valid IPv4 address`,
-			`--peer=hq=203.0.113.300: name: "hq" is already the name of --peer=hq=`,
-			`--peer=hq=203.0.113.1: name: "hq" is already the name of --peer=hq=`,
-			`--peer=a=fe80::1%eth0: address: "fe80::1%eth0" has a zone, which means something on this host only: write fe80::1, and interface: eth0`,
-			"--peer=\xff=b.example: name: \"\\xff\" has characters that cannot be printed",
-			`--peer=[::1]: address: "[::1]" has brackets: an IPv6 address stands here without them`,
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := config.FromFlags(tc.flags)
-			if err == nil {
-				t.Fatal("no error")
-			}
-			if diff := cmp.Diff(tc.want, strings.Split(err.Error(), "\n")); diff != "" {
-				t.Errorf("problems (-want +got):\n%s", diff)
-			}
-		})
+	_, err := config.ReadAny("", []string{
+		"", "hq=", "=203.0.113.10", "hq=203.0.113.300", "hq=203.0.113.1", "a=fe80::1%eth0", "\xff=b.example", "[::1]",
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := []string{
+		`--peer=: address: is missing: must be a host name or IP address`,
+		`--peer=hq=: address: is missing: must be a host name or IP address`,
+		`--peer=hq=203.0.113.300: address: "203.0.113.300" is not a valid IPv4 address`,
+		`--peer=hq=203.0.113.300: name: "hq" is already the name of --peer=hq=`,
+		`--peer=hq=203.0.113.1: name: "hq" is already the name of --peer=hq=`,
+		`--peer=a=fe80::1%eth0: address: "fe80::1%eth0" has a zone: write fe80::1, and interface: eth0`,
+		"--peer=\xff=b.example: name: \"\\xff\" has unprintable characters",
+		`--peer=[::1]: address: "[::1]" has brackets: write the IPv6 address without them`,
+	}
+	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestNoPeers(t *testing.T) {
+	const want = "no peers: give --peer=203.0.113.10 or a file with --config.file"
+	if _, err := config.Parse("", nil); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if c, err := config.ReadAny("", nil); err != nil || len(c.Peers) != 0 {
+		t.Errorf("ReadAny: %+v, %v", c, err)
 	}
 }
 
@@ -247,17 +253,17 @@ func TestFileAndFlags(t *testing.T) {
 		}
 	}
 	write("modules: {default: {intervals: {icmp: 1s}}}")
-	c, err := config.Read(file, []string{"hq=203.0.113.10"})
+	c, err := config.ReadAny(file, []string{"hq=203.0.113.10"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Peers) != 1 || c.Peers[0].Intervals.ICMP != time.Second {
+	if len(c.Peers) != 1 || c.Peers[0].Intervals[suite.ICMP] != time.Second {
 		t.Errorf("peers %+v, want one with the file's default module", c.Peers)
 	}
 	write("peers:\n  - {name: hq, address: 203.0.113.11}\n  - {}\n")
-	_, err = config.Read(file, []string{"hq=203.0.113.10", "x=y z"})
+	_, err = config.ReadAny(file, []string{"hq=203.0.113.10", "x=y z"})
 	want := strings.Join([]string{
-		file + `:3: peers[1]: address: is missing: a peer needs the name or IP address of its gateway`,
+		file + `:3: peers[1]: address: is missing: must be a host name or IP address`,
 		`--peer=hq=203.0.113.10: name: "hq" is already the name of peers[0] (` + file + `:2)`,
 		`--peer=x=y z: address: "y z" is not a host name or IP address`,
 	}, "\n")
@@ -285,18 +291,5 @@ func TestEqual(t *testing.T) {
 		if p.Equal(parse(t, "gateways: [{name: g, type: xfrm}]\npeers: ["+other+"]").Peers[0]) {
 			t.Errorf("equal to %s", other)
 		}
-	}
-}
-
-func TestCollectorSet(t *testing.T) {
-	s := config.NewCollectorSet(config.PMTU, config.ICMP)
-	if got := slices.Collect(s.All()); !slices.Equal(got, []config.Collector{config.ICMP, config.PMTU}) || s.Has(config.IKE) {
-		t.Errorf("set is %v", got)
-	}
-	for c := range s.All() {
-		if c != config.ICMP {
-			t.Errorf("iteration went on to %v", c)
-		}
-		break
 	}
 }

@@ -1,29 +1,21 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// deviceAddress reads a host name or address, with or without a port.
-func (d *decoder) deviceAddress(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if !ok {
-		return "", false
-	}
-	if why := badEndpoint(s); why != "" {
-		d.problem(n, at, why)
-		return "", false
-	}
-	return s, true
+// deviceAddress parses a host name or IP address, with or without a port.
+func deviceAddress(s string) (_, why string) {
+	_, why = filled(s)
+	return s, cmp.Or(why, badEndpoint(s))
 }
 
-// badEndpoint says why something is not a host, nor a host and a port.
+// badEndpoint returns why a string is neither a host nor a host and a port.
 func badEndpoint(s string) string {
 	host := s
 	if h, port, ok := cutPort(s); ok {
@@ -33,7 +25,7 @@ func badEndpoint(s string) string {
 		host = h
 	}
 	if a, err := netip.ParseAddr(host); err == nil && (a.Zone() != "" || a.IsLinkLocalUnicast()) {
-		return fmt.Sprintf("%q is a link-local address, which means something on one network only: a gateway is read by an address that is routed", s)
+		return fmt.Sprintf("%q is a link-local address: use a routed address of the gateway", s)
 	}
 	_, why := parseAddress(host)
 	return why
@@ -52,56 +44,47 @@ func cutPort(s string) (host, port string, ok bool) {
 
 func badPort(s string) string {
 	if v, err := strconv.ParseUint(s, 10, 16); err != nil || v == 0 {
-		return fmt.Sprintf("has the port %q, which is not a number from 1 to 65535", s)
+		return fmt.Sprintf("has the port %q: must be a whole number from 1 to 65535", s)
 	}
 	return ""
 }
 
-// contextName reads the name of a context, which is typed at a prompt.
-func (d *decoder) contextName(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if ok && strings.ContainsAny(s, " \t") {
-		d.problem(n, at, fmt.Sprintf("%q is not the name of a context: there are no blanks in one", s))
-		return "", false
+// contextName parses the name of a context, which is an argument of a command.
+func contextName(s string) (_, why string) {
+	if strings.ContainsAny(s, " \t") {
+		why = fmt.Sprintf("%q is not a context name: remove the spaces", s)
 	}
-	return s, ok
+	_, empty := filled(s)
+	return s, cmp.Or(empty, why)
 }
 
-// socket reads where a daemon listens: unix:///path, tcp://address:port, or the name of a file.
-func (d *decoder) socket(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if !ok {
-		return "", false
+// socket parses the socket of a daemon: unix:///path, tcp://address:port, or a path.
+func (d *decoder) socket(s string) (_, why string) {
+	if _, why := filled(s); why != "" {
+		return "", why
 	}
 	scheme, rest, isURL := strings.Cut(s, "://")
-	why := ""
 	switch {
 	case !isURL:
-		return d.path(n, at)
+		return d.path(s)
 	case scheme == "unix" && strings.HasPrefix(rest, "/"):
+		return s, ""
 	case scheme == "unix":
-		why = fmt.Sprintf("%q is not unix:///path: the path has to begin with /", s)
-	case scheme == "tcp":
-		if _, _, ok := cutPort(rest); !ok {
-			why = fmt.Sprintf("%q is not tcp://address:port", s)
-		} else {
-			why = badEndpoint(rest)
-		}
-	default:
-		why = fmt.Sprintf("%q is neither unix:///path nor tcp://address:port, nor the path of a socket", s)
+		return "", fmt.Sprintf("%q must have the form unix:///path", s)
+	case scheme != "tcp":
+		return "", fmt.Sprintf("%q must have the form unix:///path or tcp://address:port, or be a path", s)
 	}
-	if why != "" {
-		d.problem(n, at, why)
-		return "", false
+	if _, _, ok := cutPort(rest); !ok {
+		return "", fmt.Sprintf("%q must have the form tcp://address:port", s)
 	}
-	return s, true
+	return s, badEndpoint(rest)
 }
 
-// path reads the name of a file, which is relative to that of the configuration.
-func (d *decoder) path(n *yaml.Node, at place) (string, bool) {
-	s, ok := d.filled(n, at)
-	if ok && d.file != "" && !filepath.IsAbs(s) {
+// path parses a path, which is relative to the directory of the configuration file.
+func (d *decoder) path(s string) (_, why string) {
+	_, why = filled(s)
+	if d.file != "" && !filepath.IsAbs(s) {
 		s = filepath.Join(filepath.Dir(d.file), s)
 	}
-	return s, ok
+	return s, why
 }

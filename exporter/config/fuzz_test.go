@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/suite"
 )
 
-// FuzzParse looks for panics, and for configurations that are accepted although they are not usable.
+// FuzzParse looks for panics, and for unusable configurations that are accepted.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/bad/*.yml")
 	if err != nil {
@@ -34,7 +35,7 @@ func FuzzParse(f *testing.F) {
 		for _, p := range c.Peers {
 			i := p.Intervals
 			if p.Name == "" || p.Address == "" || names[p.Name] || p.Collectors == 0 || p.IKE.Port == 0 || p.IKE.Port == p.IKE.NATTPort ||
-				i.ICMP < 100*time.Millisecond || i.IKE < 10*time.Second || i.PMTU < 10*time.Second || i.PMTURaise < i.PMTU || p.Addr.Zone() != "" {
+				i[suite.ICMP] < 100*time.Millisecond || i[suite.IKE] < 10*time.Second || i[suite.PMTU] < 10*time.Second || p.PMTURaise < i[suite.PMTU] || p.Addr.Zone() != "" {
 				t.Errorf("accepted %+v", p)
 			}
 			names[p.Name] = true

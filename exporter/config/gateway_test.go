@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ipsec_path_exporter/collectors/gateways/ciscoasa"
 	"ipsec_path_exporter/exporter/config"
 )
 
@@ -18,24 +19,24 @@ func TestReferenceGateways(t *testing.T) {
 	want := []config.Gateway{
 		{
 			Name: "hub", Type: config.CiscoASA, Interval: every, Timeout: limit,
-			Login: config.Login{
-				Address: "192.0.2.1", Transport: "ssh", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
+			Cisco: ciscoasa.Config{
+				Type: "cisco_asa", Address: "192.0.2.1", Transport: "ssh", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
 				EnablePasswordFile: "testdata/hub.enable", EnableLevel: 5, Context: "vpn", KnownHostsFile: "testdata/known_hosts",
 			},
 		},
 		{
 			Name: "hub-by-https", Type: config.CiscoASA, Interval: every, Timeout: limit,
-			Login: config.Login{
-				Address: "asa.example.net:8443", Transport: "https", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
+			Cisco: ciscoasa.Config{
+				Type: "cisco_asa", Address: "asa.example.net:8443", Transport: "https", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
 				CAFile: "testdata/ca.pem",
 			},
 		},
-		{Name: "charon", Type: config.StrongSwan, Interval: every, Timeout: limit, Socket: "unix:///var/run/charon.vici", Login: config.Login{Transport: "ssh"}},
+		{Name: "charon", Type: config.StrongSwan, Interval: every, Timeout: limit, Socket: "unix:///var/run/charon.vici"},
 		{
 			Name: "pluto", Type: config.Libreswan, Interval: every, Timeout: limit, Socket: "/run/pluto/pluto.ctl",
-			Program: "/usr/libexec/ipsec/whack", Login: config.Login{Transport: "ssh"},
+			Program: "/usr/libexec/ipsec/whack",
 		},
-		{Name: "kernel", Type: config.XFRM, Interval: every, Timeout: limit, UnmatchedEach: true, Login: config.Login{Transport: "ssh"}},
+		{Name: "kernel", Type: config.XFRM, Interval: every, Timeout: limit, UnmatchedEach: true},
 	}
 	if diff := cmp.Diff(want, got.Gateways); diff != "" {
 		t.Errorf("gateways (-want +got):\n%s", diff)
@@ -55,7 +56,7 @@ modules: {default: {on_demand: true}}
 peers: [{address: 203.0.113.10, on_demand: false}, {address: 203.0.113.11, gateways: [c, b]}]
 `)
 	a, b := c.Gateways[0], c.Gateways[1]
-	if !a.Login.EnableLogin || a.Login.EnableLevel != 0 || a.Login.PasswordFile != "/run/p" || a.Login.Address != "[2001:db8::1]:22" {
+	if !a.Cisco.EnableLogin || a.Cisco.EnableLevel != 0 || a.Cisco.PasswordFile != "/run/p" || a.Cisco.Address != "[2001:db8::1]:22" {
 		t.Errorf("gateway a: %+v", a)
 	}
 	if b.Interval != 5*time.Second || b.Timeout != 5*time.Second {
@@ -72,6 +73,9 @@ gateways:
   - {name: d, type: cisco_asa, address: "2001:db8::1", username: u, password_file: p, known_hosts_file: k}
 peers: [{address: 203.0.113.10}]
 `).Gateways
+	if transport := sockets[3].Cisco.Transport; transport != "ssh" {
+		t.Errorf("transport %q, want ssh", transport)
+	}
 	for i, want := range []string{"run/charon.vici", "tcp://[2001:db8::1]:4502", "/run/pluto.ctl"} {
 		if sockets[i].Socket != want {
 			t.Errorf("socket %q, want %q", sockets[i].Socket, want)

@@ -12,60 +12,56 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
-	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/exporter/suite"
 )
 
-// Limits bound what the whole process does. Over them, everything stretches evenly.
+// Limits bound the whole process. If they are exceeded, all intervals stretch evenly.
 type Limits struct {
-	// PacketsPerSecond and BytesPerSecond of whole IP packets are what may be sent.
+	// PacketsPerSecond and BytesPerSecond limit the whole IP packets sent.
 	PacketsPerSecond, BytesPerSecond int
-	// Searches is how many measurements that block may run at the same time.
+	// Searches limits the blocking measurements that run at the same time.
 	Searches int
+	// Probes limits the measurements for /probe that run at the same time, ProbesPerSecond those that
+	// begin in a second.
+	Probes, ProbesPerSecond int
 }
 
-// DefaultLimits are the limits of a configuration that names none.
+// DefaultLimits returns the limits of a configuration without the key limits.
 func DefaultLimits() Limits {
-	return Limits{PacketsPerSecond: 2000, BytesPerSecond: 2_000_000, Searches: 256}
+	return Limits{PacketsPerSecond: 2000, BytesPerSecond: 2_000_000, Searches: 256, Probes: 64, ProbesPerSecond: 10}
 }
 
-// The bounds of the limits. Below leastBytes, one large packet would have to wait for several seconds.
+// The bounds of the limits. Below leastBytes, one large packet would wait for several seconds.
 const (
 	mostPackets  = 1_000_000
 	mostSearches = 10_000
+	mostProbes   = 10_000
 	leastBytes   = 10_000
 )
 
 func (d *decoder) limits(n *yaml.Node, at place) {
 	l := &d.config.Limits
-	bounded := func(to *int, most int) func(*yaml.Node, place) {
-		return func(n *yaml.Node, at place) {
-			if v, ok := d.integer(n, at, 1, most); ok {
-				*to = v
-			}
-		}
-	}
 	d.fields(n, at, []field{
-		{"packets_per_second", bounded(&l.PacketsPerSecond, mostPackets)},
-		{"bytes_per_second", func(n *yaml.Node, at place) {
-			s, ok := d.text(n, at)
-			if !ok {
-				return
-			}
-			v, ok := parseBytes(s)
-			switch {
-			case !ok:
-				d.problem(n, at, fmt.Sprintf("%q is not a number of bytes: write it as 500kB, 2MB or 2000000", s))
-			case v < leastBytes:
-				d.problem(n, at, fmt.Sprintf("%q is below 10kB, which is too little for the large packets of a path MTU search", s))
-			default:
-				l.BytesPerSecond = v
-			}
-		}},
-		{"searches", bounded(&l.Searches, mostSearches)},
+		{"packets_per_second", into(&l.PacketsPerSecond, single(d, integer(1, mostPackets)))},
+		{"bytes_per_second", into(&l.BytesPerSecond, single(d, byteRate))},
+		{"searches", into(&l.Searches, single(d, integer(1, mostSearches)))},
+		{"probes", into(&l.Probes, single(d, integer(1, mostProbes)))},
+		{"probes_per_second", into(&l.ProbesPerSecond, single(d, integer(1, mostProbes)))},
 	})
 }
 
-// parseBytes reads a number of bytes with a decimal (kB, MB, GB) or binary unit (KiB, MiB, GiB), or without.
+func byteRate(s string) (v int, why string) {
+	v, ok := parseBytes(s)
+	switch {
+	case !ok:
+		why = fmt.Sprintf("%q is not a number of bytes (examples: 500kB, 2MB, 2000000)", s)
+	case v < leastBytes:
+		why = fmt.Sprintf("%q is below the minimum of 10kB: a path MTU search sends large packets", s)
+	}
+	return v, why
+}
+
+// parseBytes reads a number of bytes, with an optional decimal (kB) or binary (KiB) unit.
 func parseBytes(s string) (int, bool) {
 	end := strings.IndexFunc(s, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 	if end < 0 {
@@ -81,58 +77,33 @@ func parseBytes(s string) (int, bool) {
 	return int(v), true
 }
 
-// Sizes of whole IP packets, in bytes, for estimates. They take the larger IPv6 header for granted.
-const (
-	echoBytes = 40 + 8 + 56
-	headers   = 40 + 8
-	linkMTU   = 1500
-)
-
-// PacketRate is what the configuration sends when all is well: each round one echo, one IKE message by each of two methods,
-// one packet of 1500 bytes by each of three methods to confirm the path MTU, one large IKE message in two fragments by each of two methods,
-// and a ladder of six protocols over ten hops. What a search takes is not in it.
+// PacketRate returns the rates that the configuration needs while all paths are healthy.
 func (c *Config) PacketRate() (packetsPerSecond, bytesPerSecond float64) {
-	const ikeMethods, mtuMethods, ladderProtocols, ladderHops = 2, 3, 6, 10
-	add := func(packets float64, size int, every time.Duration) {
-		packetsPerSecond += packets / every.Seconds()
-		bytesPerSecond += packets * float64(size) / every.Seconds()
+	add := func(l suite.Load, every time.Duration) {
+		packetsPerSecond += float64(l.Packets) / every.Seconds()
+		bytesPerSecond += float64(l.Packets*l.Bytes) / every.Seconds()
 	}
 	for i := range c.Peers {
 		p := &c.Peers[i]
-		if p.Collectors.Has(ICMP) {
-			add(1, echoBytes, p.Intervals.ICMP)
-		}
-		if p.Collectors.Has(IKE) {
-			add(ikeMethods, headers+ikeBytes(p.IKE.Auth, p.IKE.Version), p.Intervals.IKE)
-		}
-		if p.Collectors.Has(PMTU) {
-			add(mtuMethods, linkMTU, p.Intervals.PMTU)
-			add(mtuMethods, linkMTU, p.Intervals.PMTURaise)
-		}
-		if p.Collectors.Has(Fragments) {
-			add(ikeMethods*2, linkMTU/2, p.Intervals.Fragments)
-		}
-		if p.Collectors.Has(Protocols) {
-			add(ladderProtocols*ladderHops, headers+ikeBytes(p.IKE.Auth, p.IKE.Version)/2, p.Intervals.Protocols)
+		for of := range p.Collectors.All() {
+			load := of.Spec().Load(p.IKE)
+			add(load, p.Intervals[of])
+			if of == suite.PMTU {
+				add(load, p.PMTURaise)
+			}
 		}
 	}
-	// A control is measured as a peer is that has no collectors but icmp and pmtu.
-	every := Defaults().Intervals
-	add(float64(len(c.Controls)), echoBytes, every.ICMP)
-	add(float64(len(c.Controls)), linkMTU, every.PMTU)
+	d := Defaults()
+	for range c.Controls { // the path MTU to a control is measured by echo only
+		add(suite.ICMP.Spec().Load(d.IKE), d.Intervals[suite.ICMP])
+		load := suite.PMTU.Spec().Load(d.IKE)
+		load.Packets = 1
+		add(load, d.Intervals[suite.PMTU])
+	}
 	return packetsPerSecond, bytesPerSecond
 }
 
-// ikeBytes is the size of the first form that a peer is asked with, which is the one that most of them answer.
-func ikeBytes(auth ikeprobe.Auth, version ikeprobe.Version) int {
-	form := ikeprobe.V2BadKE
-	if version == ikeprobe.V1 {
-		form = ikeprobe.V1Main
-	}
-	return ikeprobe.Size(form, auth, true)
-}
-
-// Warnings say what is valid and probably not meant.
+// Warnings returns what is valid but probably not intended.
 func (c *Config) Warnings() []string {
 	var all []string
 	packets, bytes := c.PacketRate()
@@ -144,10 +115,10 @@ func (c *Config) Warnings() []string {
 	}
 	warn("packets_per_second", packets, c.Limits.PacketsPerSecond)
 	warn("bytes_per_second", bytes, c.Limits.BytesPerSecond)
-	return slices.Concat(all, c.crowded(), c.shadowed())
+	return slices.Concat(all, c.crowded(), c.shadowed(), c.apart())
 }
 
-// shadowed finds peers that no SA can be attributed to, because another of the same address has it.
+// shadowed finds peers that get no SA, because an earlier peer has the same address.
 func (c *Config) shadowed() (all []string) {
 	type place struct{ gateway, address string }
 	first := make(map[place]string)
@@ -160,8 +131,8 @@ func (c *Config) shadowed() (all []string) {
 		for _, g := range p.Gateways {
 			at := place{g, p.where()}
 			if other, taken := first[at]; taken {
-				all = append(all, fmt.Sprintf("the peers %s and %s are both at %s, and both expected at gateway %s: an SA with that address is taken for the first one's; "+
-					"leave the gateway out of one, or say by match whose is whose", other, p.Name, at.address, g))
+				all = append(all, fmt.Sprintf("peers %s and %s have the same address %s and gateway %s: SAs with this address are attributed to %s "+
+					"(remove the gateway from one of the peers, or set match)", other, p.Name, at.address, g, other))
 				continue
 			}
 			first[at] = p.Name
@@ -170,15 +141,19 @@ func (c *Config) shadowed() (all []string) {
 	return all
 }
 
-// where is the peer's address, so that the same one is written the same.
+// where returns the peer's address in its canonical form.
 func (p *Peer) where() string {
 	if p.Addr.IsValid() {
 		return p.Addr.String()
 	}
-	return strings.ToLower(strings.TrimSuffix(p.Address, "."))
+	host := strings.ToLower(strings.TrimSuffix(p.Address, "."))
+	if p.Group != "" {
+		return fmt.Sprintf("%s (%s)", host, p.Family)
+	}
+	return host
 }
 
-// crowded finds addresses that several peers together ask more often than one may.
+// crowded finds addresses to which several peers together send IKE too often.
 func (c *Config) crowded() []string {
 	type load struct {
 		names []string
@@ -188,7 +163,7 @@ func (c *Config) crowded() []string {
 	var order []string
 	for i := range c.Peers {
 		p := &c.Peers[i]
-		if !p.Collectors.Has(IKE) {
+		if !p.Collectors.Has(suite.IKE) {
 			continue
 		}
 		key := p.where()
@@ -197,14 +172,15 @@ func (c *Config) crowded() []string {
 			order = append(order, key)
 		}
 		loads[key].names = append(loads[key].names, p.Name)
-		loads[key].rate += 1 / p.Intervals.IKE.Seconds()
+		loads[key].rate += 1 / p.Intervals[suite.IKE].Seconds()
 	}
+	least := suite.IKE.Spec().Least
 	var all []string
 	for _, key := range order {
 		l := loads[key]
-		if every := time.Duration(float64(time.Second) / cmp.Or(l.rate, 1)); len(l.names) > 1 && every < minIKE-time.Millisecond {
-			all = append(all, fmt.Sprintf("the peers %s are all at %s, which is asked by IKE every %s: below %s its gateway may lock out the real peer",
-				strings.Join(l.names, ", "), key, model.Duration(every.Round(time.Millisecond)), model.Duration(minIKE)))
+		if every := time.Duration(float64(time.Second) / cmp.Or(l.rate, 1)); len(l.names) > 1 && every < least-time.Millisecond {
+			all = append(all, fmt.Sprintf("peers %s have the same address %s, which gets IKE messages every %s: below %s the gateway may lock out the real peer",
+				strings.Join(l.names, ", "), key, model.Duration(every.Round(time.Millisecond)), model.Duration(least)))
 		}
 	}
 	return all

@@ -35,7 +35,7 @@ func TestPacketRate(t *testing.T) {
 		name, peers    string
 		packets, bytes float64
 	}{
-		{"default", `{address: a.example}`, 1.0/5 + 2.0/30 + 3.0/60 + 3.0/600 + 4.0/300, 104.0/5 + 2*ike(ikeprobe.V2BadKE)/30 + 4500.0/60 + 4500.0/600 + 3000.0/300},
+		{"default", `{address: a.example}`, 1.0/5 + 2.0/30 + 3.0/60 + 3.0/600 + 4.0/300 + 11.0/900, 104.0/5 + 2*ike(ikeprobe.V2BadKE)/30 + 4500.0/60 + 4500.0/600 + 3000.0/300 + 11*ike(ikeprobe.V2BadKE)/900},
 		{"icmp only", `{address: a.example, collectors: [icmp], intervals: {icmp: 1s}}`, 1, 104},
 		{"IKEv1 only", `{address: a.example, collectors: [ike], ike: {version: 1}}`, 2.0 / 30, 2 * ike(ikeprobe.V1Main) / 30},
 		{"two", `{address: a.example, collectors: [pmtu]}, {address: b.example, collectors: [icmp]}`, 0.055 + 0.2, 82.5 + 20.8},
@@ -72,15 +72,15 @@ func TestWarnings(t *testing.T) {
 			"crowded", "modules: {default: {intervals: {ike: 15s}}}\npeers: [{name: a, address: VPN.example}, {name: b, address: vpn.example.}, " +
 				"{name: c, address: vpn.example, collectors: [icmp]}, {name: d, address: 2001:db8::1}, {name: e, address: '2001:DB8:0::1'}]",
 			[]string{
-				"the peers a, b are all at vpn.example, which is asked by IKE every 7s500ms: below 10s its gateway may lock out the real peer",
-				"the peers d, e are all at 2001:db8::1, which is asked by IKE every 7s500ms: below 10s its gateway may lock out the real peer",
+				"peers a, b have the same address vpn.example, which gets IKE messages every 7s500ms: below 10s the gateway may lock out the real peer",
+				"peers d, e have the same address 2001:db8::1, which gets IKE messages every 7s500ms: below 10s the gateway may lock out the real peer",
 			},
 		},
 		{
 			"shadowed", "gateways: [{name: hub, type: xfrm}, {name: other, type: xfrm}]\npeers: [{name: a, address: 192.0.2.1, gateways: [hub], interface: wan0}, " +
 				"{name: b, address: 192.0.2.1, gateways: [hub, other], interface: lte0}, {name: c, address: 192.0.2.1, gateways: [hub], match: {ids: [c]}}]",
-			[]string{"the peers a and b are both at 192.0.2.1, and both expected at gateway hub: an SA with that address is taken for the first one's; " +
-				"leave the gateway out of one, or say by match whose is whose"},
+			[]string{"peers a and b have the same address 192.0.2.1 and gateway hub: SAs with this address are attributed to a " +
+				"(remove the gateway from one of the peers, or set match)"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -3,22 +3,26 @@ package config
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/wire/ipsec"
 )
 
-// An override is one key of a module or peer, as what it changes.
+// An override is the effect of one key of a module or peer.
 type override func(*Settings)
 
-// A module is a named template. Its faults are contradictions between its keys, which are not reported again for its peers.
+// A module is a named template. Its faults are not reported again for its peers.
 type module struct {
 	overrides []override
 	settings  Settings
@@ -28,7 +32,7 @@ type module struct {
 // A fault is a contradiction between several settings.
 type fault struct{ path, text string }
 
-// readModules reads all modules, and makes those that need no file.
+// readModules reads all modules, and makes the default one even if it is not in the file.
 func (d *decoder) readModules(n *yaml.Node) {
 	d.modules = make(map[string]module)
 	nodes := make(map[string]*yaml.Node)
@@ -52,7 +56,7 @@ func (d *decoder) readModules(n *yaml.Node) {
 
 func modulePlace(name string) place { return place{item: "modules." + name} }
 
-// finish lays a module over the one below it and looks for contradictions that are new.
+// finish applies a module to its base and reports contradictions that the base does not have.
 func (d *decoder) finish(name string, n *yaml.Node, base module) module {
 	m := d.modules[name]
 	m.settings = apply(base.settings, m.overrides)
@@ -73,24 +77,28 @@ func apply(s Settings, overrides []override) Settings {
 	return s
 }
 
-// faults are the contradictions between settings that are each valid.
+// faults returns the contradictions between settings that are each valid.
 func (s *Settings) faults() (all []fault) {
-	if i := s.Intervals; i.PMTURaise < i.PMTU {
+	if every := s.Intervals[suite.PMTU]; s.PMTURaise < every {
 		all = append(all, fault{"intervals.pmtu_raise", fmt.Sprintf("%s is shorter than the pmtu interval of %s",
-			model.Duration(i.PMTURaise), model.Duration(i.PMTU))})
+			model.Duration(s.PMTURaise), model.Duration(every))})
 	}
 	if s.IKE.Port == s.IKE.NATTPort {
 		all = append(all, fault{"ike.natt_port", fmt.Sprintf("%d is also ike.port: "+
-			"a message with the non-ESP marker and one without cannot share a port", s.IKE.Port)})
+			"messages with and without the non-ESP marker need different ports", s.IKE.Port)})
 	}
-	if a := s.SourceAddress; a.IsValid() && !s.Family.Allows(a) {
+	switch a := s.SourceAddress; {
+	case !a.IsValid():
+	case s.Family == FamilyBoth:
+		all = append(all, fault{"source_address", fmt.Sprintf("%s is of one family, and family is both (set interface instead)", a)})
+	case !s.Family.Allows(a):
 		all = append(all, fault{"source_address", fmt.Sprintf("%s is not of family %s", a, s.Family)})
 	}
 	return all
 }
 
-// set makes the reader of a key into one that adds an override.
-func set[T any](to *[]override, read func(*yaml.Node, place) (T, bool), assign func(*Settings, T)) func(*yaml.Node, place) {
+// set returns a reader that adds an override with the value.
+func set[T any](to *[]override, read reader[T], assign func(*Settings, T)) func(*yaml.Node, place) {
 	return func(n *yaml.Node, at place) {
 		if v, ok := read(n, at); ok {
 			*to = append(*to, func(s *Settings) { assign(s, v) })
@@ -98,118 +106,125 @@ func set[T any](to *[]override, read func(*yaml.Node, place) (T, bool), assign f
 	}
 }
 
-// settings are the keys that modules and peers have in common.
+// settings returns the keys that modules and peers have in common.
 func (d *decoder) settings(to *[]override) []field {
-	interval := func(least time.Duration, why string) func(*yaml.Node, place) (time.Duration, bool) {
-		return func(n *yaml.Node, at place) (time.Duration, bool) { return d.interval(n, at, least, why) }
-	}
 	nested := func(name string, fields ...field) field {
 		return field{name, func(n *yaml.Node, at place) { d.fields(n, at, fields) }}
 	}
-	const lockout = ": a gateway that is asked more often may take it for an attack and lock out the real peer at this address"
+	const lockout = ": with more frequent IKE messages the gateway may lock out the real peer"
+	var intervals []field
+	for _, c := range suite.All() {
+		spec, why := c.Spec(), ""
+		if spec.Talks {
+			why = lockout
+		}
+		intervals = append(intervals,
+			field{spec.Name, set(to, single(d, interval(spec.Least, why)), func(s *Settings, v time.Duration) { s.Intervals[c] = v })})
+	}
+	intervals = append(intervals,
+		field{"pmtu_raise", set(to, single(d, interval(minRaise, "")), func(s *Settings, v time.Duration) { s.PMTURaise = v })})
 	return []field{
-		{"family", set(to, oneOf(d, FamilyAny, FamilyIP4, FamilyIP6), func(s *Settings, v Family) { s.Family = v })},
-		{"source_address", set(to, d.source, func(s *Settings, v netip.Addr) { s.SourceAddress = v })},
-		{"interface", set(to, d.device, func(s *Settings, v string) { s.Interface = v })},
+		{"family", set(to, single(d, oneOf(Families()...)), func(s *Settings, v Family) { s.Family = v })},
+		{"source_address", set(to, single(d, source), func(s *Settings, v netip.Addr) { s.SourceAddress = v })},
+		{"interface", set(to, single(d, device), func(s *Settings, v string) { s.Interface = v })},
+		{"fwmark", set(to, single(d, ParseMark), func(s *Settings, v uint32) { s.Mark = v })},
 		nested("ike",
-			field{"version", set(to, oneOf(d, ikeprobe.Auto, ikeprobe.V1, ikeprobe.V2), func(s *Settings, v ikeprobe.Version) { s.IKE.Version = v })},
-			field{"port", set(to, d.port, func(s *Settings, v uint16) { s.IKE.Port = v })},
-			field{"natt_port", set(to, d.port, func(s *Settings, v uint16) { s.IKE.NATTPort = v })},
-			field{"auth", set(to, oneOf(d, ikeprobe.PSK, ikeprobe.XAUTH, ikeprobe.RSA), func(s *Settings, v ikeprobe.Auth) { s.IKE.Auth = v })},
+			field{"version", set(to, single(d, oneOf(ikeprobe.Auto, ikeprobe.V1, ikeprobe.V2)), func(s *Settings, v ikeprobe.Version) { s.IKE.Version = v })},
+			field{"port", set(to, single(d, integer[uint16](1, 1<<16-1)), func(s *Settings, v uint16) { s.IKE.Port = v })},
+			field{"natt_port", set(to, single(d, integer[uint16](1, 1<<16-1)), func(s *Settings, v uint16) { s.IKE.NATTPort = v })},
+			field{"source_port", set(to, single(d, oneOf(collectors.RandomPort, collectors.FixedPort)),
+				func(s *Settings, v collectors.SourcePort) { s.IKE.SourcePort = v })},
+			field{"auth", set(to, single(d, oneOf(ikeprobe.PSK, ikeprobe.XAUTH, ikeprobe.RSA)), func(s *Settings, v ikeprobe.Auth) { s.IKE.Auth = v })},
 		),
 		nested("esp",
-			field{"cipher", set(to, d.cipher, func(s *Settings, v ipsec.Cipher) { s.ESP.Cipher = v })},
-			field{"natt", set(to, oneOf(d, NATTAuto, NATTAlways, NATTNever), func(s *Settings, v NATT) { s.ESP.NATT = v })},
+			field{"cipher", set(to, single(d, cipher), func(s *Settings, v ipsec.Cipher) { s.ESP.Cipher = v })},
+			field{"natt", set(to, single(d, oneOf(NATTAuto, NATTAlways, NATTNever)), func(s *Settings, v NATT) { s.ESP.NATT = v })},
 		),
-		{"collectors", set(to, d.collectors, func(s *Settings, v CollectorSet) { s.Collectors = v })},
-		{"on_demand", set(to, d.boolean, func(s *Settings, v bool) { s.OnDemand = v })},
-		nested("intervals",
-			field{"icmp", set(to, interval(minICMP, ""), func(s *Settings, v time.Duration) { s.Intervals.ICMP = v })},
-			field{"ike", set(to, interval(minIKE, lockout), func(s *Settings, v time.Duration) { s.Intervals.IKE = v })},
-			field{"pmtu", set(to, interval(minPMTU, lockout), func(s *Settings, v time.Duration) { s.Intervals.PMTU = v })},
-			field{"fragments", set(to, interval(minFragments, ""), func(s *Settings, v time.Duration) { s.Intervals.Fragments = v })},
-			field{"protocols", set(to, interval(minProtocols, ""), func(s *Settings, v time.Duration) { s.Intervals.Protocols = v })},
-			field{"pmtu_raise", set(to, interval(minPMTU, ""), func(s *Settings, v time.Duration) { s.Intervals.PMTURaise = v })},
-		),
+		{"collectors", set(to, d.collectors, func(s *Settings, v suite.Set) { s.Collectors = v })},
+		{"on_demand", set(to, single(d, boolean), func(s *Settings, v bool) { s.OnDemand = v })},
+		nested("intervals", intervals...),
 	}
 }
 
-// oneOf reads one of a few words.
-func oneOf[T fmt.Stringer](d *decoder, values ...T) func(*yaml.Node, place) (T, bool) {
-	return func(n *yaml.Node, at place) (v T, ok bool) {
-		s, ok := d.text(n, at)
-		if !ok {
-			return v, false
+func oneOf[T fmt.Stringer](values ...T) func(s string) (T, string) {
+	return func(s string) (v T, why string) {
+		i := slices.Index(names(values), s)
+		if i < 0 {
+			return v, fmt.Sprintf("unknown value %q: %s", s, choices(names(values)))
 		}
-		words := make([]string, len(values))
-		for i, known := range values {
-			if words[i] = known.String(); s == words[i] {
-				return known, true
-			}
-		}
-		d.problem(n, at, fmt.Sprintf("%q is none of %s", s, strings.Join(words, ", ")))
-		return v, false
+		return values[i], ""
 	}
 }
 
-// source reads a source address; an empty one lets routing choose.
-func (d *decoder) source(n *yaml.Node, at place) (netip.Addr, bool) {
-	s, ok := d.text(n, at)
-	if !ok || s == "" {
-		return netip.Addr{}, ok
+func names[T fmt.Stringer](values []T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = v.String()
+	}
+	return all
+}
+
+// A word is a string for oneOf.
+type word string
+
+func (w word) String() string { return string(w) }
+
+// source parses a source address. If it is empty, routing chooses.
+func source(s string) (a netip.Addr, why string) {
+	if s == "" {
+		return a, ""
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		d.problem(n, at, fmt.Sprintf("%q is not an IP address", s))
-		return netip.Addr{}, false
+		return a, fmt.Sprintf("%q is not an IP address", s)
 	}
-	if why := unusable(a); why != "" {
-		d.problem(n, at, fmt.Sprintf("%q %s", s, why))
-		return netip.Addr{}, false
+	if why = unusable(a); why != "" {
+		why = fmt.Sprintf("%q %s", s, why)
 	}
-	return a, true
+	return a, why
 }
 
-// device reads the name of a network interface, which the kernel keeps below IFNAMSIZ (16) bytes and free of slashes and spaces.
-func (d *decoder) device(n *yaml.Node, at place) (string, bool) {
+// device parses the name of a network interface. The kernel allows fewer than IFNAMSIZ (16) bytes,
+// and neither slashes nor spaces.
+func device(s string) (_, why string) {
 	const longest = 15
-	s, ok := d.text(n, at)
-	if ok && (len(s) > longest || strings.ContainsAny(s, "/: \t\r\n\v\f\x00") || s == "." || s == "..") {
-		d.problem(n, at, fmt.Sprintf("%q cannot be the name of a network interface", s))
-		return "", false
+	if len(s) > longest || strings.ContainsAny(s, "/: \t\r\n\v\f\x00") || s == "." || s == ".." {
+		why = fmt.Sprintf("%q is not a valid interface name", s)
 	}
-	return s, ok
+	return s, why
 }
 
-func (d *decoder) port(n *yaml.Node, at place) (uint16, bool) {
-	const highest = 1<<16 - 1
-	v, ok := d.integer(n, at, 1, highest)
-	return uint16(v), ok
+// ParseMark parses a firewall mark: decimal, or hexadecimal after 0x. 0 is none.
+func ParseMark(s string) (mark uint32, why string) {
+	base, digits := 10, s
+	if hex, ok := strings.CutPrefix(s, "0x"); ok {
+		base, digits = 16, hex
+	}
+	v, err := strconv.ParseUint(digits, base, 32)
+	if err != nil {
+		why = fmt.Sprintf("%q is not a firewall mark: 0 to %d, or hexadecimal like 0x10", s, uint32(math.MaxUint32))
+	}
+	return uint32(v), why
 }
 
-func (d *decoder) cipher(n *yaml.Node, at place) (ipsec.Cipher, bool) {
-	s, ok := d.text(n, at)
-	if !ok {
-		return ipsec.Cipher{}, false
-	}
+func cipher(s string) (c ipsec.Cipher, why string) {
 	c, known := ipsec.CipherByName(s)
 	if !known {
-		d.problem(n, at, fmt.Sprintf("unknown cipher %q: %s", s, meant(s, ipsec.CipherNames())))
+		why = fmt.Sprintf("unknown cipher %q: %s", s, meant(s, ipsec.CipherNames()))
 	}
-	return c, known
+	return c, why
 }
 
-// collectors reads a list of collectors, each at most once.
-func (d *decoder) collectors(n *yaml.Node, at place) (set CollectorSet, ok bool) {
+func (d *decoder) collectors(n *yaml.Node, at place) (set suite.Set, ok bool) {
 	before := len(d.problems)
-	read := oneOf(d, ICMP, IKE, PMTU, Fragments, Protocols)
+	read := single(d, oneOf(suite.All()...))
 	d.list(n, at, func(n *yaml.Node, at place) {
 		c, ok := read(n, at)
 		if ok && set.Has(c) {
 			d.problem(n, at, fmt.Sprintf("%q is listed twice", c))
 		}
 		if ok {
-			set |= NewCollectorSet(c)
+			set = set.With(c)
 		}
 	})
 	if ok = len(d.problems) == before; ok && set == 0 {
@@ -219,24 +234,20 @@ func (d *decoder) collectors(n *yaml.Node, at place) (set CollectorSet, ok bool)
 	return set, ok
 }
 
-// interval reads a duration as Prometheus writes it (1m30s, 1d), or Go (1.5s).
-func (d *decoder) interval(n *yaml.Node, at place, least time.Duration, why string) (time.Duration, bool) {
-	s, ok := d.text(n, at)
-	if !ok {
-		return 0, false
+// interval parses a duration in the format of Prometheus (1m30s, 1d) or Go (1.5s).
+func interval(least time.Duration, because string) func(s string) (time.Duration, string) {
+	return func(s string) (v time.Duration, why string) {
+		v, err := parseDuration(s)
+		switch {
+		case err != nil:
+			why = fmt.Sprintf("%q is not a duration (examples: 5s, 1m30s, 1d)", s)
+		case v < least:
+			why = fmt.Sprintf("%q is below the minimum of %s%s", s, model.Duration(least), because)
+		case v > maxInterval:
+			why = fmt.Sprintf("%q is above the maximum of %s", s, model.Duration(maxInterval))
+		}
+		return v, why
 	}
-	v, err := parseDuration(s)
-	switch {
-	case err != nil:
-		d.problem(n, at, fmt.Sprintf("%q is not a duration: write it as 5s, 1m30s or 1d", s))
-	case v < least:
-		d.problem(n, at, fmt.Sprintf("%q is below %s%s", s, model.Duration(least), why))
-	case v > maxInterval:
-		d.problem(n, at, fmt.Sprintf("%q is above %s", s, model.Duration(maxInterval)))
-	default:
-		return v, true
-	}
-	return 0, false
 }
 
 func parseDuration(s string) (time.Duration, error) {

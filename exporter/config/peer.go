@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -13,29 +14,21 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ReservedLabels are the labels that a peer cannot be given, because Prometheus or the exporter's own series use them.
-// Neither can those that begin with two underscores.
+// ReservedLabels returns the label names of Prometheus and of the exporter's own series.
 func ReservedLabels() []string {
 	return []string{
-		"job", "instance", "le", "quantile", // Of Prometheus.
+		"job", "instance", "le", "quantile", // of Prometheus
 		"peer", "address", "family", "source", "diagnosis", "gateway", "method", "state", "port", "version", "probe", "reply",
 		"protocol", "vendor_state", "direction", "kind", "collector", "reason", "error", "socket", "name", "type",
+		"file", "shard", "total", "result",
 	}
 }
 
-// filePeer reads one peer of the file.
 func (d *decoder) filePeer(n *yaml.Node, at place) {
 	before := len(d.problems)
 	p := Peer{Name: scalar(n, "name"), Address: scalar(n, "address")}
 	index := at.String()
-	if shown := p.Name + p.Address; shown != "" {
-		if p.Name != "" {
-			shown = p.Name
-		}
-		at = place{item: fmt.Sprintf("%s (%q)", index, shown)}
-	} else {
-		at = place{item: index}
-	}
+	at = at.named(cmp.Or(p.Name, p.Address))
 	var overrides []override
 	base := d.modules[DefaultModule]
 	nodes := map[string]*yaml.Node{"name": n, "address": n}
@@ -65,7 +58,7 @@ func (d *decoder) filePeer(n *yaml.Node, at place) {
 	}
 	d.identify(&p, nodes["name"], nodes["address"], at, fmt.Sprintf("%s (%s:%d)", index, d.file, n.Line))
 	if len(d.problems) == before {
-		d.config.Peers = append(d.config.Peers, p)
+		d.config.Peers = append(d.config.Peers, p.byFamily()...)
 	}
 }
 
@@ -77,31 +70,27 @@ func (d *decoder) argument(at place, arg string) {
 		p.Name, p.Address = name, address
 	}
 	if d.identify(&p, nil, nil, at, at.item); len(d.problems) == before {
-		d.config.Peers = append(d.config.Peers, p)
+		d.config.Peers = append(d.config.Peers, p.byFamily()...)
 	}
 }
 
-// control reads one control address.
 func (d *decoder) control(n *yaml.Node, at place) {
-	s, ok := d.text(n, at)
-	if !ok {
-		return
+	parse := func(s string) (netip.Addr, string) {
+		a, why := parseAddress(s)
+		switch {
+		case why == "" && !a.IsValid():
+			why = fmt.Sprintf("%q is a host name: controls must be IP addresses, to work without DNS", s)
+		case why == "" && slices.Contains(d.config.Controls, a):
+			why = fmt.Sprintf("%q is listed twice", s)
+		}
+		return a, why
 	}
-	a, why := parseAddress(s)
-	switch {
-	case why == "" && !a.IsValid():
-		why = fmt.Sprintf("%q is a name: controls are IP addresses, so that they do not depend on name servers", s)
-	case why == "" && slices.Contains(d.config.Controls, a):
-		why = fmt.Sprintf("%s is there twice", a)
+	if a, ok := single(d, parse)(n, at); ok {
+		d.config.Controls = append(d.config.Controls, a)
 	}
-	if why != "" {
-		d.problem(n, at, why)
-		return
-	}
-	d.config.Controls = append(d.config.Controls, a)
 }
 
-// identify checks name and address of a peer whose settings are known. where is what a later peer of the same name is told.
+// identify checks the name and address of a peer. where names it in problems of later peers.
 func (d *decoder) identify(p *Peer, name, address *yaml.Node, at place, where string) {
 	var why string
 	if p.Addr, why = parseAddress(p.Address); why == "" {
@@ -112,21 +101,39 @@ func (d *decoder) identify(p *Peer, name, address *yaml.Node, at place, where st
 	}
 	if p.Name == "" {
 		if p.Name = p.Address; why != "" {
-			return // One complaint about the address is enough.
+			return // The address is reported already.
 		}
 	}
 	if why := badName(p.Name); why != "" {
 		d.problem(name, at.key("name"), fmt.Sprintf("%q %s", p.Name, why))
 		return
 	}
-	if first, twice := d.names[p.Name]; twice {
-		d.problem(name, at.key("name"), fmt.Sprintf("%q is already the name of %s", p.Name, first))
-		return
+	claimed := []string{p.Name}
+	for _, part := range p.byFamily() {
+		if part.Group != "" {
+			claimed = append(claimed, part.Name)
+		}
 	}
-	d.names[p.Name] = where
+	for _, one := range claimed {
+		if first, twice := d.claimed(one); twice {
+			d.problem(name, at.key("name"), fmt.Sprintf("%q is already the name of %s", one, first))
+			return
+		}
+	}
+	for _, one := range claimed {
+		d.names[one] = where
+	}
 }
 
-// mismatch says why an address that is valid cannot be measured with the settings of its peer.
+// claimed returns the place of a peer's name that is in use.
+func (d *decoder) claimed(name string) (place string, ok bool) {
+	if place, ok = d.names[name]; ok || d.taken == nil {
+		return place, ok
+	}
+	return d.taken(name)
+}
+
+// mismatch returns why a valid address cannot be measured with the settings of its peer.
 func (p *Peer) mismatch() string {
 	switch a, src := p.Addr, p.SourceAddress; {
 	case !a.IsValid():
@@ -136,12 +143,12 @@ func (p *Peer) mismatch() string {
 	case src.IsValid() && src.Is4() != a.Is4():
 		return fmt.Sprintf("%q is not of the same family as the source address %s", p.Address, src)
 	case a.Is6() && a.IsLinkLocalUnicast() && p.Interface == "":
-		return fmt.Sprintf("%q is a link-local address: it needs an interface", p.Address)
+		return fmt.Sprintf("%q is a link-local address: it requires interface", p.Address)
 	}
 	return ""
 }
 
-// scalar is the value of a key, or empty if it is not a single value; reading it properly finds out why.
+// scalar returns the single value of a key, or "". The reader of the key reports problems.
 func scalar(n *yaml.Node, key string) string {
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
 		if v := resolve(n.Content[i+1]); n.Content[i].Value == key && v.Kind == yaml.ScalarNode && !isNull(v) {
@@ -153,29 +160,28 @@ func scalar(n *yaml.Node, key string) string {
 
 func (d *decoder) moduleOf(n *yaml.Node, at place) module {
 	name, ok := d.text(n, at)
-	if !ok {
-		return d.modules[DefaultModule]
-	}
-	m, ok := d.modules[name]
-	if !ok {
+	m, known := d.modules[name]
+	if ok && !known {
 		d.problem(n, at, fmt.Sprintf("unknown module %q: %s", name, meant(name, slices.Sorted(maps.Keys(d.modules)))))
+	}
+	if !ok || !known {
 		return d.modules[DefaultModule]
 	}
 	return m
 }
 
-// labels reads labels. One with an empty value is the same as none, as everywhere in Prometheus.
+// labels reads labels. In Prometheus, a label with an empty value is the same as no label.
 func (d *decoder) labels(n *yaml.Node, at place) map[string]string {
 	labels := make(map[string]string)
 	d.pairs(n, at, func(key, value *yaml.Node) {
 		name, at := key.Value, at.key(key.Value)
 		switch {
 		case !model.LegacyValidation.IsValidLabelName(name):
-			d.problem(key, at, "a label name consists of letters, digits and underscores, and does not begin with a digit")
+			d.problem(key, at, "is not a valid label name (letters, digits and underscores, no leading digit)")
 		case strings.HasPrefix(name, "__"):
-			d.problem(key, at, "names that begin with __ are reserved by Prometheus")
+			d.problem(key, at, "is reserved by Prometheus, like all names that begin with __")
 		case slices.Contains(ReservedLabels(), name):
-			d.problem(key, at, "this name is reserved: Prometheus or the exporter's own series use it")
+			d.problem(key, at, "is reserved by Prometheus or by the exporter's own series")
 		case isNull(value):
 		default:
 			if v, ok := d.text(value, at); ok && v != "" {
@@ -189,12 +195,12 @@ func (d *decoder) labels(n *yaml.Node, at place) map[string]string {
 	return labels
 }
 
-// badName says why a peer cannot have this name, which stands in labels and URLs.
+// badName returns why a string cannot be a name, which is used in labels and URLs.
 func badName(s string) string {
 	const longest = 255
 	switch {
 	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
-		return "has characters that cannot be printed"
+		return "has unprintable characters"
 	case s != strings.TrimSpace(s):
 		return "begins or ends with a space"
 	case len(s) > longest:
@@ -202,15 +208,15 @@ func badName(s string) string {
 	case strings.Contains(s, "/"), s == ".", s == "..":
 		return "cannot be part of a URL"
 	case s == "_unmatched":
-		return "is reserved for what belongs to no peer"
+		return "is reserved for SAs without a peer"
 	}
 	return ""
 }
 
-// parseAddress reads a host name or IP address, or says what is wrong with it.
+// parseAddress reads an IP address, or a host name as the zero Addr, or says what is wrong.
 func parseAddress(s string) (a netip.Addr, why string) {
 	if s == "" {
-		return a, "is missing: a peer needs the name or IP address of its gateway"
+		return a, "is missing: must be a host name or IP address"
 	}
 	a, err := netip.ParseAddr(s)
 	if err == nil {
@@ -220,15 +226,15 @@ func parseAddress(s string) (a netip.Addr, why string) {
 		return a, ""
 	}
 	if _, err := netip.ParseAddrPort(s); err == nil {
-		return a, fmt.Sprintf("%q has a port: that of IKE is configured as ike.port", s)
+		return a, fmt.Sprintf("%q has a port: set ike.port instead", s)
 	}
 	switch host, _, _ := strings.Cut(s, ":"); {
 	case strings.ContainsAny(s, "/"):
-		return a, fmt.Sprintf("%q is a URL or a prefix: only the name or IP address of one gateway can stand here", s)
+		return a, fmt.Sprintf("%q is a URL or a prefix: must be a host name or IP address", s)
 	case strings.HasPrefix(s, "["):
-		return a, fmt.Sprintf("%q has brackets: an IPv6 address stands here without them", s)
+		return a, fmt.Sprintf("%q has brackets: write the IPv6 address without them", s)
 	case strings.Count(s, ":") == 1 && badHost(host) == "":
-		return a, fmt.Sprintf("%q has a port: that of IKE is configured as ike.port", s)
+		return a, fmt.Sprintf("%q has a port: set ike.port instead", s)
 	case strings.Contains(s, ":"):
 		return a, fmt.Sprintf("%q is not a valid IPv6 address", s)
 	}
@@ -238,20 +244,21 @@ func parseAddress(s string) (a netip.Addr, why string) {
 	return a, ""
 }
 
-// unusable says why a valid IP address cannot be that of one end of a path.
+// unusable returns why a valid IP address cannot be one end of a path.
 func unusable(a netip.Addr) string {
 	switch {
 	case a.Zone() != "":
-		return fmt.Sprintf("has a zone, which means something on this host only: write %s, and interface: %s", a.WithZone(""), a.Zone())
+		return fmt.Sprintf("has a zone: write %s, and interface: %s", a.WithZone(""), a.Zone())
 	case a.Is4In6():
-		return fmt.Sprintf("is an IPv4 address inside an IPv6 one: write %s", a.Unmap())
+		return fmt.Sprintf("is an IPv4-mapped IPv6 address: write %s", a.Unmap())
 	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "is not the address of one host"
+		return "is not a unicast address"
 	}
 	return ""
 }
 
-// badHost says why a string is not a host name (RFC 1123, section 2.1; underscores occur, and do no harm).
+// badHost returns why a string is not a host name (RFC 1123, section 2.1). Underscores are allowed,
+// because they occur in practice.
 func badHost(s string) string {
 	const longestName, longestLabel = 253, 63
 	s = strings.TrimSuffix(s, ".")
@@ -259,9 +266,9 @@ func badHost(s string) string {
 	for _, l := range labels {
 		switch {
 		case l == "" || len(l) > longestLabel || len(s) > longestName:
-			return "is not a host name: a part of it, or all of it, is empty or too long"
+			return "is not a host name: the name or a label is empty or too long"
 		case strings.ContainsFunc(l, func(r rune) bool { return r >= utf8.RuneSelf }):
-			return "is not a host name in its ASCII form (xn--...)"
+			return "is not a host name in ASCII form (xn--...)"
 		case strings.ContainsFunc(l, notInHost) || strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-"):
 			return "is not a host name or IP address"
 		}

@@ -10,18 +10,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// An Error is one thing that is wrong with a configuration. All problems of one are joined into one error.
+// An Error is one problem of a configuration. All problems of a configuration are joined.
 type Error struct {
-	// File and Line are where it is; the line is 0 if it is not known. Both are empty for flags.
+	// File and Line are the position. The line is 0 if it is unknown; both are empty for flags.
 	File string
 	Line int
-	// Place is what it is about: `peers[3] ("hq"): ike.port`, or the flag.
+	// Place is the key or flag: `peers[3] ("hq"): ike.port`.
 	Place string
-	// Text says what is wrong and, where that is not plain, why, and what to write instead.
+	// Text is what is wrong and, where needed, why and what to write instead.
 	Text string
 }
 
-// Error is the problem in one line.
+// Error returns the problem in one line.
 func (p *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -37,7 +37,7 @@ func (p *Error) Error() string {
 	return b.String()
 }
 
-// A place is where in the document something stands: an item, and a path of keys inside it.
+// A place is a position in the document: an item, and a path of keys inside it.
 type place struct{ item, path string }
 
 func (p place) key(name string) place {
@@ -49,6 +49,15 @@ func (p place) key(name string) place {
 
 func (p place) index(i int) place { return place{p.item, fmt.Sprintf("%s[%d]", p.path, i)} }
 
+// named adds the name of an item to its place.
+func (p place) named(name string) place {
+	item := p.String()
+	if name != "" {
+		item = fmt.Sprintf("%s (%q)", item, name)
+	}
+	return place{item: item}
+}
+
 func (p place) String() string {
 	if p.item != "" && p.path != "" {
 		return p.item + ": " + p.path
@@ -56,7 +65,7 @@ func (p place) String() string {
 	return p.item + p.path
 }
 
-// problem notes what is wrong with a node, or with a flag if there is none.
+// problem adds a problem of a node, or of a flag if the node is nil.
 func (d *decoder) problem(n *yaml.Node, at place, text string) {
 	p := &Error{Place: at.String(), Text: text}
 	if n != nil {
@@ -65,7 +74,7 @@ func (d *decoder) problem(n *yaml.Node, at place, text string) {
 	d.problems = append(d.problems, p)
 }
 
-// err joins all problems in the order of their lines, those of flags last.
+// err joins all problems in the order of their lines, problems of flags last.
 func (d *decoder) err() error {
 	slices.SortStableFunc(d.problems, func(a, b *Error) int {
 		return cmp.Or(-cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
@@ -77,7 +86,7 @@ func (d *decoder) err() error {
 	return errors.Join(errs...)
 }
 
-// meant adds to a complaint about a word the one that was probably meant, or else all that there are.
+// meant returns the hint for an unknown word: a similar known word, or all known words.
 func meant(word string, known []string) string {
 	best, distance := "", min(len(word)/2, 2)+1
 	for _, k := range known {
@@ -88,10 +97,12 @@ func meant(word string, known []string) string {
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
-	return "there is " + strings.Join(known, ", ")
+	return choices(known)
 }
 
-// editDistance is the number of characters to insert, delete or replace (Levenshtein), or a large number for long words.
+func choices(words []string) string { return "must be one of: " + strings.Join(words, ", ") }
+
+// editDistance returns the Levenshtein distance of two words, or a large number if one is long.
 func editDistance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {

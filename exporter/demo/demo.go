@@ -1,14 +1,14 @@
-// Package demo shows the exporter at work where there is nothing to measure: it builds simulated providers in namespaces of its own, one healthy
-// peer and one behind each classic fault, and serves what the exporter finds about them. It measures nothing itself and knows no other
-// exporter than that of `serve`; what it adds is the laboratory of the tests, and a configuration for it.
+// Package demo runs the exporter against simulated providers in namespaces of its own, with one
+// healthy peer and one behind each classic fault, and serves the results. It measures nothing
+// itself: it adds the lab of the tests and a configuration to the exporter of `serve`.
 //
-//	the user's process                          a copy of it, in user, network and mount namespaces
+//	the user's process                          a copy, in user, network and mount namespaces
 //	opens the listeners ───── handed over ────▶ builds the providers, runs what `serve` runs
 //	prints what is where     ◀──── HTTP ───────
 //	and each diagnosis
 //	ends  ────────────── SIGTERM, or its death: SIGKILL ──▶ ends, and with it all namespaces
 //
-// Nothing has a name outside: no file, interface, mount or namespace can be left behind.
+// Nothing has a name outside, so no file, interface, mount or namespace can be left behind.
 package demo
 
 import (
@@ -26,23 +26,24 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// Options are what the command line says.
+// Options are the settings of the command line.
 type Options struct {
-	// Listen are the addresses of the host to serve at.
+	// Listen are the addresses of the host to listen on.
 	Listen []string
-	// Out is where people read what they see.
+	// Out receives the output for the user.
 	Out io.Writer
-	// Log is for what the exporter has to say.
+	// Log receives the exporter's log.
 	Log *slog.Logger
 }
 
-// ErrTold means that the demonstration failed and that its other process has said why.
-var ErrTold = netlab.ErrFailed
+// ErrReported means that the demo failed and that its other process has reported the error.
+var ErrReported = netlab.ErrFailed
 
-// errParentEnded is the end of the `go run` that started this process: it passes on no signal but that of Ctrl-C.
-var errParentEnded = errors.New("the go command that ran the demonstration has ended")
+// errParentEnded means that the `go run` that started this process has ended: it forwards no signal
+// except Ctrl-C.
+var errParentEnded = errors.New("the go command that started the demo has ended")
 
-// Run shows the demonstration until ctx ends.
+// Run runs the demo until ctx ends.
 func Run(ctx context.Context, o Options) error {
 	if netlab.Enter() {
 		return inside(ctx, len(o.Listen), o.Log)
@@ -76,20 +77,20 @@ func Run(ctx context.Context, o Options) error {
 	case err != nil && ctx.Err() == nil, errors.Is(context.Cause(ctx), errParentEnded):
 		return err
 	}
-	fmt.Fprintln(o.Out, "The demonstration has ended, and its namespaces with it.")
+	fmt.Fprintln(o.Out, "The demo has ended; its namespaces are removed.")
 	return err
 }
 
-// listen opens the listeners before anything is built, in the form in which they can be handed over.
+// listen opens the listeners before the lab is built, as files that can be passed to a child.
 func listen(ctx context.Context, addresses []string) (at []net.Addr, files []*os.File, err error) {
 	for _, a := range addresses {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a)
 		if err != nil {
-			return at, files, fmt.Errorf("%w (--web.listen-address takes another one)", err)
+			return at, files, fmt.Errorf("%w (use --web.listen-address)", err)
 		}
 		tcp, ok := l.(*net.TCPListener)
 		if !ok {
-			return at, files, fmt.Errorf("a %T cannot be handed over", l)
+			return at, files, fmt.Errorf("listener: a %T cannot be passed to a child", l)
 		}
 		f, err := tcp.File()
 		if err != nil {
@@ -97,14 +98,14 @@ func listen(ctx context.Context, addresses []string) (at []net.Addr, files []*os
 		}
 		files = append(files, f)
 		at = append(at, l.Addr())
-		if err := l.Close(); err != nil { // the file goes on listening
+		if err := l.Close(); err != nil { // the file keeps listening
 			return at, files, fmt.Errorf("listener at %s: %w", a, err)
 		}
 	}
 	return at, files, nil
 }
 
-// baseURL is where the user finds the listener.
+// baseURL returns the URL of a listener for the user.
 func baseURL(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if ip := net.ParseIP(host); err != nil || ip.IsUnspecified() || ip.IsLoopback() && ip.To4() != nil {
@@ -113,20 +114,21 @@ func baseURL(a net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// refused says what can be done where the system allows no namespaces.
+// refused adds the remedy to the error of a system that refuses namespaces.
 func refused(err error) error {
 	if os.Geteuid() == 0 {
-		return fmt.Errorf("the demonstration needs network namespaces, which this system refuses even to root: %w; in a container, start that with more rights", err)
+		return fmt.Errorf("demo: the system refuses network namespaces even to root: %w (in a container: start it with more privileges)", err)
 	}
-	return fmt.Errorf("the demonstration needs namespaces, which this system refuses to an ordinary user: %w; "+
-		"run it as root (go build . && sudo ./ipsec_path_exporter demo), or allow them (sysctl kernel.apparmor_restrict_unprivileged_userns=0, "+
-		"kernel.unprivileged_userns_clone=1 or user.max_user_namespaces, whichever the system has)", err)
+	return fmt.Errorf("demo: the system refuses namespaces to an ordinary user: %w "+
+		"(run it as root: go build . && sudo ./ipsec_path_exporter demo; or allow them: sysctl "+
+		"kernel.apparmor_restrict_unprivileged_userns=0, kernel.unprivileged_userns_clone=1 or user.max_user_namespaces)", err)
 }
 
-// parentEvery is how often it is looked whether `go run` still runs.
+// parentEvery is the interval of the check that `go run` still runs.
 const parentEvery = 500 * time.Millisecond
 
-// watchParent ends the demonstration with the `go run` that started it. Other parents may go, as a shell does that was told to leave it running.
+// watchParent ends the demo with the `go run` that started it. Other parents may end, such as a
+// shell that leaves it running.
 func watchParent(ctx context.Context, end context.CancelCauseFunc) {
 	parent := os.Getppid()
 	name, err := os.ReadFile("/proc/" + strconv.Itoa(parent) + "/comm")

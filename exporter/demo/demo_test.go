@@ -20,9 +20,11 @@ import (
 // patience is how long all peers may take to be known.
 const patience = 90 * time.Second
 
-// TestDemo runs the built program as an ordinary user does, on the host of the tests: in loopback's ports, and in no namespace but its own.
+// TestDemo runs the built program as an ordinary user does, on the host of the tests: in loopback's
+// ports, and in no namespace but its own.
 func TestDemo(t *testing.T) {
-	// Of what is caught here the program gets the default, of what is ignored, as under nohup, it would not.
+	// Of what is caught here the program gets the default, of what is ignored, as under nohup, it
+	// would not.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
 	t.Cleanup(func() { signal.Stop(signals) })
@@ -35,13 +37,13 @@ func TestDemo(t *testing.T) {
 		if now := links(t); !slices.Equal(now, r.links) {
 			t.Errorf("while it runs, the host's network devices are %q, before %q", now, r.links)
 		}
-		for began := time.Now(); !strings.Contains(r.out.String(), "peers are found to be what they are"); time.Sleep(10 * time.Millisecond) {
+		for began := time.Now(); !strings.Contains(r.out.String(), "peers diagnosed as expected"); time.Sleep(10 * time.Millisecond) {
 			if time.Since(began) > 10*time.Second {
-				t.Fatalf("it does not say that all is found:\n%s", r.out)
+				t.Fatalf("the result is missing:\n%s", r.out)
 			}
 		}
 		r.stop(t, unix.SIGINT, 0)
-		if want := "has ended, and its namespaces with it"; !strings.Contains(r.out.String(), want) {
+		if want := "has ended; its namespaces are removed"; !strings.Contains(r.out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, r.out)
 		}
 	})
@@ -82,7 +84,8 @@ var (
 	label  = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
 )
 
-// awaitDiagnoses waits until each peer has exactly its diagnoses. Until then none may have one that it must not have.
+// awaitDiagnoses waits until each peer has exactly its diagnoses. Until then none may have one that
+// it must not have.
 func (r *run) awaitDiagnoses(t *testing.T) {
 	t.Helper()
 	began := time.Now()
@@ -167,7 +170,7 @@ func (p program) portInUse(t *testing.T) {
 	}
 	defer l.Close()
 	r := p.command(t, "", "demo", "--web.listen-address=localhost:"+port(t), "--web.listen-address="+l.Addr().String())
-	want := "ipsec_path_exporter: error: listen tcp " + l.Addr().String() + ": bind: address already in use (--web.listen-address takes another one)\n"
+	want := "ipsec_path_exporter: error: listen tcp " + l.Addr().String() + ": bind: address already in use (use --web.listen-address)\n"
 	if code := r.end(t); code != 1 || r.log.String() != want || r.out.String() != "" {
 		t.Errorf("exit code %d\n%s\n%s", code, r.log, r.out)
 	}
@@ -176,7 +179,7 @@ func (p program) portInUse(t *testing.T) {
 // Where no namespaces are to be had it says so, and what can be done.
 func (p program) noNamespaces(t *testing.T) {
 	t.Parallel()
-	for user, want := range map[int]string{0: "refuses even to root", ordinary: "sudo ./ipsec_path_exporter demo"} {
+	for user, want := range map[int]string{0: "even to root", ordinary: "sudo ./ipsec_path_exporter demo"} {
 		t.Run(want, func(t *testing.T) {
 			r := p.command(t, "forbidden", "demo", "--web.listen-address=localhost:"+port(t))
 			r.cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -12,24 +12,25 @@ import (
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
 	"ipsec_path_exporter/exporter"
+	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/responder"
 )
 
 const (
-	// firstFile is the descriptor of the first listener that was handed over.
+	// firstFile is the descriptor of the first inherited listener.
 	firstFile = 3
-	// firstBlock is the block of addresses of the first peer: it is 10.11.4.2, the next one 10.12.4.2.
+	// firstBlock is the address block of the first peer, 10.11.4.2; the next peer is 10.12.4.2.
 	firstBlock = 11
 )
 
-// inside builds the paths around this process, which is in namespaces of its own, and runs what `serve` runs.
+// inside builds the paths around this process, which runs in its own namespaces, and runs `serve`.
 //
 //	          ┌─ r1 ─ r2 ─ r3 ─ gateway    a provider of its own for each peer, with its fault
 //	exporter ─┼─ r1 ─ r2 ─ r3 ─ gateway
 //	          └─ ...
 //
-// The listeners belong to the host: they were opened before.
+// The listeners belong to the host and were opened before.
 func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 	all := peers()
 	ctx, cancel := context.WithCancel(ctx)
@@ -46,12 +47,12 @@ func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("the simulated providers cannot be built: %w", err)
+		return fmt.Errorf("build the simulated providers: %w", err)
 	}
 	defer end()
 	return exporter.Serve(ctx, exporter.ServeOptions{
-		ConfigText: configuration(all, addresses), Listeners: open,
-		Web: &toolkit.FlagConfig{WebConfigFile: new("")}, TelemetryPath: metricsPath, NativeHistograms: true, ClassicHistograms: true,
+		ConfigText: configuration(all, addresses), Listeners: open, EvidenceBytes: trace.DefaultBytes,
+		Web: &toolkit.FlagConfig{WebConfigFile: new("")}, TelemetryPath: metricsPath, NativeHistograms: true, ClassicHistograms: true, TotalShards: 1,
 	}, log)
 }
 
@@ -71,7 +72,7 @@ func (p *peer) build(ctx context.Context, t netlab.T, plan netlab.Plan) string {
 	return address.String()
 }
 
-// handedOver are the listeners that the process outside has opened.
+// handedOver returns the listeners that the process outside has opened.
 func handedOver(n int) ([]net.Listener, error) {
 	open := make([]net.Listener, 0, n)
 	var errs []error
@@ -82,7 +83,7 @@ func handedOver(n int) ([]net.Listener, error) {
 		open = append(open, l)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("the listeners that were handed over: %w", err)
+		return nil, fmt.Errorf("inherited listeners: %w", err)
 	}
 	return open, nil
 }

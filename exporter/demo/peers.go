@@ -9,21 +9,22 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// A peer is one gateway of the demonstration, at the end of a path of its own.
+// A peer is one gateway of the demo, at the end of its own path.
 type peer struct {
-	// name says what is wrong; site and isp are its labels.
+	// name names the fault; site and isp are its labels.
 	name, site, isp string
-	// path says in one line what its path does.
+	// path describes the path in one line.
 	path string
-	// breaks makes the path so; nil leaves it whole.
+	// breaks applies the fault; nil leaves the path healthy.
 	breaks func(p *netlab.Provider, t netlab.T)
-	// protocols has it probed by ESP and AH as well.
+	// protocols enables probes by ESP and AH.
 	protocols bool
-	// diagnoses are what must be found, sorted; none for a healthy peer.
+	// diagnoses are the expected diagnoses, sorted; none for a healthy peer.
 	diagnoses []string
 }
 
-// smallLink is how many bytes the narrow link of a black hole carries, and loss how many packets of a hundred the lossy path loses each way.
+// smallLink is the MTU of the narrow link of a black hole, loss the loss of the lossy path per
+// direction in percent.
 const (
 	smallLink = 1400
 	loss      = 5
@@ -32,7 +33,8 @@ const (
 // esp is the number of ESP (RFC 4303).
 const esp = 50
 
-// peers are all of them. The black holes are those of one provider, so that it is seen to be the provider's doing.
+// peers returns all peers. The black holes have one provider, so that it is identified as the
+// cause.
 func peers() []peer {
 	return append([]peer{
 		{
@@ -77,7 +79,7 @@ func peers() []peer {
 	}, blackHoles()...)
 }
 
-// blackHoles are the peers to which, or from which, large packets vanish.
+// blackHoles returns the peers of which large packets vanish, in one or both directions.
 func blackHoles() []peer {
 	return []peer{
 		{
@@ -100,27 +102,29 @@ func blackHoles() []peer {
 		},
 		{
 			name: "black-hole-both-ways", site: "riga", isp: "acme",
-			path:      fmt.Sprintf("what is above %d bytes is dropped, both ways", smallLink),
+			path:      fmt.Sprintf("packets above %d bytes are dropped in both directions", smallLink),
 			breaks:    func(p *netlab.Provider, t netlab.T) { p.SilentDropAbove(t, smallLink, netlab.Both) },
 			diagnoses: []string{diagnosis.PMTUBlackHole, diagnosis.PMTUBlackHoleReverse},
 		},
 		{
 			name: "black-hole-back", site: "split", isp: "acme",
-			path:      fmt.Sprintf("what is above %d bytes is dropped on the way back", smallLink),
+			path:      fmt.Sprintf("packets above %d bytes are dropped on the reverse path", smallLink),
 			breaks:    func(p *netlab.Provider, t netlab.T) { p.SilentDropAbove(t, smallLink, netlab.Reverse) },
 			diagnoses: []string{diagnosis.PMTUBlackHoleReverse},
 		},
 	}
 }
 
-// settings make it quick: who looks at a demonstration waits for it. A search for a path MTU needs its 30 s where nothing answers.
+// settings shortens the intervals for a user who waits. A path MTU search needs its 30 s if the
+// peer does not answer.
 const settings = `modules:
   default:
     intervals: {icmp: 1s, ike: 10s, pmtu: 30s, pmtu_raise: 1m, fragments: 1m, protocols: 1m}
 peers:
 `
 
-// configuration is what the exporter is told about the peers, whose addresses are given in the same order.
+// configuration returns the exporter's configuration for the peers, whose addresses are in the same
+// order.
 func configuration(all []peer, addresses []string) []byte {
 	var b bytes.Buffer
 	b.WriteString(settings)

@@ -21,13 +21,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ordinary is the user and group that the demonstration runs as where the tests run as root: one that nobody has.
+// ordinary is the user and group that the demonstration runs as where the tests run as root: one
+// without a name.
 const ordinary = 61234
 
-// roleEnv makes TestRole, in another run of this test binary, start the program in a way that takes a process of its own.
+// roleEnv makes TestRole, in another run of this test binary, start the program in a way that takes
+// a process of its own.
 const roleEnv = "DEMO_TEST_ROLE"
 
-// TestRole is what the tests run in a fresh copy of this binary. What follows the flags is the program with its arguments.
+// TestRole is what the tests run in a fresh copy of this binary. What follows the flags is the
+// program with its arguments.
 func TestRole(t *testing.T) {
 	role := os.Getenv(roleEnv)
 	if role == "" {
@@ -67,7 +70,7 @@ func build(t *testing.T) program {
 	t.Helper()
 	dir := t.TempDir()
 	p := program{path: filepath.Join(dir, "ipsec_path_exporter"), self: filepath.Join(dir, "go"), dir: dir}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.path, "ipsec_path_exporter").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.path, "../..").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	binary, err := os.ReadFile("/proc/self/exe")
@@ -96,12 +99,14 @@ type run struct {
 	ended chan struct{}
 	out   text
 	log   text
-	// spaces are the namespaces that it has; links are the network devices that the host had before.
+	// spaces are the namespaces that it has; links are the network devices that the host had
+	// before.
 	spaces []string
 	links  []string
 }
 
-// A text is the file of what has been printed until now. A pipe would end, with its reader, a process that should have ended by itself.
+// A text is the file of what has been printed until now. A pipe would end, with its reader, a
+// process that should have ended by itself.
 type text string
 
 func (p text) String() string {
@@ -123,7 +128,8 @@ func (p text) open(t *testing.T) *os.File {
 	return f
 }
 
-// command is the program or, with a role, a copy of this test that starts it, as an ordinary user with a home of its own.
+// command is the program or, with a role, a copy of this test that starts it, as an ordinary user
+// with a home of its own.
 func (p program) command(t *testing.T, role string, args ...string) *run {
 	t.Helper()
 	r := &run{program: p, home: filepath.Join(p.dir, strings.ReplaceAll(t.Name(), "/", "_"))}
@@ -148,7 +154,7 @@ func (p program) command(t *testing.T, role string, args ...string) *run {
 	return r
 }
 
-// port is one that nobody has.
+// port returns a free port.
 func port(t *testing.T) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -209,7 +215,7 @@ func skipRefused(t *testing.T, log string) {
 	}
 }
 
-// processes are those of the program itself, by the file that they run.
+// processes returns the processes of the program, by their executable.
 func (r *run) processes(t *testing.T) (pids []string) {
 	t.Helper()
 	exes, err := filepath.Glob("/proc/[0-9]*/exe")
@@ -228,28 +234,37 @@ func (r *run) processes(t *testing.T) (pids []string) {
 	return pids
 }
 
-// held are the namespaces that a process is in or holds open.
-func held(pid string) map[string]bool {
-	spaces := make(map[string]bool)
+// held are the namespaces that a process is in or holds open, by a name and the file that it is
+// read from.
+func held(pid string) map[string]string {
+	spaces := make(map[string]string)
 	for _, pattern := range []string{"ns/net", "ns/mnt", "ns/user", "fd/*"} {
 		names, _ := filepath.Glob("/proc/" + pid + "/" + pattern) // the pattern is right
 		for _, name := range names {
 			if to, err := os.Readlink(name); err == nil && slices.ContainsFunc([]string{"net:[", "mnt:[", "user:["}, func(p string) bool { return strings.HasPrefix(to, p) }) {
-				spaces[to] = true
+				spaces[to] = name
 			}
 		}
 	}
 	return spaces
 }
 
-// namespaces are those that the demonstration has, and the test has not.
+// namespaces returns the namespaces of the demo that the test does not have. It keeps each of them
+// open: the kernel gives the number of one that has ended to the next one.
 func (r *run) namespaces(t *testing.T) []string {
 	t.Helper()
-	all, ours := make(map[string]bool), held("self")
+	all, ours := make(map[string]string), held("self")
 	for _, pid := range r.processes(t) {
 		maps.Copy(all, held(pid))
 	}
-	maps.DeleteFunc(all, func(space string, _ bool) bool { return ours[space] })
+	maps.DeleteFunc(all, func(space, _ string) bool { return ours[space] != "" })
+	for _, name := range all {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+	}
 	// Its own three, and four for each peer: three routers and a gateway.
 	if want := 3 + 4*len(peers()); len(all) != want {
 		t.Errorf("%d namespaces, want %d: %v", len(all), want, slices.Sorted(maps.Keys(all)))
@@ -317,9 +332,12 @@ func (r *run) left(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, proc := range procs {
+		if filepath.Base(proc) == strconv.Itoa(os.Getpid()) {
+			continue // the test keeps them open
+		}
 		spaces := held(filepath.Base(proc))
 		for _, s := range r.spaces {
-			if spaces[s] {
+			if spaces[s] != "" {
 				return s + " held by " + proc
 			}
 		}

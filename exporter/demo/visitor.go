@@ -19,34 +19,34 @@ const (
 	metricsPath = "/metrics"
 	readyPath   = "/-/ready"
 
-	// lookEvery is how often the metrics are looked at, and askTimeout how long one answer may take.
+	// lookEvery is the interval of the scrapes, askTimeout the timeout of one request.
 	lookEvery  = time.Second
 	askTimeout = 10 * time.Second
-	// late is when it is said which peers are not yet known to be what they are.
+	// late is the time after which the demo lists the peers without the expected result.
 	late = 90 * time.Second
 )
 
-// The series that tell what was found about a peer.
+// Series with the results of a peer.
 const (
 	diagnosisMetric = "ipsec_path_diagnosis"
 	healthyMetric   = "ipsec_path_peer_healthy"
 )
 
-// A visitor looks at the exporter from outside, as its user does, and says what is to be seen.
+// A visitor reads the exporter from outside, like its user, and prints the results.
 type visitor struct {
 	out   io.Writer
 	began time.Time
 	base  string
 	peers []peer
-	// client goes by no proxy.
+	// client uses no proxy.
 	client http.Client
 
-	// seen is what was said last about each peer.
-	seen      map[string]string
-	all, told bool
+	// seen is the last printed result of each peer.
+	seen        map[string]string
+	all, warned bool
 }
 
-// visit waits for the exporter, says what is where, and then what is found, until ctx ends.
+// visit waits for the exporter, prints the introduction and then the results until ctx ends.
 func (v *visitor) visit(ctx context.Context) {
 	v.seen = make(map[string]string)
 	v.client.Transport = &http.Transport{}
@@ -73,7 +73,6 @@ func (v *visitor) visit(ctx context.Context) {
 	}
 }
 
-// get reads a page.
 func (v *visitor) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -92,10 +91,10 @@ func (v *visitor) get(ctx context.Context, path string) ([]byte, error) {
 	return io.ReadAll(answer.Body)
 }
 
-// nothing is what is found about a peer that is healthy.
 const nothing = "no fault"
 
-// look reads what is known about each peer: its diagnoses, or that there is none. Of whom nothing is known yet is left out.
+// look reads the result of each peer: its diagnoses, or that there is none. It omits peers without
+// a result.
 func (v *visitor) look(ctx context.Context) (map[string]string, error) {
 	body, err := v.get(ctx, metricsPath)
 	if err != nil {
@@ -129,10 +128,8 @@ func (v *visitor) look(ctx context.Context) (map[string]string, error) {
 	return found, nil
 }
 
-// join writes diagnoses in a row.
 func join(names []string) string { return strings.Join(slices.Sorted(slices.Values(names)), ", ") }
 
-// expected is what must be found about the peer.
 func (p *peer) expected() string {
 	if len(p.diagnoses) == 0 {
 		return nothing
@@ -140,11 +137,10 @@ func (p *peer) expected() string {
 	return join(p.diagnoses)
 }
 
-// introduce says what is where.
 func (v *visitor) introduce() {
-	fmt.Fprintf(v.out, "%d peers behind simulated providers, in namespaces of this process: nothing outside of them is touched. Ctrl-C ends it all.\n\n", len(v.peers))
+	fmt.Fprintf(v.out, "%d peers behind simulated providers, in namespaces of this process. Nothing outside of them changes. Press Ctrl-C to stop.\n\n", len(v.peers))
 	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PEER\tISP\tWHAT ITS PATH DOES\tWHAT WILL BE FOUND")
+	fmt.Fprintln(w, "PEER\tISP\tPATH\tEXPECTED DIAGNOSES")
 	for i := range v.peers {
 		p := &v.peers[i]
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.name, p.isp, p.path, p.expected())
@@ -153,14 +149,14 @@ func (v *visitor) introduce() {
 	const shown = "black-hole-no-icmp"
 	for _, line := range [][2]string{
 		{"status page", "/"},
-		{"a peer", "/peers/" + shown},
-		{"its report", "/peers/" + shown + "/report"},
-		{"its packets", "/peers/" + shown + "/pcap"},
+		{"peer page", "/peers/" + shown},
+		{"report", "/peers/" + shown + "/report"},
+		{"packets", "/peers/" + shown + "/pcap"},
 		{"metrics", metricsPath},
 	} {
 		fmt.Fprintf(w, "%s\t%s%s\n", line[0], v.base, line[1])
 	}
-	_ = w.Flush() // who cannot be told anything is not told that either
+	_ = w.Flush() // the output cannot report its own failure
 	fmt.Fprintf(v.out, `
 For Prometheus:
 
@@ -171,10 +167,9 @@ For Prometheus:
         - targets: [%q]
 
 `, strings.TrimPrefix(v.base, "http://"))
-	fmt.Fprintf(v.out, "Ready after %.1f s. What is found, each fault confirmed by a second measurement:\n\n", time.Since(v.began).Seconds())
+	fmt.Fprintf(v.out, "Ready after %.1f s. Results, each fault confirmed by a second measurement:\n\n", time.Since(v.began).Seconds())
 }
 
-// report says what is new.
 func (v *visitor) report(found map[string]string) {
 	var missing []string
 	for i := range v.peers {
@@ -196,9 +191,9 @@ func (v *visitor) report(found map[string]string) {
 	switch after := time.Since(v.began); {
 	case len(missing) == 0 && !v.all:
 		v.all = true
-		fmt.Fprintf(v.out, "\nAll %d peers are found to be what they are, after %.0f s.\n\n", len(v.peers), after.Seconds())
-	case len(missing) > 0 && !v.all && !v.told && after > late:
-		v.told = true
-		fmt.Fprintf(v.out, "\nAfter %.0f s these are not yet found to be what they are: %s. A slow machine takes longer.\n\n", after.Seconds(), strings.Join(missing, ", "))
+		fmt.Fprintf(v.out, "\nAll %d peers diagnosed as expected after %.0f s.\n\n", len(v.peers), after.Seconds())
+	case len(missing) > 0 && !v.all && !v.warned && after > late:
+		v.warned = true
+		fmt.Fprintf(v.out, "\nNot yet diagnosed as expected after %.0f s: %s. A slow machine takes longer.\n\n", after.Seconds(), strings.Join(missing, ", "))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/suite"
 )
 
 func TestLook(t *testing.T) {
@@ -65,13 +66,13 @@ func TestReport(t *testing.T) {
 		{
 			map[string]string{"fine": "no fault"},
 			late + time.Second,
-			"\nAfter 91 s these are not yet found to be what they are: hole. A slow machine takes longer.\n\n",
+			"\nNot yet diagnosed as expected after 91 s: hole. A slow machine takes longer.\n\n",
 		},
 		{map[string]string{"fine": "no fault"}, late + time.Second, ""},
 		{
 			map[string]string{"fine": "no fault", "hole": "icmp_blocked, pmtu_black_hole"},
 			100 * time.Second,
-			" 100 s  hole                  icmp_blocked, pmtu_black_hole\n\nAll 2 peers are found to be what they are, after 100 s.\n\n",
+			" 100 s  hole                  icmp_blocked, pmtu_black_hole\n\nAll 2 peers diagnosed as expected after 100 s.\n\n",
 		},
 		{
 			map[string]string{"fine": "peer_silent"},
@@ -119,7 +120,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	for i, p := range cfg.Peers {
 		want := map[string]string{"site": all[i].site, "isp": all[i].isp}
-		if diff := cmp.Diff(want, p.Labels); diff != "" || p.Name != all[i].name || p.Address != addresses[i] || p.Collectors.Has(config.Protocols) != all[i].protocols {
+		if diff := cmp.Diff(want, p.Labels); diff != "" || p.Name != all[i].name || p.Address != addresses[i] || p.Collectors.Has(suite.Protocols) != all[i].protocols {
 			t.Errorf("%+v is configured as %+v", all[i].name, p)
 		}
 	}

@@ -1,8 +1,11 @@
 package diagnosis
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// State is what is known of a statement.
+// State is whether a statement is known to be true.
 type State uint8
 
 // The states of a statement.
@@ -15,7 +18,7 @@ const (
 	Absent
 )
 
-// String names the state.
+// String returns the state in lower case.
 func (s State) String() string {
 	switch s {
 	case Undecided:
@@ -27,33 +30,44 @@ func (s State) String() string {
 	return "undecided"
 }
 
-// A claim is a statement with what is known of it, and how old that knowledge is.
+// A claim is the state of a statement, and when it was measured.
 type claim struct {
 	state State
 	at    time.Time
+	// suspected means that an undecided statement looks true, and that a measurement will show.
+	suspected bool
 }
 
-// when is the claim that is true or false as measured at a time, if it is known.
+// when returns the claim with this truth, as old as at; unknown without known or at.
 func when(known, truth bool, at time.Time) claim {
 	switch {
-	case !known:
+	case !known || at.IsZero():
 		return claim{}
 	case truth:
-		return claim{Holds, at}
+		return claim{state: Holds, at: at}
 	}
-	return claim{Absent, at}
+	return claim{state: Absent, at: at}
 }
 
-// not is true where c is false.
 func not(c claim) claim {
 	switch c.state {
 	case Holds:
-		return claim{Absent, c.at}
+		return claim{state: Absent, at: c.at}
 	case Absent:
-		return claim{Holds, c.at}
-	case Undecided:
+		return claim{state: Holds, at: c.at}
+	default:
+		return c
 	}
-	return claim{}
+}
+
+// unless returns a claim, which is false where one of the others holds.
+func unless(c claim, others ...claim) claim {
+	for _, o := range others {
+		if o.state == Holds {
+			return not(o)
+		}
+	}
+	return c
 }
 
 // and is true if all claims are, false if one is, and otherwise unknown (Kleene's logic).
@@ -62,8 +76,8 @@ func and(claims ...claim) claim { return join(claims, Absent, Holds) }
 // or is true if one of the claims is, false if all are, and otherwise unknown.
 func or(claims ...claim) claim { return join(claims, Holds, Absent) }
 
-// join returns the newest claim in state alone, which settles it without the others; or, where all are in state
-// together, that, as old as the oldest of them; or that nothing is known.
+// join returns the newest claim in state alone, because one of these is enough; else, if all claims
+// are in state together, a claim in that state that is as old as the oldest; else an unknown claim.
 func join(claims []claim, alone, together State) claim {
 	var settled claim
 	all := claim{state: together}
@@ -85,7 +99,7 @@ func join(claims []claim, alone, together State) claim {
 	case settled.state != Undecided:
 		return settled
 	case all.state == Undecided:
-		return claim{}
+		return claim{suspected: slices.ContainsFunc(claims, func(c claim) bool { return c.suspected })}
 	}
 	return all
 }

@@ -1,55 +1,51 @@
-// Package diagnosis draws named conclusions from the newest results of one peer: what is wrong with the path to it, or with
-// its SAs at a gateway, in one sentence, with the numbers that show it.
+// Package diagnosis draws named conclusions from the newest results of one peer: what is wrong with
+// the path to the peer, or with its SAs at a gateway, in one sentence, with the measurements that
+// show it.
 //
-//	Facts --Evaluate--> Verdicts --Tracker--> what holds, since when; is the peer healthy; what flaps
+//	Facts --Evaluate--> Verdicts --Tracker--> what holds, since when; health; what flaps
 //	(pure data)         (pure, by rules)      (two verdicts on, two off)
 //	  ^                                                 |
 //	  '---- Suspicion <-- Vantage <-- all peers' -------'
 //
-// The rules stand in files by subject, each with how sure it is: reach, mtu, fragments, protocols, lockout, gateways, vantage.
+// rules.go has the table of all diagnoses. Each rule stands in the file of its subject, with how
+// sure it is: reach, refusal, ports, mtu, fragments, protocols, lockout, gateways, vantage. A new
+// diagnosis is a file with its name and its function, and a line of the table.
 //
-// Rules are statements joined by "and" and "or" in three-valued logic: a statement is true, false or unknown. What is
-// unknown (not measured, a disabled collector, could not be measured, too old) decides nothing: it neither turns a
-// diagnosis on nor off, unless what is known settles the matter alone. For example one answer clears peer_silent,
-// whatever is unknown about the other methods.
+// Rules are statements joined by "and" and "or" in three-valued logic: a statement is true, false
+// or unknown. What is unknown (not measured, a disabled collector, could not be measured, too old)
+// decides nothing: it turns a diagnosis neither on nor off, unless what is known settles the matter
+// alone. For example one answer clears peer_silent, also where the other methods are unknown.
 //
-// Nothing here measures, logs, or looks at a clock.
+// The package does not measure, log, or read a clock.
 package diagnosis
 
-// The names of the diagnoses.
+import "slices"
+
+// Severity is how much a diagnosis matters. Alerts on it have the same label.
+type Severity string
+
+// The severities.
 const (
-	PeerSilent           = "peer_silent"
-	ICMPBlocked          = "icmp_blocked"
-	IKERefused           = "ike_refused"
-	PMTUBlackHole        = "pmtu_black_hole"
-	PMTUBlackHoleReverse = "pmtu_black_hole_reverse"
-	TunnelOversized      = "tunnel_oversized"
-	FragmentsDropped     = "fragments_dropped"
-	UDP500Blocked        = "udp500_blocked"
-	UDP4500Blocked       = "udp4500_blocked"
-	ESPBlocked           = "esp_blocked"
-	ESPOneWay            = "esp_one_way"
-	AHBlocked            = "ah_blocked"
-	NegotiationStuck     = "negotiation_stuck"
-	ChildMissing         = "child_missing"
-	NoSA                 = "no_sa"
-	IKELockout           = "ike_lockout"
-	VantageSuspect       = "vantage_suspect"
+	// Critical means that no tunnel can be expected to work.
+	Critical Severity = "critical"
+	// Warning means that some tunnels or messages are affected.
+	Warning Severity = "warning"
+	// Info means a policy that is no fault by itself.
+	Info Severity = "info"
 )
 
-// Names returns the names of all diagnoses in the order in which they are shown.
-func Names() []string {
-	return []string{
-		PeerSilent, ICMPBlocked, IKERefused, PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, UDP500Blocked, UDP4500Blocked,
-		ESPBlocked, ESPOneWay, AHBlocked, NegotiationStuck, ChildMissing, NoSA, IKELockout, VantageSuspect,
-	}
+// AtLeast reports whether the severity is that of least or worse.
+func (s Severity) AtLeast(least Severity) bool {
+	order := [...]Severity{Info, Warning, Critical}
+	return slices.Index(order[:], s) >= slices.Index(order[:], least)
 }
 
 // A Diagnosis is a named conclusion about the path to one peer.
 type Diagnosis struct {
 	// Name is one of Names.
-	Name string `json:"name"`
-	// Gateway is the name of the gateway whose SA table shows it, empty for what is wrong with the path.
+	Name     string   `json:"name"`
+	Severity Severity `json:"severity"`
+	// Gateway is the gateway whose SA table shows it, empty for a diagnosis of the path.
 	Gateway string `json:"gateway,omitempty"`
 	// Summary is one sentence.
 	Summary string `json:"summary"`

@@ -1,191 +1,112 @@
 package diagnosis
 
 import (
-	"fmt"
+	"cmp"
 	"net/netip"
-	"strings"
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
+	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/protocols"
+	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/internal/ikeprobe"
 )
 
 const methods = int(collectors.NATT) + 1
 
-// Facts are the newest results about one peer, indexed by method or protocol. The zero value of each says that it is
-// unknown; whoever fills them in leaves out what is too old.
+// Facts are what is known of one peer. The zero value of each part says that it is unknown.
 type Facts struct {
-	Reach     [methods]Reach
-	MTU       [methods]MTU
-	Reverse   Reverse
-	Fragments [methods]Fragments
-	Offers    [methods]Offer
-	Passages  [protocols]Passage
-	// Gateways are the configured gateways that should hold an SA of the peer, or hold one. What held of one that is left
-	// out ends at once.
+	// Findings are the newest results of the collectors, without results that are too old.
+	suite.Findings
+	Memory
+	// Address is the address of the peer.
+	Address netip.Addr
+	// Others are other addresses of the peer's name that were tried. LookedUp is when the name was
+	// looked up last, zero for a peer that is configured by address.
+	Others   []Other
+	LookedUp time.Time
+	// Gateways are the configured gateways that hold an SA of the peer, or should hold one. A
+	// diagnosis ends at once when its gateway is left out.
 	Gateways []Gateway
 	Vantage  Suspicion
+	// Apart are the methods whose probes take another way than IKE. The findings have no results of
+	// theirs.
+	Apart []collectors.Method
+	// NoEcho means that this process may not send echo requests, and that IKE alone decides whether
+	// the peer is silent: for a check by an ordinary user.
+	NoEcho bool
 }
 
-// ReachState is whether a peer answers by one method.
-type ReachState uint8
-
-// The states of reach.
-const (
-	// ReachUnknown means not measured, not measurable, or too long ago.
-	ReachUnknown ReachState = iota
-	// Answers means that one of the requests was answered: an echo reply, or any IKE message.
-	Answers
-	// Silent means that requests were sent and nothing at all came back.
-	Silent
-	// Refused means that the peer itself said that nobody listens (ICMP port unreachable), and nothing else came back.
-	Refused
-)
-
-// String names the state.
-func (s ReachState) String() string {
-	switch s {
-	case ReachUnknown:
-	case Answers:
-		return "answers"
-	case Silent:
-		return "silent"
-	case Refused:
-		return "refused"
-	}
-	return "unknown"
+// A Gateway is what the SA table of one gateway shows of the peer.
+type Gateway struct {
+	// Name is the value of the label gateway.
+	Name string
+	gateways.History
+	// Once means that the gateway is read by a check, which cannot wait as long as a measurement
+	// that goes on.
+	Once bool
 }
 
-// Reach is whether a peer answers by one method.
-type Reach struct {
-	State ReachState
-	// Measured is when the requests were sent that State rests on, or the last of them. A state without it is unknown.
-	Measured time.Time
-	// Sent and Received count the requests and their answers, 0 where they are not counted. Where they are, silence is
-	// believed from silenceRequests on, and less of it is unknown; where not, the collector's word is taken.
-	Sent, Received int
-	// Port is the UDP port that was asked, 0 for ICMP.
-	Port uint16
-	// Reply is what came back, such as INVALID_KE_PAYLOAD; RoundTrip how fast.
-	Reply     string
-	RoundTrip time.Duration
-	// LastAnswer is when the last answer came, zero if none ever did.
-	LastAnswer time.Time
+// Memory is when a peer last answered, and whether it loses many packets. It outlives the results that showed it.
+type Memory struct {
+	// By method: any answer, and an answer to an IKE_SA_INIT request of IKEv2.
+	lastAnswer, lastOffer [methods]time.Time
+	loss                  losses
 }
 
-// silenceRequests is how many requests in a row must stay unanswered for silence. Together with the second verdict that
-// turns a diagnosis on, a path that loses one packet in ten each way is taken for silent once in 20,000 times.
-const silenceRequests = 3
-
-// known tells whether the state says anything.
-func (r *Reach) known() bool {
-	enough := r.State != Silent || r.Sent == 0 || r.Sent >= silenceRequests
-	return r.State != ReachUnknown && !r.Measured.IsZero() && enough
+// Note remembers the answers in the newest results.
+func (m *Memory) Note(f *suite.Findings) {
+	m.loss.note(&Facts{Findings: *f, Memory: *m})
+	if f.ICMP != nil && f.ICMP.State == icmp.Reachable {
+		m.lastAnswer[collectors.ICMP] = f.ICMP.At
+	}
+	if f.IKE == nil {
+		return
+	}
+	for _, by := range collectors.IKEMethods() {
+		r := f.IKE.Of(by)
+		if r.State == ike.Responding {
+			m.lastAnswer[by] = r.At
+		}
+		if offerAnswered(&r) {
+			m.lastOffer[by] = r.At
+		}
+	}
 }
 
-// is is the claim that the state is s.
-func (r *Reach) is(s ReachState) claim { return when(r.known(), r.State == s, r.Measured) }
-
-// evidence is what was measured, in one line.
-func (r *Reach) evidence(m collectors.Method) string {
-	what := "echo"
-	if m != collectors.ICMP {
-		what = fmt.Sprintf("UDP %d", r.Port)
-	}
-	parts := []string{fmt.Sprintf("%s: %s %s", m, what, r.State)}
-	if r.State == Refused {
-		parts[0] += " by the peer itself (port unreachable)"
-	}
-	if r.Sent > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d requests answered", r.Received, r.Sent))
-	}
-	if r.Reply != "" && r.State == Answers {
-		parts = append(parts, "last reply "+r.Reply)
-	}
-	if r.RoundTrip > 0 && r.State == Answers {
-		parts = append(parts, "round trip "+r.RoundTrip.Round(100*time.Microsecond).String())
-	}
-	switch {
-	case r.State == Answers:
-	case r.LastAnswer.IsZero():
-		parts = append(parts, "never seen to answer")
-	default:
-		parts = append(parts, "last answer at "+r.LastAnswer.UTC().Format(time.RFC3339))
-	}
-	return strings.Join(parts, ", ")
+// offerAnswered reports whether the peer answered IKE_SA_INIT of IKEv2, even with an error.
+func offerAnswered(r *ike.Result) bool {
+	return r.State == ike.Responding && (r.Form == ikeprobe.V2BadKE || r.Form == ikeprobe.V2NoProp)
 }
 
-// MTUState is the result of one search for the path MTU.
-type MTUState uint8
+// The methods below return zero values where there is no result.
+func (f *Facts) echoes() icmp.Result { return *cmp.Or(f.ICMP, &icmp.Result{}) }
 
-// The results of a search.
-const (
-	// MTUUnknown means not measured, not measurable, or too long ago.
-	MTUUnknown MTUState = iota
-	// Clean means that packets as large as the local link allows pass.
-	Clean
-	// Reduced means that a smaller size passes, and a valid "packet too big" names it.
-	Reduced
-	// BlackHole means that packets above some size vanish, confirmed, without a "packet too big" that names a size that
-	// passes.
-	BlackHole
-	// Unreachable means that not even small packets arrived.
-	Unreachable
-	// Inconclusive means that the search came to no result.
-	Inconclusive
-)
+func (f *Facts) replies(m collectors.Method) ike.Result { return cmp.Or(f.IKE, &ike.Results{}).Of(m) }
 
-// MTU is the result of the newest search by one method.
-type MTU struct {
-	State MTUState
-	// Measured is when the search ended. A state without it is unknown.
-	Measured time.Time
-	// Bytes is the largest size proven to pass, LinkBytes the most that could be measured. IP header included.
-	Bytes, LinkBytes int
-	// Packets is how many the search sent, PTBReceived how many valid "packet too big" it got.
-	Packets, PTBReceived int
-	// LastHopPassed and FirstHopFailed are the routers between which larger packets vanish, if known.
-	LastHopPassed, FirstHopFailed netip.Addr
+func (f *Facts) wayBack() pmtu.Reverse { return cmp.Or(f.PMTU, &pmtu.Snapshot{}).Reverse }
+
+func (f *Facts) wayOut() pmtu.Forward { return cmp.Or(f.PMTU, &pmtu.Snapshot{}).Forward }
+
+func (f *Facts) fragmented(m collectors.Method) fragments.Result {
+	return cmp.Or(f.Fragments, &fragments.Results{}).Of(m)
 }
 
-// arrives is the claim that anything arrives at the peer, as far as the search shows.
-func (r *MTU) arrives() claim {
-	switch r.State {
-	case Clean, Reduced, BlackHole:
-		return when(!r.Measured.IsZero(), true, r.Measured)
-	case Unreachable:
-		return when(!r.Measured.IsZero(), false, r.Measured)
-	case MTUUnknown, Inconclusive:
-	}
-	return claim{}
+func (f *Facts) passage(p protocols.Protocol) protocols.Result {
+	return cmp.Or(f.Protocols, &protocols.Results{}).Of(p)
 }
 
-// blackHole is the claim that there is a black hole. It is refuted only by a size that passes with nothing vanishing
-// above it; a search that did not get that far says nothing.
-func (r *MTU) blackHole() claim {
-	switch r.State {
-	case Clean, Reduced, BlackHole:
-		return when(!r.Measured.IsZero(), r.State == BlackHole, r.Measured)
-	case MTUUnknown, Unreachable, Inconclusive:
+func (f *Facts) search(m collectors.Method) *pmtu.Result {
+	if f.PMTU != nil {
+		for i := range f.PMTU.Results {
+			if r := &f.PMTU.Results[i]; r.Method == m {
+				return r
+			}
+		}
 	}
-	return claim{}
-}
-
-// evidence is what was measured, in one line.
-func (r *MTU) evidence(m collectors.Method) string {
-	if r.State == Unreachable {
-		return fmt.Sprintf("%s: none of the %d packets of a path MTU search arrived", m, r.Packets)
-	}
-	line := fmt.Sprintf("%s: %d bytes pass, larger ones vanish (local link %d bytes); %d packets sent, \"packet too big\" received: %d",
-		m, r.Bytes, r.LinkBytes, r.Packets, r.PTBReceived)
-	var where []string
-	if r.LastHopPassed.IsValid() {
-		where = append(where, "after "+r.LastHopPassed.String())
-	}
-	if r.FirstHopFailed.IsValid() {
-		where = append(where, "before or at "+r.FirstHopFailed.String())
-	}
-	if len(where) > 0 {
-		line += "; lost " + strings.Join(where, ", ")
-	}
-	return line
+	return &pmtu.Result{Method: m}
 }

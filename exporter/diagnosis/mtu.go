@@ -2,146 +2,209 @@ package diagnosis
 
 import (
 	"fmt"
-	"time"
+	"strings"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
 )
 
-// ReverseState is what is known of the way back from the peer, by large echo replies to requests that went in small pieces.
-type ReverseState uint8
-
-// The states of the way back.
+// Diagnoses of large packets that vanish.
 const (
-	// ReverseUnknown means not measured, not measurable (as where fragments are dropped), or too long ago.
-	ReverseUnknown ReverseState = iota
-	// ReverseClean means that replies as large as the local link allows come back whole.
-	ReverseClean
-	// ReverseReduced means that large replies come back in fragments: a smaller link that does its duty.
-	ReverseReduced
-	// ReverseBlackHole means that small replies to such requests come back, and that large ones vanish, confirmed.
-	ReverseBlackHole
+	PMTUBlackHole        = "pmtu_black_hole"
+	PMTUBlackHoleReverse = "pmtu_black_hole_reverse"
 )
 
-// String names the state.
-func (s ReverseState) String() string {
-	switch s {
-	case ReverseUnknown:
-	case ReverseClean:
-		return "clean"
-	case ReverseReduced:
-		return "reduced"
-	case ReverseBlackHole:
-		return "black hole"
+// arrives is the claim that anything arrives at the peer.
+func arrives(r *pmtu.Result) claim {
+	return when(r.State.Conclusive() || r.State == search.Unreachable, r.State != search.Unreachable, r.At)
+}
+
+// foundHole is the claim that a search found a black hole. Only a size that passes while nothing
+// above it vanishes refutes it; a search that did not get that far says nothing.
+func foundHole(r *pmtu.Result) claim {
+	return when(r.State.Conclusive(), r.State == search.BlackHole, r.At)
+}
+
+// passes is the claim that more than this many bytes pass: any acknowledged size is proof.
+func passes(r *pmtu.Result, bytes int) claim {
+	larger := r.Bytes > bytes
+	known := r.State.Conclusive() || r.State == search.Inconclusive && larger
+	return when(known, larger, r.At)
+}
+
+func (f *Facts) reverseHole() claim {
+	r := f.wayBack()
+	return when(r.State.Conclusive(), r.State == search.BlackHole, r.At)
+}
+
+// outwardHole is the claim that packets that routers should report vanish on the path to the peer.
+// That they get to the last router before the peer refutes it; the last link remains.
+func (f *Facts) outwardHole() claim {
+	r := f.wayOut()
+	return when(r.State.Conclusive(), r.State == search.BlackHole, r.At)
+}
+
+func searchEvidence(r *pmtu.Result) string {
+	if r.State == search.Unreachable {
+		return fmt.Sprintf("%s: none of the %d packets of a path MTU search arrived", r.Method, r.Packets)
 	}
-	return "unknown"
+	line := fmt.Sprintf("%s: %d bytes pass, larger ones vanish (local link %d bytes); %d packets sent, \"packet too big\" received: %d",
+		r.Method, r.Bytes, r.LinkBytes, r.Packets, r.PTBReceived)
+	var where []string
+	if r.LastHopPassed.IsValid() {
+		where = append(where, "after "+r.LastHopPassed.String())
+	}
+	if r.FirstHopFailed.IsValid() {
+		where = append(where, "before or at "+r.FirstHopFailed.String())
+	}
+	if len(where) > 0 {
+		line += "; lost " + strings.Join(where, ", ")
+	}
+	if r.Note != "" {
+		line += "; " + r.Note
+	}
+	return line
 }
 
-// Reverse is the result of the newest test of the way back. It needs no help by IKE.
-type Reverse struct {
-	State ReverseState
-	// Measured is when the test ended. A state without it is unknown.
-	Measured time.Time
-	// LowerBytes and UpperBytes are bounds of the path MTU of the way back, 0 where there is none.
-	LowerBytes, UpperBytes int
-	// Packets is how many the test sent.
-	Packets int
-}
-
-// blackHole is the claim that the test found a black hole.
-func (r *Reverse) blackHole() claim {
-	known := r.State != ReverseUnknown && !r.Measured.IsZero()
-	return when(known, r.State == ReverseBlackHole, r.Measured)
-}
-
-// evidence is what was measured, in one line.
-func (r *Reverse) evidence() string {
-	line := fmt.Sprintf("way back: replies of %d bytes to requests in small pieces come back", r.LowerBytes)
+func (f *Facts) reverseEvidence() string {
+	r := f.wayBack()
+	line := fmt.Sprintf("reverse path: replies of %d bytes to requests in small pieces come back", r.LowerBytes)
+	if r.ByRouters {
+		line = fmt.Sprintf("reverse path: %s gets echoes of %d bytes, its replies of %d bytes come back", r.FirstHopFailed, r.LowerBytes+1, r.LowerBytes)
+	}
 	if r.UpperBytes > 0 {
-		line += fmt.Sprintf(", those above %d bytes do not", r.UpperBytes)
+		line += fmt.Sprintf(", replies above %d bytes do not", r.UpperBytes)
 	}
-	return fmt.Sprintf("%s; %d packets sent", line, r.Packets)
+	line = fmt.Sprintf("%s; %d packets sent", line, r.Packets)
+	if r.LastHopPassed.IsValid() {
+		line += fmt.Sprintf("; larger replies of %s come back", r.LastHopPassed)
+	}
+	if r.FirstHopFailed.IsValid() && !r.ByRouters {
+		line += fmt.Sprintf("; larger replies of %s do not", r.FirstHopFailed)
+	}
+	return line
 }
 
-// blackHole: packets above the path MTU vanish by method m on the way to the peer.
+// outwardEvidence is what the routers on the path to the peer show, empty if they were not asked.
+func (f *Facts) outwardEvidence() string {
+	r := f.wayOut()
+	if r.At.IsZero() || !r.LastHopPassed.IsValid() {
+		return ""
+	}
+	line := fmt.Sprintf("path to the peer: packets of %d bytes get to %s, as its time exceeded shows", r.LowerBytes, r.LastHopPassed)
+	if r.State == search.Clean {
+		line += ", the last router before the peer"
+	}
+	if r.UpperBytes > 0 {
+		line += fmt.Sprintf(", packets above %d bytes do not get behind it", r.UpperBytes)
+	}
+	return line
+}
+
+// blackHole: packets above the path MTU vanish by method m on the path to the peer.
 //
-// The methods are parts that stand alone: only a larger size that passes by the same method, or a valid packet too big
-// for it, refutes what was found, since paths differ by method. Echo is the exception, as a reply is as large as its
-// request and may be what is lost. Where it finds a black hole:
+// The methods are parts that stand alone: only a larger size that passes by the same method, or a
+// valid packet too big for it, refutes what was found, since paths differ by method. Echo is the
+// exception: a reply is as large as its request, and may be the packet that is lost. Where echo
+// finds a black hole:
 //
-//	IKE messages that are larger arrive           not on this way: see pmtu_black_hole_reverse
-//	IKE messages stop at the same size or below   on this way, and perhaps on the way back too
-//	IKE is unknown, the way back is a black hole  unknown
-//	IKE is unknown, the way back is not           on this way
-//	both unknown                                  it holds, and the summary says that it may be either way
+//	IKE messages that are larger arrive           not to the peer: see pmtu_black_hole_reverse
+//	IKE messages stop at the same size or below   to the peer, and perhaps on the reverse path too
+//	IKE unknown, the routers show a limit         to the peer, and perhaps on the reverse path too
+//	IKE unknown, the reverse path is a black hole
+//	  larger packets get to the last router       not to the peer
+//	  routers unknown                             unknown
+//	IKE unknown, the reverse path is not          to the peer
+//	all unknown                                   it holds; the summary says: either way
 //
-// A path that is a black hole to echo's flow only, while replies and IKE pass, is not told from a filter of large echoes:
-// neither is diagnosed.
-func (f *Facts) blackHole(m collectors.Method) Verdict {
-	r := &f.MTU[m]
-	return verdict(PMTUBlackHole, m.String(), f.forwardBlackHole(m), func() (string, []string) {
-		evidence := []string{r.evidence(m)}
-		ike, _ := f.ikePasses(r.Bytes)
+// A path that is a black hole to echo's flow only, while replies and IKE pass, looks like a filter
+// of large echoes: neither is diagnosed.
+func (f *Facts) blackHole(m collectors.Method) (claim, text) {
+	r := f.search(m)
+	return f.forwardHole(m), func() (string, []string) {
+		evidence, bytes := []string{searchEvidence(r)}, r.Bytes
+		ike, _ := f.ikePasses(bytes)
 		if m == collectors.ICMP && ike.state == Undecided {
-			if f.Reverse.blackHole().state == Undecided {
-				return fmt.Sprintf("Echo requests above %d bytes, or the replies to them, vanish, and no usable packet too big comes back.", r.Bytes), evidence
+			if line := f.outwardEvidence(); line != "" {
+				evidence = append(evidence, line)
 			}
-			evidence = append(evidence, f.Reverse.evidence())
+			back := f.reverseHole().state
+			switch {
+			case f.outwardHole().state == Holds:
+				bytes = f.wayOut().LowerBytes
+			case back == Undecided:
+				return fmt.Sprintf("Echo requests above %d bytes, or the replies to them, vanish, and no usable packet too big comes back.", bytes), evidence
+			}
+			if back != Undecided {
+				evidence = append(evidence, f.reverseEvidence())
+			}
 		}
-		return fmt.Sprintf("Packets above %d bytes vanish on the way to the peer, and no usable packet too big comes back.", r.Bytes), evidence
-	})
+		return fmt.Sprintf("Packets above %d bytes vanish on the path to the peer, and no usable packet too big comes back.", bytes), evidence
+	}
 }
 
-// forwardBlackHole is the claim that the way to the peer is a black hole for method m.
-func (f *Facts) forwardBlackHole(m collectors.Method) claim {
-	r := &f.MTU[m]
-	found := r.blackHole()
+func (f *Facts) forwardHole(m collectors.Method) claim {
+	r := f.search(m)
+	found := f.holeInEveryFlow(m, r, foundHole(r))
 	if m != collectors.ICMP || found.state != Holds {
 		return found
 	}
 	larger, _ := f.ikePasses(r.Bytes)
+	outward, back := f.outwardHole(), f.reverseHole()
 	switch {
 	case larger.state == Holds:
 		return not(larger)
-	case larger.state == Undecided && f.Reverse.blackHole().state == Holds:
-		return claim{}
+	case larger.state == Absent:
+		return found
+	case outward.state == Holds:
+		return and(found, outward)
+	case back.state == Holds: // the reply explains the silence
+		return and(outward, back)
 	}
 	return found
 }
 
-// reverseBlackHole: packets above some size vanish on the way back from the peer.
+// reverseBlackHole: packets above some size vanish on the path from the peer.
 //
-// The test of the way back settles it, unless echoes as large as the link have come back since. Where it could not be made, the
-// methods are compared: a black hole to echo, while IKE messages that are larger arrive by every method by which any do,
-// is one of the way back, or a filter of large echoes; that cannot be told apart, and the summary says so. Where IKE has
-// a black hole of the same size, the way back is unknown.
-func (f *Facts) reverseBlackHole() Verdict {
-	echo := &f.MTU[collectors.ICMP]
-	return verdict(PMTUBlackHoleReverse, "", f.backwardBlackHole(), func() (string, []string) {
-		if r := &f.Reverse; r.blackHole().state == Holds {
-			return fmt.Sprintf("Packets above %d bytes vanish on the way back from the peer.", r.LowerBytes), []string{r.evidence()}
+// The test of the reverse path settles it, unless echoes as large as the link have come back since.
+// Where the test could not be made, the methods are compared: a black hole to echo, while larger
+// IKE messages arrive by every method by which any arrive, is one of the reverse path, or a filter
+// of large echoes; these look the same, and the summary says so. Where IKE has a black hole of the
+// same size, the reverse path is unknown.
+func (f *Facts) reverseBlackHole() (claim, text) {
+	echo := f.search(collectors.ICMP)
+	return f.backwardHole(), func() (string, []string) {
+		if f.reverseHole().state == Holds {
+			evidence := []string{f.reverseEvidence()}
+			if line := f.outwardEvidence(); line != "" {
+				evidence = append(evidence, line)
+			}
+			return fmt.Sprintf("Packets above %d bytes vanish on the path from the peer.", f.wayBack().LowerBytes), evidence
 		}
-		evidence := []string{echo.evidence(collectors.ICMP)}
-		for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
-			if r := &f.MTU[m]; r.passes(echo.Bytes).state == Holds {
+		evidence := []string{searchEvidence(echo)}
+		for _, m := range collectors.IKEMethods() {
+			if r := f.search(m); passes(r, echo.Bytes).state == Holds {
 				evidence = append(evidence, fmt.Sprintf("%s: messages of %d bytes arrive, their replies are small", m, r.Bytes))
 			}
 		}
 		return fmt.Sprintf("Larger IKE messages arrive, but of echoes above %d bytes no reply comes back: "+
-			"such packets vanish on the way back, unless large echoes alone are filtered.", echo.Bytes), evidence
-	})
+			"such packets vanish on the reverse path, unless large echoes alone are filtered.", echo.Bytes), evidence
+	}
 }
 
-// backwardBlackHole is the claim that the way back is a black hole.
-func (f *Facts) backwardBlackHole() claim {
-	echo := &f.MTU[collectors.ICMP]
-	found, tested := echo.blackHole(), f.Reverse.blackHole()
+func (f *Facts) backwardHole() claim {
+	echo := f.search(collectors.ICMP)
+	found, tested := foundHole(echo), f.reverseHole()
 	switch {
-	case tested.state == Holds && echo.State == Clean && echo.Measured.After(tested.at):
+	case tested.state == Holds && echo.State == search.Clean && echo.At.After(tested.at):
 		return found // absent
 	case tested.state != Undecided:
 		return tested
 	case found.state != Holds:
 		return found
+	case echo.FirstHopFailed.IsValid() && echo.FirstHopFailed != f.Address:
+		return claim{} // a router shows that the requests vanish
 	}
 	if _, all := f.ikePasses(echo.Bytes); all.state == Holds {
 		return and(found, all)
@@ -149,12 +212,12 @@ func (f *Facts) backwardBlackHole() claim {
 	return claim{}
 }
 
-// ikePasses are the claims that IKE messages of more than so many bytes arrive by any of the methods by which any arrive,
-// and by all of those. Their replies are small, so they tell of the way to the peer alone.
+// ikePasses returns the claims that larger IKE messages arrive by any, and by all, methods of which
+// that is known. Replies to IKE are small, so both are about the way to the peer alone.
 func (f *Facts) ikePasses(bytes int) (any, all claim) {
 	var known []claim
-	for _, m := range []collectors.Method{collectors.IKE, collectors.NATT} {
-		if c := f.MTU[m].passes(bytes); c.state != Undecided {
+	for _, m := range collectors.IKEMethods() {
+		if c := passes(f.search(m), bytes); c.state != Undecided {
 			known = append(known, c)
 		}
 	}
@@ -162,16 +225,4 @@ func (f *Facts) ikePasses(bytes int) (any, all claim) {
 		return claim{}, claim{}
 	}
 	return or(known...), and(known...)
-}
-
-// passes is the claim that more than so many bytes pass. An acknowledged size is proof, however the search ended.
-func (r *MTU) passes(bytes int) claim {
-	switch {
-	case r.Measured.IsZero() || r.State == MTUUnknown || r.State == Unreachable:
-	case r.Bytes > bytes:
-		return claim{Holds, r.Measured}
-	case r.State != Inconclusive:
-		return claim{Absent, r.Measured}
-	}
-	return claim{}
 }

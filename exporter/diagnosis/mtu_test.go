@@ -1,63 +1,55 @@
 package diagnosis
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ipsec_path_exporter/collectors/fragments"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/collectors/protocols"
 )
-
-func sized(s MTUState, bytes int) MTU {
-	return MTU{State: s, Measured: start, Bytes: bytes, LinkBytes: 1500, Packets: 48}
-}
-
-func back(s ReverseState) Reverse {
-	return Reverse{State: s, Measured: start, LowerBytes: 1400, UpperBytes: 1400, Packets: 12}
-}
-
-// held are the names of the diagnoses that hold, each once.
-func held(vs Verdicts) []string {
-	var out []string
-	for _, v := range vs {
-		if v.State == Holds {
-			out = append(out, v.Name)
-		}
-	}
-	return slices.Compact(out)
-}
 
 // TestScenarios: the faults of the laboratory, as the collectors see them.
 func TestScenarios(t *testing.T) {
-	all := [methods]Reach{answers(), answers(), answers()}
-	noEcho := [methods]Reach{silent(), answers(), answers()}
-	mtu := func(icmp, ike, natt MTU) [methods]MTU { return [methods]MTU{icmp, ike, natt} }
-	clean, hole, nothing := sized(Clean, 1500), sized(BlackHole, 1400), sized(Unreachable, 0)
-	pass := Fragments{State: FragmentPass, Measured: start, Sent: 1, Answered: 1}
-	dropped := Fragments{State: FragmentDropped, Measured: start, Sent: 3, Controls: 3, ControlsAnswered: 3}
-	through, lost := [methods]Fragments{ike: pass, natt: pass}, [methods]Fragments{ike: dropped, natt: dropped}
-	blocked := Passage{State: Blocked, Measured: start, LastHop: 2, FirstMissing: 3, Tries: 3, Witness: UDP500, WitnessHop: 4, Hops: 4}
+	all, noEcho := [methods]reaction{answers, answers, answers}, [methods]reaction{silent, answers, answers}
+	clean, hole, nothing, small := sized(search.Clean, 1500), sized(search.BlackHole, 1400), sized(search.Unreachable, 0), sized(search.Reduced, 1400)
+	pass := fragments.Result{State: fragments.Pass, At: start, Sent: 1, Answered: 1}
+	dropped := fragments.Result{State: fragments.Dropped, At: start, Sent: 3, Controls: 3, ControlsAnswered: 3}
+	through, lost := fragmented(pass, pass), fragmented(dropped, dropped)
+	facts := func(by [methods]reaction, icmp, ike, natt pmtu.Result, way pmtu.Reverse, pieces *fragments.Results) Facts {
+		f := reaching(by, icmp, ike, natt)
+		f.PMTU.Reverse, f.Fragments = way, pieces
+		return f
+	}
+	unknown := pmtu.Reverse{}
+	blocked := facts(all, clean, clean, clean, unknown, nil)
+	blocked.Protocols = climbed(overtaken(protocols.ESP), overtaken(protocols.AH))
 	for name, tt := range map[string]struct {
 		facts Facts
 		want  []string
 	}{
-		"S0":                           {Facts{Reach: all, MTU: mtu(clean, clean, clean), Reverse: back(ReverseClean), Fragments: through}, nil},
-		"S1":                           {Facts{Reach: all, MTU: mtu(sized(Reduced, 1400), sized(Reduced, 1400), sized(Reduced, 1400)), Fragments: through}, nil},
-		"S2":                           {Facts{Reach: all, MTU: mtu(hole, hole, hole), Reverse: back(ReverseReduced), Fragments: through}, []string{"pmtu_black_hole"}},
-		"S2 v6":                        {Facts{Reach: all, MTU: mtu(hole, hole, hole), Reverse: back(ReverseBlackHole)}, []string{"pmtu_black_hole", "pmtu_black_hole_reverse"}},
-		"S2b":                          {Facts{Reach: all, MTU: mtu(hole, hole, hole), Reverse: back(ReverseBlackHole), Fragments: through}, []string{"pmtu_black_hole", "pmtu_black_hole_reverse"}},
-		"S3":                           {Facts{Reach: noEcho, MTU: mtu(nothing, hole, hole), Fragments: through}, []string{"icmp_blocked", "pmtu_black_hole"}},
-		"S4":                           {Facts{Reach: all, MTU: mtu(clean, clean, clean), Fragments: lost}, []string{"fragments_dropped"}},
-		"S5":                           {Facts{Reach: noEcho, MTU: mtu(nothing, hole, hole), Fragments: lost}, []string{"icmp_blocked", "pmtu_black_hole", "fragments_dropped"}},
-		"S6":                           {Facts{Reach: all, MTU: mtu(clean, clean, clean), Reverse: back(ReverseReduced), Fragments: through}, nil},
-		"S6 v6":                        {Facts{Reach: all, MTU: mtu(hole, clean, clean), Reverse: back(ReverseBlackHole)}, []string{"pmtu_black_hole_reverse"}},
-		"S6b":                          {Facts{Reach: all, MTU: mtu(hole, clean, clean), Reverse: back(ReverseBlackHole), Fragments: through}, []string{"pmtu_black_hole_reverse"}},
-		"S6b, the way back not tested": {Facts{Reach: all, MTU: mtu(hole, clean, clean)}, []string{"pmtu_black_hole_reverse"}},
-		"S6b and S4":                   {Facts{Reach: all, MTU: mtu(hole, clean, clean), Fragments: lost}, []string{"pmtu_black_hole_reverse", "fragments_dropped"}},
-		"S6c":                          {Facts{Reach: all, MTU: mtu(hole, hole, hole), Reverse: back(ReverseClean), Fragments: through}, []string{"pmtu_black_hole"}},
-		"S11a":                         {Facts{Reach: [methods]Reach{answers(), silent(), answers()}, MTU: mtu(clean, nothing, clean)}, []string{"udp500_blocked"}},
-		"S11b":                         {Facts{Reach: [methods]Reach{answers(), answers(), silent()}, MTU: mtu(clean, clean, nothing)}, []string{"udp4500_blocked"}},
-		"S12":                          {Facts{Reach: all, MTU: mtu(clean, clean, clean), Passages: [protocols]Passage{ESP: blocked, AH: blocked}}, []string{"esp_blocked", "ah_blocked"}},
+		"S0":    {facts(all, clean, clean, clean, back(search.Clean), through), nil},
+		"S1":    {facts(all, small, small, small, unknown, through), nil},
+		"S2":    {facts(all, hole, hole, hole, back(search.Reduced), through), []string{"pmtu_black_hole"}},
+		"S2 v6": {facts(all, hole, hole, hole, back(search.BlackHole), nil), []string{"pmtu_black_hole", "pmtu_black_hole_reverse"}},
+		"S2b":   {facts(all, hole, hole, hole, back(search.BlackHole), through), []string{"pmtu_black_hole", "pmtu_black_hole_reverse"}},
+		"S3":    {facts(noEcho, nothing, hole, hole, unknown, through), []string{"icmp_blocked", "pmtu_black_hole"}},
+		"S4":    {facts(all, clean, clean, clean, unknown, lost), []string{"fragments_dropped"}},
+		"S5":    {facts(noEcho, nothing, hole, hole, unknown, lost), []string{"icmp_blocked", "pmtu_black_hole", "fragments_dropped"}},
+		"S6":    {facts(all, clean, clean, clean, back(search.Reduced), through), nil},
+		"S6 v6": {facts(all, hole, clean, clean, back(search.BlackHole), nil), []string{"pmtu_black_hole_reverse"}},
+		"S6b":   {facts(all, hole, clean, clean, back(search.BlackHole), through), []string{"pmtu_black_hole_reverse"}},
+		"S6b, the reverse path not tested": {
+			facts(all, hole, clean, clean, unknown, nil), []string{"pmtu_black_hole_reverse"},
+		},
+		"S6b and S4": {facts(all, hole, clean, clean, unknown, lost), []string{"pmtu_black_hole_reverse", "fragments_dropped"}},
+		"S6c":        {facts(all, hole, hole, hole, back(search.Clean), through), []string{"pmtu_black_hole"}},
+		"S11a":       {facts([methods]reaction{answers, silent, answers}, clean, nothing, clean, unknown, nil), []string{"udp500_blocked"}},
+		"S11b":       {facts([methods]reaction{answers, answers, silent}, clean, clean, nothing, unknown, nil), []string{"udp4500_blocked"}},
+		"S12":        {blocked, []string{"esp_blocked", "ah_blocked"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, held(Evaluate(tt.facts))); diff != "" {
@@ -67,56 +59,86 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// TestDirection: an echo reply is as large as its request, so echo alone does not tell which way loses it.
+// TestDirection: an echo reply is as large as its request, so echo alone does not show which way
+// loses it.
 func TestDirection(t *testing.T) {
 	const (
-		there  = "Packets above 1400 bytes vanish on the way to the peer, and no usable packet too big comes back."
+		there  = "Packets above 1400 bytes vanish on the path to the peer, and no usable packet too big comes back."
 		either = "Echo requests above 1400 bytes, or the replies to them, vanish, and no usable packet too big comes back."
-		likely = "Larger IKE messages arrive, but of echoes above 1400 bytes no reply comes back: such packets vanish on the way back, " +
+		likely = "Larger IKE messages arrive, but of echoes above 1400 bytes no reply comes back: such packets vanish on the reverse path, " +
 			"unless large echoes alone are filtered."
-		proven = "Packets above 1400 bytes vanish on the way back from the peer."
+		wider  = "Packets above 1450 bytes vanish on the path to the peer, and no usable packet too big comes back."
+		proven = "Packets above 1400 bytes vanish on the path from the peer."
 	)
-	hole, clean := sized(BlackHole, 1400), sized(Clean, 1500)
+	hole, clean := sized(search.BlackHole, 1400), sized(search.Clean, 1500)
 	for name, tt := range map[string]struct {
-		mtu              [methods]MTU
-		back             Reverse
+		mtu              [methods]pmtu.Result
+		back             pmtu.Reverse
+		out              pmtu.Forward
 		forward, reverse string // summary, or state
 	}{
 		"nothing known":                  {},
-		"IKE passes more, by one method": {mtu: [methods]MTU{hole, clean, {}}, forward: "absent", reverse: likely},
-		"IKE passes more, by both":       {mtu: [methods]MTU{hole, clean, clean}, forward: "absent", reverse: likely},
-		"IKE passes a bit more":          {mtu: [methods]MTU{hole, sized(BlackHole, 1450), {}}, forward: "absent", reverse: likely},
+		"IKE passes more, by one method": {mtu: [methods]pmtu.Result{hole, clean, {}}, forward: "absent", reverse: likely},
+		"IKE passes more, by both":       {mtu: [methods]pmtu.Result{hole, clean, clean}, forward: "absent", reverse: likely},
+		"IKE passes a bit more":          {mtu: [methods]pmtu.Result{hole, sized(search.BlackHole, 1450), {}}, forward: "absent", reverse: likely},
 		"IKE passes more, proven": {
-			mtu: [methods]MTU{hole, clean, clean}, back: back(ReverseBlackHole), forward: "absent", reverse: proven,
+			mtu: [methods]pmtu.Result{hole, clean, clean}, back: back(search.BlackHole), forward: "absent", reverse: proven,
 		},
 		"IKE passes more, and replies too: a filter, or another path": {
-			mtu: [methods]MTU{hole, clean, clean}, back: back(ReverseClean), forward: "absent", reverse: "absent",
+			mtu: [methods]pmtu.Result{hole, clean, clean}, back: back(search.Clean), forward: "absent", reverse: "absent",
 		},
-		"IKE passes more by one method, not by the other": {mtu: [methods]MTU{hole, clean, hole}, forward: "absent"},
+		"IKE passes more by one method, not by the other": {mtu: [methods]pmtu.Result{hole, clean, hole}, forward: "absent"},
 		"IKE passes more, as far as it was searched": {
-			mtu: [methods]MTU{hole, sized(Inconclusive, 1450), {}}, forward: "absent", reverse: likely,
+			mtu: [methods]pmtu.Result{hole, sized(search.Inconclusive, 1450), {}}, forward: "absent", reverse: likely,
 		},
-		"IKE was not searched that far":       {mtu: [methods]MTU{hole, sized(Inconclusive, 1300), {}}, forward: either},
-		"IKE passes no more":                  {mtu: [methods]MTU{hole, hole, hole}, forward: there},
-		"IKE passes no more, told so":         {mtu: [methods]MTU{hole, sized(Reduced, 1400), {}}, forward: there},
-		"IKE passes no more, both ways":       {mtu: [methods]MTU{hole, hole, hole}, back: back(ReverseBlackHole), forward: there, reverse: proven},
-		"IKE passes less":                     {mtu: [methods]MTU{hole, sized(BlackHole, 1300), {}}, forward: there},
-		"IKE is unknown":                      {mtu: [methods]MTU{hole, {}, {}}, forward: either},
-		"IKE is not reachable":                {mtu: [methods]MTU{hole, sized(Unreachable, 0), {}}, forward: either},
-		"IKE is unknown, way back clean":      {mtu: [methods]MTU{hole, {}, {}}, back: back(ReverseClean), forward: there, reverse: "absent"},
-		"IKE is unknown, way back reduced":    {mtu: [methods]MTU{hole, {}, {}}, back: back(ReverseReduced), forward: there, reverse: "absent"},
-		"IKE is unknown, way back black hole": {mtu: [methods]MTU{hole, {}, {}}, back: back(ReverseBlackHole), reverse: proven},
-		"echo clean":                          {mtu: [methods]MTU{clean, {}, {}}, forward: "absent", reverse: "absent"},
-		"echo clean before the test":          {mtu: [methods]MTU{clean, {}, {}}, back: back(ReverseBlackHole), forward: "absent", reverse: proven},
+		"IKE was not searched that far":           {mtu: [methods]pmtu.Result{hole, sized(search.Inconclusive, 1300), {}}, forward: either},
+		"IKE passes no more":                      {mtu: [methods]pmtu.Result{hole, hole, hole}, forward: there},
+		"IKE passes no more, reduced":             {mtu: [methods]pmtu.Result{hole, sized(search.Reduced, 1400), {}}, forward: there},
+		"IKE passes no more, both ways":           {mtu: [methods]pmtu.Result{hole, hole, hole}, back: back(search.BlackHole), forward: there, reverse: proven},
+		"IKE passes less":                         {mtu: [methods]pmtu.Result{hole, sized(search.BlackHole, 1300), {}}, forward: there},
+		"IKE is unknown":                          {mtu: [methods]pmtu.Result{hole, {}, {}}, forward: either},
+		"IKE is not reachable":                    {mtu: [methods]pmtu.Result{hole, sized(search.Unreachable, 0), {}}, forward: either},
+		"IKE is unknown, reverse path clean":      {mtu: [methods]pmtu.Result{hole, {}, {}}, back: back(search.Clean), forward: there, reverse: "absent"},
+		"IKE is unknown, reverse path reduced":    {mtu: [methods]pmtu.Result{hole, {}, {}}, back: back(search.Reduced), forward: there, reverse: "absent"},
+		"IKE is unknown, reverse path black hole": {mtu: [methods]pmtu.Result{hole, {}, {}}, back: back(search.BlackHole), reverse: proven},
+		"IKE is unknown, routers show that packets to the peer pass": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.Clean, 1500), forward: either,
+		},
+		"IKE is unknown, routers show that the replies vanish": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.Clean, 1500), back: back(search.BlackHole), forward: "absent", reverse: proven,
+		},
+		"IKE is unknown, routers do not show enough, reverse path black hole": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.Unknown, 1401), back: back(search.BlackHole), reverse: proven,
+		},
+		"IKE is unknown, routers show that the requests vanish": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.BlackHole, 1400), forward: there,
+		},
+		"IKE is unknown, routers show both directions": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.BlackHole, 1400), back: back(search.BlackHole), forward: there, reverse: proven,
+		},
+		"IKE is unknown, routers show both directions, less on the reverse path": {
+			mtu: [methods]pmtu.Result{hole, {}, {}}, out: outward(search.BlackHole, 1450), back: back(search.BlackHole), forward: wider, reverse: proven,
+		},
+		"IKE passes more, whatever routers show": {
+			mtu: [methods]pmtu.Result{hole, clean, clean}, out: outward(search.BlackHole, 1400), forward: "absent", reverse: likely,
+		},
+		"IKE passes more, and routers show that large echoes vanish on the path to the peer": {
+			mtu: [methods]pmtu.Result{lostAt(hole), clean, clean}, forward: "absent",
+		},
+		"echo clean":                 {mtu: [methods]pmtu.Result{clean, {}, {}}, forward: "absent", reverse: "absent"},
+		"echo clean before the test": {mtu: [methods]pmtu.Result{clean, {}, {}}, back: back(search.BlackHole), forward: "absent", reverse: proven},
 		"echo clean since the test": {
-			mtu: [methods]MTU{{State: Clean, Measured: start.Add(time.Second), Bytes: 1500}, {}, {}}, back: back(ReverseBlackHole), forward: "absent", reverse: "absent",
+			mtu: [methods]pmtu.Result{{State: search.Clean, At: start.Add(time.Second), Bytes: 1500}, {}, {}}, back: back(search.BlackHole), forward: "absent", reverse: "absent",
 		},
-		"echo filtered": {mtu: [methods]MTU{sized(Unreachable, 0), clean, clean}},
-		"undated test":  {mtu: [methods]MTU{hole, {}, {}}, back: Reverse{State: ReverseBlackHole}, forward: either},
+		"echo filtered": {mtu: [methods]pmtu.Result{sized(search.Unreachable, 0), clean, clean}},
+		"undated test":  {mtu: [methods]pmtu.Result{hole, {}, {}}, back: pmtu.Reverse{State: search.BlackHole}, forward: either},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}
-			for _, v := range Evaluate(Facts{MTU: tt.mtu, Reverse: tt.back}) {
+			f := Facts{}
+			f.PMTU = searched(tt.mtu)
+			f.PMTU.Reverse, f.PMTU.Forward = tt.back, tt.out
+			for _, v := range Evaluate(f) {
 				switch {
 				case v.Part != "" && v.Part != "icmp" || v.State == Undecided:
 				case v.State == Holds:

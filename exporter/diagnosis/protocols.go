@@ -2,163 +2,122 @@ package diagnosis
 
 import (
 	"fmt"
-	"net/netip"
-	"time"
+	"slices"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/protocols"
 )
 
-// A Protocol is one of those whose way through the routers is compared.
-type Protocol uint8
-
-// The protocols.
+// Diagnoses of protocols that do not get through.
 const (
-	// ESP is IP protocol 50, outside UDP.
-	ESP Protocol = iota
-	// AH is IP protocol 51.
-	AH
-	// Echo is ICMP, UDP500 and UDP4500 are UDP to the peer's IKE ports: those that ESP and AH are compared with.
-	Echo
-	UDP500
-	UDP4500
-	protocols
+	ESPBlocked    = "esp_blocked"
+	AHBlocked     = "ah_blocked"
+	ESPUDPBlocked = "esp_udp_blocked"
 )
 
-// String names the protocol as it stands in labels and evidence.
-func (p Protocol) String() string {
-	switch p {
-	case ESP:
-		return "esp"
-	case AH:
-		return "ah"
-	case Echo:
-		return "icmp"
-	case UDP500:
-		return "udp500"
-	case UDP4500:
-		return "udp4500"
-	case protocols:
+// overtakenAt returns the first hop, counted from 1, that answers another protocol and not this
+// one; 0 if no router before the peer does. Other protocols do not include ESP in UDP.
+func (f *Facts) overtakenAt(r *protocols.Result) int {
+	if !r.FirstMissed.IsValid() || r.Witness == protocols.ESPInUDP || r.Tries < silenceRequests {
+		return 0
 	}
-	return "unknown"
-}
-
-// PassageState is whether a protocol reaches the peer.
-type PassageState uint8
-
-// The states of a passage.
-const (
-	// PassageUnknown means not measured, not measurable, too long ago, or that nothing shows either.
-	PassageUnknown PassageState = iota
-	// Passes means that the peer itself reacted to the protocol.
-	Passes
-	// Blocked means that a router said so, or that it gets less far than another protocol through the same hops.
-	Blocked
-)
-
-// String names the state.
-func (s PassageState) String() string {
-	switch s {
-	case PassageUnknown:
-	case Passes:
-		return "passes"
-	case Blocked:
-		return "blocked"
+	hop, distance := 1+slices.Index(f.Protocols.Hops, r.FirstMissed), f.Protocols.Distance
+	if hop <= r.LastHop || hop > r.WitnessHop || distance > 0 && hop >= distance {
+		return 0
 	}
-	return "unknown"
+	return hop
 }
 
-// A Passage is how far one protocol gets. Hops are counted from 1; the peer is the last.
-type Passage struct {
-	State PassageState
-	// Measured is when the packets were sent that State rests on, or the last of them. A state without it is unknown.
-	Measured time.Time
-	// LastHop is the farthest hop that answered for this protocol, LastRouter its address; 0 if none did.
-	LastHop    int
-	LastRouter netip.Addr
-	// FirstMissing is the first hop after it that answered for Witness and not for this protocol, 0 if there is none.
-	FirstMissing int
-	// Tries is how many packets of this protocol were in vain there, 0 where they are not counted.
-	Tries int
-	// Witness is the protocol that gets further through the same hops, WitnessHop how far: FirstMissing or beyond. 0 if none does.
-	Witness    Protocol
-	WitnessHop int
-	// Hops is how far away the peer is, 0 if unknown.
-	Hops int
-	// BlockedBy is the router that said that the protocol is administratively prohibited.
-	BlockedBy netip.Addr
-}
-
-// blocked is the claim that the protocol is blocked.
-func (r *Passage) blocked() claim {
-	switch {
-	case r.Measured.IsZero():
-	case r.State == Passes:
-		return claim{Absent, r.Measured}
-	case r.State == Blocked && (r.BlockedBy.IsValid() || r.overtaken()):
-		return claim{Holds, r.Measured}
+func (f *Facts) blocked(r *protocols.Result) claim {
+	if f.Protocols == nil {
+		return claim{}
 	}
-	return claim{}
+	shown := r.State == protocols.Blocked && (r.BlockedBy.IsValid() || f.overtakenAt(r) > 0)
+	return when(shown || r.State == protocols.Passes || f.reachesPeer(r), shown, f.Protocols.At)
 }
 
-// overtaken tells whether another protocol demonstrably gets further: to a router that answers it and not this one.
-func (r *Passage) overtaken() bool {
-	atRouter := r.FirstMissing > r.LastHop && r.FirstMissing <= r.WitnessHop && (r.Hops == 0 || r.FirstMissing < r.Hops)
-	return atRouter && (r.Tries == 0 || r.Tries >= silenceRequests)
+// reachesPeer reports whether a protocol is known to get to the last router before the peer.
+func (f *Facts) reachesPeer(r *protocols.Result) bool {
+	return f.Protocols != nil && r.State == protocols.Unknown && f.Protocols.Distance > 1 && r.LastHop >= f.Protocols.Distance-1
 }
 
-// evidence is what was measured, a line each.
-func (r *Passage) evidence(p Protocol) []string {
-	last := fmt.Sprintf("%s: no router answers for it", p)
+func (f *Facts) passageEvidence(r *protocols.Result) []string {
+	last := fmt.Sprintf("%s: no router answers for it", r.Protocol)
 	if r.LastHop > 0 {
-		last = fmt.Sprintf("%s: answered up to hop %d", p, r.LastHop)
-		if r.Hops > 0 {
-			last += fmt.Sprintf(" of %d", r.Hops)
+		last = fmt.Sprintf("%s: answered up to hop %d", r.Protocol, r.LastHop)
+		if f.Protocols.Distance > 0 {
+			last += fmt.Sprintf(" of %d", f.Protocols.Distance)
 		}
-		if r.LastRouter.IsValid() {
-			last += ", " + r.LastRouter.String()
+		if r.Last.IsValid() {
+			last += ", " + r.Last.String()
 		}
 	}
 	lines := []string{last}
 	if r.BlockedBy.IsValid() {
-		lines = append(lines, fmt.Sprintf("%s: %s says that it is administratively prohibited", p, r.BlockedBy))
+		lines = append(lines, fmt.Sprintf("%s: %s reports that it refuses it (ICMP %s)", r.Protocol, f.speaker(r.BlockedBy), r.Error))
 	}
-	if r.overtaken() {
-		line := fmt.Sprintf("%s: hop %d does not answer for it", p, r.FirstMissing)
-		if r.Tries > 0 {
-			line += fmt.Sprintf(" (%d packets)", r.Tries)
-		}
-		lines = append(lines, fmt.Sprintf("%s, but does for %s, which gets to hop %d", line, r.Witness, r.WitnessHop))
+	if hop := f.overtakenAt(r); hop > 0 {
+		lines = append(lines, fmt.Sprintf("%s: hop %d does not answer for it (%d packets), but does for %s, which gets to hop %d",
+			r.Protocol, hop, r.Tries, r.Witness, r.WitnessHop))
 	}
 	return lines
 }
 
-// protocolBlocked: ESP or AH does not get through, though other packets do.
+// protocolBlocked: ESP, AH, or ESP in UDP does not get through, though other packets do.
 //
-// How sure it is: a gateway is silent to an unknown SPI, so silence of the peer shows nothing. True only where a router says
-// that the protocol is prohibited, or where a router before the peer answers another protocol and, three times, not this
-// one. That the last hop, the peer itself, does not answer is neither, so a filter just before the peer stays unknown. A
-// reaction of the peer itself refutes it.
+// How sure it is: a gateway is silent to an unknown SPI, so silence of the peer shows nothing. True
+// only where a router reports that it refuses the protocol, or where a router before the peer
+// answers another protocol and, three times, not this one. Silence of the last hop, the peer itself,
+// is neither. A reaction of the peer refutes it, and so does an answer of the last router before the
+// peer.
 //
-// For ESP, so does a gateway that received packets in ESP from the peer a while ago, outside UDP; filters of a
-// protocol work both ways as a rule, and one way only is esp_one_way. Where it is not known whether the packets were
-// inside UDP, it is unknown.
-func (f *Facts) protocolBlocked(name string, p Protocol) Verdict {
-	r := &f.Passages[p]
-	c := r.blocked()
-	if p == ESP && c.state == Holds {
-		for i := range f.Gateways {
-			switch g := &f.Gateways[i]; {
-			case g.received().state != Holds || g.Encapsulation == InUDP:
-			case g.Encapsulation == Bare:
-				c = not(g.received())
-			case c.state == Holds:
+// For ESP, so does a gateway that has received packets from the peer in the same encapsulation:
+// filters of a protocol work both ways as a rule, and one way only is esp_one_way. Where the
+// encapsulation is not known, it is unknown. ESP in UDP is judged only where IKE is answered on the
+// same port; otherwise the port is blocked.
+func protocolBlocked(p protocols.Protocol) func(f *Facts) (claim, text) {
+	return func(f *Facts) (claim, text) {
+		r := f.passage(p)
+		c := f.blocked(&r)
+		switch p {
+		case protocols.ESP:
+			c = f.refutedBy(c, gateways.No)
+		case protocols.ESPInUDP:
+			if c = f.refutedBy(c, gateways.Yes); c.state == Holds && f.answers(collectors.NATT).state != Holds {
 				c = claim{}
 			}
+		case protocols.ICMP, protocols.UDP500, protocols.UDP4500, protocols.AH:
+		}
+		return c, func() (string, []string) {
+			name := fmt.Sprintf("IP protocol 50 (%s)", p) // RFC 4303
+			switch p {
+			case protocols.AH:
+				name = fmt.Sprintf("IP protocol 51 (%s)", p) // RFC 4302
+			case protocols.ESPInUDP:
+				name = fmt.Sprintf("ESP in UDP %d", f.replies(collectors.NATT).Port) // RFC 3948
+			case protocols.ICMP, protocols.UDP500, protocols.UDP4500, protocols.ESP:
+			}
+			return name + " is blocked on the path to the peer, other packets get further.", f.passageEvidence(&r)
 		}
 	}
-	return verdict(name, "", c, func() (string, []string) {
-		number := 50 // RFC 4303
-		if p == AH {
-			number = 51 // RFC 4302
+}
+
+// refutedBy returns the claim that ESP is blocked, unless a gateway receives ESP from the peer, in
+// UDP or not.
+func (f *Facts) refutedBy(c claim, inUDP gateways.Answer) claim {
+	if c.state != Holds {
+		return c
+	}
+	for i := range f.Gateways {
+		g := &f.Gateways[i]
+		switch in := g.received(); {
+		case c.state == Absent || in.state != Holds:
+		case g.Newest().NATT == inUDP:
+			c = not(in)
+		case g.Newest().NATT == gateways.Unknown:
+			c = claim{}
 		}
-		return fmt.Sprintf("IP protocol %d (%s) is blocked on the way to the peer, other packets get further.", number, p), r.evidence(p)
-	})
+	}
+	return c
 }

@@ -3,28 +3,30 @@ package diagnosis
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A Tracker remembers which diagnoses of one peer hold. A diagnosis turns on after two successive verdicts, and off
-// after two: one lost round is no fault.
+// A Tracker remembers which diagnoses of one peer hold. A diagnosis turns on after two successive
+// verdicts, and off after two: one lost round is no fault.
 //
 //	        Holds                Holds, measured again
-//	off ------------> doubted --------------------------> on     (and the same from on to off by Absent)
+//	off ------------> pending --------------------------> on     (on to off likewise, by Absent)
 //	 ^                   |
 //	 '-------------------'  Absent
 //
-// Undecided changes nothing. The second verdict counts only if everything it rests on was measured after the first one
-// was given: otherwise a new result of one collector would confirm the old result of another.
+// Undecided changes nothing. The second verdict counts only if everything it rests on was measured
+// after the first one: a new result of one collector must not confirm an old one of another.
 //
 // The zero Tracker is ready, and may be used from any goroutine.
 type Tracker struct {
-	mu       sync.Mutex
-	latches  []*latch // in the order of the verdicts
-	silent   State    // the newest verdict on peer_silent
-	awaiting bool     // not everything was measured yet
-	newest   time.Time
-	turns    map[key]*turns
+	mu         sync.Mutex
+	conditions []*condition // in the order of the verdicts
+	silent     State        // the newest verdict on peer_silent
+	awaiting   bool         // not everything was measured yet
+	newest     time.Time
+	turns      map[key]*turns
+	waits      atomic.Bool // a first verdict against the state waits for a second
 }
 
 // A key names a diagnosis of a peer, or of one of its gateways.
@@ -32,14 +34,15 @@ type key struct{ name, gateway string }
 
 func (d *Diagnosis) key() key { return key{d.Name, d.Gateway} }
 
-// A latch is what is remembered of one part of one diagnosis.
-type latch struct {
+// A condition is one part of one diagnosis, on or off.
+type condition struct {
 	part      string
 	on        bool
 	since     time.Time // of being on
-	settled   bool      // it was seen to be as it is: it is not off just because nothing is known
-	doubted   time.Time // when the first verdict against the state was given, zero if none
-	appeared  bool      // it was seen to be off before it turned on
+	suspected bool      // by the newest verdict
+	settled   bool      // a verdict has shown it as it is: it is not off only because nothing is known
+	pending   time.Time // when the first verdict against the state was given, zero if none
+	appeared  bool      // a verdict had shown it off before it turned on
 	confirmed time.Time // the basis of the newest verdict that it holds
 	diagnosis Diagnosis // of that verdict
 }
@@ -48,38 +51,38 @@ type latch struct {
 type Held struct {
 	Diagnosis
 	Since time.Time
-	// Appeared means that it was known not to hold before: it is new, not just newly seen.
+	// Appeared means that it was known not to hold before: it is new, not just newly found.
 	Appeared bool
 	// Confirmed is when the oldest of the facts was measured that show it.
 	Confirmed time.Time
-	// Flapping means that it has turned on and off so often lately that it is not to be relied on either way.
+	// Flapping means that it turned on and off too often recently to be relied on either way.
 	Flapping bool
 }
 
-// A Change is a diagnosis that turned on or off. At is when the first of the two verdicts was given.
+// A Change is a diagnosis that turned on or off, At the time of the first of the two verdicts.
 type Change struct {
 	Diagnosis
 	On bool
 	At time.Time
 }
 
-// Update takes the verdicts of an evaluation at a time, which must be of the same clock as the times in the facts. It
-// returns which diagnoses turned on or off, and whether a verdict against the state was given for the first time, so
-// that everything about the peer should be measured again at once rather than an interval later. What there is no verdict
-// on any more, such as the diagnoses of a gateway that is gone, ends at once.
-func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, wantSecondOpinion bool) {
+// Update takes the verdicts of an evaluation at a time, which must be of the same clock as the
+// times in the facts. It returns which diagnoses turned on or off, and whether a verdict against
+// the state was the first, so that the peer should be measured again at once. A diagnosis without a
+// verdict, because its gateway is gone, ends at once.
+func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, confirm bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.held()
 	t.newest = now
 	turned := make(map[key]time.Time)
-	latches := make([]*latch, 0, len(verdicts))
+	conditions := make([]*condition, 0, len(verdicts))
 	for i := range verdicts {
 		v := &verdicts[i]
-		l := t.latch(v)
-		latches = append(latches, l)
-		at, first := l.update(now, v)
-		wantSecondOpinion = wantSecondOpinion || first
+		c := t.condition(v)
+		conditions = append(conditions, c)
+		at, first := c.update(now, v)
+		confirm = confirm || first
 		if !at.IsZero() {
 			turned[v.key()] = at
 		}
@@ -87,8 +90,9 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, wa
 			t.silent = v.State
 		}
 	}
-	t.latches = latches
-	return t.changes(now, before, turned), wantSecondOpinion
+	t.conditions = conditions
+	t.waits.Store(slices.ContainsFunc(conditions, func(c *condition) bool { return !c.pending.IsZero() }))
+	return t.changes(now, before, turned), confirm
 }
 
 // changes compares what held before with what holds now, and counts what turned.
@@ -114,68 +118,69 @@ func (t *Tracker) changes(now time.Time, before []Held, turned map[key]time.Time
 	return changed
 }
 
-// update returns when the first of the two verdicts was given if this one turns the latch, and whether this is a first.
-func (l *latch) update(now time.Time, v *Verdict) (turned time.Time, first bool) {
+// update returns the time of the first of the two verdicts if this one turns the condition, and
+// whether this one is a first.
+func (c *condition) update(now time.Time, v *Verdict) (turned time.Time, first bool) {
+	c.suspected = v.Suspected
 	if v.State == Holds {
-		l.diagnosis, l.confirmed = v.Diagnosis, v.Basis
+		c.diagnosis, c.confirmed = v.Diagnosis, v.Basis
 	}
 	switch {
 	case v.State == Undecided:
 		return time.Time{}, false
-	case (v.State == Holds) == l.on:
-		l.settled, l.doubted = true, time.Time{}
+	case (v.State == Holds) == c.on:
+		c.settled, c.pending = true, time.Time{}
 		return time.Time{}, false
-	case l.doubted.IsZero():
-		l.doubted = now
+	case c.pending.IsZero():
+		c.pending = now
 		return time.Time{}, true
-	case !v.Basis.After(l.doubted):
+	case !v.Basis.After(c.pending):
 		return time.Time{}, false
 	}
-	turned = l.doubted
-	l.appeared = !l.on && l.settled
-	l.on, l.settled, l.since, l.doubted = !l.on, true, turned, time.Time{}
+	turned = c.pending
+	c.appeared = !c.on && c.settled
+	c.on, c.settled, c.since, c.pending = !c.on, true, turned, time.Time{}
 	return turned, false
 }
 
-// latch finds or makes the latch of a part of a diagnosis.
-func (t *Tracker) latch(v *Verdict) *latch {
-	for _, l := range t.latches {
-		if l.diagnosis.key() == v.key() && l.part == v.Part {
-			return l
+func (t *Tracker) condition(v *Verdict) *condition {
+	for _, c := range t.conditions {
+		if c.diagnosis.key() == v.key() && c.part == v.Part {
+			return c
 		}
 	}
-	return &latch{part: v.Part, diagnosis: Diagnosis{Name: v.Name, Gateway: v.Gateway}}
+	return &condition{part: v.Part, diagnosis: Diagnosis{Name: v.Name, Gateway: v.Gateway}}
 }
 
-// Held returns the diagnoses that hold, in the order of the verdicts, with the newest numbers that show them.
+// Held returns the diagnoses that hold, in the order of the verdicts, with the newest evidence.
 func (t *Tracker) Held() []Held {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.held()
 }
 
-// held joins the parts of each diagnosis: the summary of the first, the evidence of all, since the earliest.
+// held joins the parts of each diagnosis: the first summary, all evidence, the earliest since.
 func (t *Tracker) held() []Held {
 	var out []Held
-	for _, l := range t.latches {
-		if !l.on {
+	for _, c := range t.conditions {
+		if !c.on {
 			continue
 		}
-		k := l.diagnosis.key()
+		k := c.diagnosis.key()
 		at := slices.IndexFunc(out, func(h Held) bool { return h.key() == k })
 		if at < 0 {
 			out = append(out, Held{
-				Diagnosis: l.diagnosis, Since: l.since, Appeared: l.appeared, Confirmed: l.confirmed, Flapping: t.turns[k].flapping(t.newest),
+				Diagnosis: c.diagnosis, Since: c.since, Appeared: c.appeared, Confirmed: c.confirmed, Flapping: t.turns[k].flapping(t.newest),
 			})
 			continue
 		}
 		h := &out[at]
-		h.Evidence = slices.Concat(h.Evidence, l.diagnosis.Evidence)
-		if l.since.Before(h.Since) {
-			h.Since, h.Appeared = l.since, l.appeared
+		h.Evidence = slices.Concat(h.Evidence, c.diagnosis.Evidence)
+		if c.since.Before(h.Since) {
+			h.Since, h.Appeared = c.since, c.appeared
 		}
-		if l.confirmed.After(h.Confirmed) {
-			h.Confirmed = l.confirmed
+		if c.confirmed.After(h.Confirmed) {
+			h.Confirmed = c.confirmed
 		}
 	}
 	return out
@@ -185,18 +190,12 @@ func contains(held []Held, k key) bool {
 	return slices.ContainsFunc(held, func(h Held) bool { return h.key() == k })
 }
 
-// Doubting tells whether a verdict against what holds waits for a second one.
-func (t *Tracker) Doubting() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.ContainsFunc(t.latches, func(l *latch) bool { return !l.doubted.IsZero() })
-}
-
-// Await says that not everything about the peer was measured yet: until Complete is called, a peer without a diagnosis is not known to
-// be healthy. Otherwise every restart would clear, with the first echo, the alert about a fault that takes longer to find.
+// Await says that not everything about the peer was measured yet: until Complete is called, a peer
+// without a diagnosis is not known to be healthy. Otherwise every restart would clear, with the
+// first echo, the alert about a fault that takes longer to find.
 func (t *Tracker) Await() { t.expect(true) }
 
-// Complete says that everything about the peer was measured once.
+// Complete ends Await.
 func (t *Tracker) Complete() { t.expect(false) }
 
 func (t *Tracker) expect(more bool) {
@@ -205,22 +204,18 @@ func (t *Tracker) expect(more bool) {
 	t.awaiting = more
 }
 
-// Healthy tells whether no diagnosis holds, and whether that is known. It is known only while the peer is known to
-// answer something, and while no diagnosis is doubted of which nothing was known before: a peer of which nothing, or
-// only silence by some methods, was measured is neither healthy nor not.
+// Healthy reports whether no diagnosis holds, and whether that is known. It is known only while the
+// peer is known to answer something, and while no diagnosis is suspected, or pending if nothing was
+// known of it before: a peer with no result, or only silence by some methods, is neither healthy nor ill.
 func (t *Tracker) Healthy() (healthy, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.health()
-}
-
-func (t *Tracker) health() (healthy, known bool) {
 	unsettled := false
-	for _, l := range t.latches {
-		if l.on {
+	for _, c := range t.conditions {
+		if c.on {
 			return false, true
 		}
-		unsettled = unsettled || !l.settled && !l.doubted.IsZero()
+		unsettled = unsettled || c.suspected || !c.settled && !c.pending.IsZero()
 	}
 	if unsettled || t.awaiting || t.silent == Undecided {
 		return false, false
@@ -231,21 +226,24 @@ func (t *Tracker) health() (healthy, known bool) {
 // since is the earliest time since which a part of the diagnosis holds, zero if none does.
 func (t *Tracker) since(k key) time.Time {
 	var earliest time.Time
-	for _, l := range t.latches {
-		if l.on && l.diagnosis.key() == k && (earliest.IsZero() || l.since.Before(earliest)) {
-			earliest = l.since
+	for _, c := range t.conditions {
+		if c.on && c.diagnosis.key() == k && (earliest.IsZero() || c.since.Before(earliest)) {
+			earliest = c.since
 		}
 	}
 	return earliest
 }
 
-// Doubts are the names of the diagnoses on which a first verdict against what holds waits for a second one.
-func (t *Tracker) Doubts() (names []string) {
+// Waits reports whether Pending would return any.
+func (t *Tracker) Waits() bool { return t.waits.Load() }
+
+// Pending returns the diagnoses on which a first verdict against the state waits for a second.
+func (t *Tracker) Pending() (names []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, l := range t.latches {
-		if !l.doubted.IsZero() && !slices.Contains(names, l.diagnosis.Name) {
-			names = append(names, l.diagnosis.Name)
+	for _, c := range t.conditions {
+		if !c.pending.IsZero() && !slices.Contains(names, c.diagnosis.Name) {
+			names = append(names, c.diagnosis.Name)
 		}
 	}
 	return names

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -8,30 +9,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/collectorstest"
+	"ipsec_path_exporter/collectors/pmtu/search"
 )
 
-// at is a time some seconds after start.
-func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-
-// measured dates facts: everything that is known was measured then.
-func measured(f Facts, seconds int) Facts {
-	for m := range f.Reach {
-		f.Reach[m].Measured = at(seconds)
-		f.MTU[m].Measured = at(seconds)
-	}
-	return f
-}
-
 var (
-	fine      = Facts{Reach: [methods]Reach{answers(), answers(), answers()}}
-	no500     = Facts{Reach: [methods]Reach{answers(), silent(), answers()}}
-	nobody    = Facts{Reach: [methods]Reach{silent(), silent(), silent()}}
+	fine      = reaching([methods]reaction{answers, answers, answers})
+	no500     = reaching([methods]reaction{answers, silent, answers})
+	mute      = reaching([methods]reaction{silent, silent, silent})
 	noNews    = Facts{}
-	echoOnly  = Facts{Reach: [methods]Reach{echo: answers()}}
-	echoQuiet = Facts{Reach: [methods]Reach{echo: silent()}}
+	echoOnly  = reaching([methods]reaction{echo: answers})
+	echoQuiet = reaching([methods]reaction{echo: silent})
 )
 
 // A step is one evaluation and what must come of it.
@@ -101,7 +91,7 @@ func TestTracker(t *testing.T) {
 			{12, measured(fine, 11), "", false, "healthy"},
 			{20, measured(no500, 19), "", true, "healthy"},
 			{22, measured(fine, 21), "", false, "healthy"},
-			{30, measured(nobody, 29), "", true, "healthy"},
+			{30, measured(mute, 29), "", true, "healthy"},
 			{32, measured(fine, 31), "", false, "healthy"},
 		}},
 		{"flapping never turns off", []step{
@@ -132,8 +122,8 @@ func TestTracker(t *testing.T) {
 		{"a silent peer has no other fault", []step{
 			{10, measured(no500, 9), "", true, "unknown"},
 			{12, measured(no500, 11), "+udp500_blocked@10s", false, "ill"},
-			{20, measured(nobody, 19), "", true, "ill"},
-			{22, measured(nobody, 21), "+peer_silent@20s -udp500_blocked@20s", false, "ill"},
+			{20, measured(mute, 19), "", true, "ill"},
+			{22, measured(mute, 21), "+peer_silent@20s -udp500_blocked@20s", false, "ill"},
 			{30, measured(fine, 29), "", true, "ill"},
 			{32, measured(fine, 31), "-peer_silent@30s", false, "healthy"},
 		}},
@@ -148,41 +138,40 @@ func TestTracker(t *testing.T) {
 	}
 }
 
-func hole(icmp, ike, natt MTUState) Facts {
-	return Facts{
-		Reach: [methods]Reach{answers(), answers(), answers()},
-		MTU:   [methods]MTU{search(icmp), search(ike), search(natt)},
-	}
+func hole(icmp, ike, natt search.State) Facts {
+	return reaching([methods]reaction{answers, answers, answers}, ended(icmp), ended(ike), ended(natt))
 }
 
-// A clean round of one method does not clear another's black hole, and neither does a search that came to nothing.
+// A clean round of one method does not clear another's black hole, and neither does a search that
+// came to nothing.
 func TestBlackHoleStandsByMethod(t *testing.T) {
 	play(t, &Tracker{}, []step{
-		{10, measured(hole(Clean, BlackHole, Unreachable), 9), "", true, "unknown"},
-		{12, measured(hole(Clean, BlackHole, Unreachable), 11), "+pmtu_black_hole@10s", false, "ill"},
-		{20, measured(hole(Clean, Unreachable, Clean), 19), "", false, "ill"},
-		{30, measured(hole(Clean, Inconclusive, BlackHole), 29), "", true, "ill"},
-		{32, measured(hole(Clean, MTUUnknown, BlackHole), 31), "", false, "ill"},
-		{40, measured(hole(Clean, Clean, BlackHole), 39), "", true, "ill"},
-		{42, measured(hole(Clean, Reduced, BlackHole), 41), "", false, "ill"}, // natt's still stands
-		{50, measured(hole(Clean, Clean, Reduced), 49), "", true, "ill"},
-		{52, measured(hole(Clean, Clean, Clean), 51), "-pmtu_black_hole@50s", false, "healthy"},
+		{10, measured(hole(search.Clean, search.BlackHole, search.Unreachable), 9), "", true, "unknown"},
+		{12, measured(hole(search.Clean, search.BlackHole, search.Unreachable), 11), "+pmtu_black_hole@10s", false, "ill"},
+		{20, measured(hole(search.Clean, search.Unreachable, search.Clean), 19), "", false, "ill"},
+		{30, measured(hole(search.Clean, search.Inconclusive, search.BlackHole), 29), "", true, "ill"},
+		{32, measured(hole(search.Clean, search.Unknown, search.BlackHole), 31), "", false, "ill"},
+		{40, measured(hole(search.Clean, search.Clean, search.BlackHole), 39), "", true, "ill"},
+		{42, measured(hole(search.Clean, search.Reduced, search.BlackHole), 41), "", false, "ill"}, // natt's holds
+		{50, measured(hole(search.Clean, search.Clean, search.Reduced), 49), "", true, "ill"},
+		{52, measured(hole(search.Clean, search.Clean, search.Clean), 51), "-pmtu_black_hole@50s", false, "healthy"},
 	})
 }
 
 func TestHeldJoinsParts(t *testing.T) {
 	tr := &Tracker{}
-	tr.Update(at(10), Evaluate(measured(hole(Clean, Clean, BlackHole), 9)))
-	tr.Update(at(12), Evaluate(measured(hole(Clean, Clean, BlackHole), 11)))
-	tr.Update(at(20), Evaluate(measured(hole(Clean, BlackHole, BlackHole), 19)))
-	tr.Update(at(22), Evaluate(measured(hole(Clean, BlackHole, BlackHole), 21)))
-	newest := measured(hole(Clean, BlackHole, BlackHole), 29)
-	newest.MTU[ike].Bytes = 1380
+	tr.Update(at(10), Evaluate(measured(hole(search.Clean, search.Clean, search.BlackHole), 9)))
+	tr.Update(at(12), Evaluate(measured(hole(search.Clean, search.Clean, search.BlackHole), 11)))
+	tr.Update(at(20), Evaluate(measured(hole(search.Clean, search.BlackHole, search.BlackHole), 19)))
+	tr.Update(at(22), Evaluate(measured(hole(search.Clean, search.BlackHole, search.BlackHole), 21)))
+	newest := measured(hole(search.Clean, search.BlackHole, search.BlackHole), 29)
+	newest.search(udp500).Bytes = 1380
 	tr.Update(at(30), Evaluate(newest))
 	want := []Held{{
 		Diagnosis: Diagnosis{
-			Name:    PMTUBlackHole,
-			Summary: "Packets above 1380 bytes vanish on the way to the peer, and no usable packet too big comes back.",
+			Name:     PMTUBlackHole,
+			Severity: Critical,
+			Summary:  "Packets above 1380 bytes vanish on the path to the peer, and no usable packet too big comes back.",
 			Evidence: []string{
 				`ike: 1380 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`,
 				`natt: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`,
@@ -196,43 +185,50 @@ func TestHeldJoinsParts(t *testing.T) {
 	}
 }
 
-// scope is a Scope that remembers its series and exposers. Like the store's, it has a lock that is held while a page is made.
+// scope is a Scope that takes Exposers, each of which has its own series. Like the store's, it has a
+// lock that is held while a page is made.
 type scope struct {
 	mu       sync.Mutex
-	series   map[string]*collectors.Series
-	exposers []collectors.Exposer
+	next     *collectorstest.Scope
+	exposers map[collectors.Exposer]*collectorstest.Scope
 }
 
-func newScope() *scope { return &scope{series: map[string]*collectors.Series{}} }
+func newScope() *scope {
+	return &scope{next: &collectorstest.Scope{}, exposers: make(map[collectors.Exposer]*collectorstest.Scope)}
+}
 
-func (s *scope) Series(f *collectors.Family, values ...string) *collectors.Series {
+func (s *scope) Series(f *collectors.Family, values ...string) collectors.Series {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	series := collectors.NewSeries(f.Kind, []*dto.LabelPair{})
-	s.series[strings.Join(append([]string{f.Name}, values...), " ")] = series
-	return series
+	return s.next.Series(f, values...)
 }
 
 func (s *scope) Attach(e collectors.Exposer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.exposers = append(s.exposers, e)
+	s.exposers[e], s.next = s.next, &collectorstest.Scope{}
 }
 
 // expose makes a page and returns the series that are set.
 func (s *scope) expose() map[string]float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.exposers {
-		e.Expose()
-	}
 	out := map[string]float64{}
-	for name, series := range s.series {
-		if m := series.Metric(); m != nil {
-			out[strings.TrimPrefix(name, "ipsec_path_")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
+	for e, own := range s.exposers {
+		own.Expose(e, at(0))
+		maps.Copy(out, own.Values())
 	}
 	return out
+}
+
+// made returns the number of all series.
+func (s *scope) made() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, own := range s.exposers {
+		n += len(own.Families)
+	}
+	return n
 }
 
 func TestMetrics(t *testing.T) {
@@ -241,7 +237,7 @@ func TestMetrics(t *testing.T) {
 	s.Attach(m)
 	on := func(turned float64) map[string]float64 {
 		return map[string]float64{
-			"peer_healthy": 0, "diagnosis udp500_blocked": 1, "diagnosis_changes_total udp500_blocked": turned,
+			"peer_healthy": 0, "diagnosis udp500_blocked critical": 1, "diagnosis_changes_total udp500_blocked": turned,
 			"diagnosis_since_timestamp_seconds udp500_blocked": float64(at(20).Unix()),
 		}
 	}
@@ -263,12 +259,12 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("step %d: series (-want +got):\n%s", i, diff)
 		}
 	}
-	if got, want := len(s.series), 1+3; got != want {
-		t.Errorf("%d series are made, want %d: those of a diagnosis that never held are not needed", got, want)
+	if got, want := s.made(), 1+3; got != want {
+		t.Errorf("%d series are made, want %d: a diagnosis that never held needs none", got, want)
 	}
 }
 
-// The diagnoses of a gateway carry its name, those of the path have no such label.
+// The diagnoses of a gateway carry its name, diagnoses of the path have no such label.
 func TestMetricsOfGateways(t *testing.T) {
 	tr, s := &Tracker{}, newScope()
 	m := NewMetrics(s, tr)
@@ -276,9 +272,11 @@ func TestMetricsOfGateways(t *testing.T) {
 	facts := func(seconds int) Facts {
 		f := measured(fine, seconds)
 		for _, name := range []string{"hub", "spare"} {
-			f.Gateways = append(f.Gateways, Gateway{Name: name, Measured: at(seconds), Expected: true, NoSASince: at(-600)})
+			readings := map[string]string{"hub": ".....", "spare": "c"}[name]
+			g := watched(readings, 30*time.Second, at(seconds))
+			g.Name = name
+			f.Gateways = append(f.Gateways, g)
 		}
-		f.Gateways[1].NoSASince = time.Time{}
 		return f
 	}
 	for _, seconds := range []int{10, 20} {
@@ -286,7 +284,7 @@ func TestMetricsOfGateways(t *testing.T) {
 		m.Turned(changed)
 	}
 	want := map[string]float64{
-		"peer_healthy": 0, "diagnosis no_sa hub": 1, "diagnosis_changes_total no_sa hub": 1,
+		"peer_healthy": 0, "diagnosis no_sa critical hub": 1, "diagnosis_changes_total no_sa hub": 1,
 		"diagnosis_since_timestamp_seconds no_sa hub": float64(at(10).Unix()),
 	}
 	if diff := cmp.Diff(want, s.expose()); diff != "" {
@@ -302,7 +300,8 @@ func TestMetricsOfGateways(t *testing.T) {
 	}
 }
 
-// Verdicts come from the measurements, pages and scrapes ask at the same time: for the race detector.
+// Verdicts come from the measurements, pages and scrapes ask at the same time: for the race
+// detector.
 func TestTrackerAtOnce(t *testing.T) {
 	tr, s := &Tracker{}, newScope()
 	m := NewMetrics(s, tr)

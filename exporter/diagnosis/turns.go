@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// A diagnosis flaps if it turned, on or off, this often within this time. Each turn rests on two verdicts, so no lost packets
-// make one.
+// A diagnosis flaps if it turned, on or off, this often within this time. Each turn rests on two
+// verdicts, so lost packets do not make one.
 const (
 	flappingTurns = 4
 	flappingTime  = time.Hour
 )
 
-// turns are how often one diagnosis turned.
+// turns count how often one diagnosis turned.
 type turns struct {
 	total  uint64
 	recent []time.Time // the newest flappingTurns, oldest first
 }
 
-// count notes that a diagnosis turned.
 func (t *Tracker) count(k key, at time.Time) {
 	n := t.turns[k]
 	if n == nil {
@@ -36,7 +35,6 @@ func (t *Tracker) count(k key, at time.Time) {
 	n.recent = append(slices.Clip(n.recent), at)
 }
 
-// flapping tells whether the diagnosis flaps at the time now.
 func (n *turns) flapping(now time.Time) bool {
 	return n != nil && len(n.recent) == flappingTurns && now.Sub(n.recent[0]) <= flappingTime
 }
@@ -44,13 +42,13 @@ func (n *turns) flapping(now time.Time) bool {
 // A Flapper is a diagnosis that flaps, whether it holds at the moment or not.
 type Flapper struct {
 	Name, Gateway string
-	// Turns is how often it has turned in all, Since when the oldest of the last few turns was.
+	// Turns is how often it has turned in total, Since when the oldest of the last few turns was.
 	Turns uint64
 	Since time.Time
 }
 
-// Flapping returns the diagnoses that flap, by name and gateway. It is for those who look: an alert on it would page about what is
-// back already.
+// Flapping returns the diagnoses that flap, by name and gateway. It is for pages, not for alerts:
+// an alert would page about a fault that is over.
 func (t *Tracker) Flapping(now time.Time) []Flapper {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -67,16 +68,12 @@ func TestAppeared(t *testing.T) {
 	}
 }
 
-// A peer that refuses both IKE ports is there, and nobody on it speaks IKE. One refused port is a matter of configuration.
-func TestNobodySpeaksIKE(t *testing.T) {
-	closed := func(port uint16) Reach {
-		r := refused()
-		r.Port = port
-		return r
-	}
-	both := Facts{Reach: [methods]Reach{answers(), closed(500), closed(4500)}}
-	one := Facts{Reach: [methods]Reach{answers(), answers(), closed(4500)}}
-	half := Facts{Reach: [methods]Reach{echo: answers(), ike: closed(500)}}
+// A peer that refuses both IKE ports is there and speaks no IKE. One refused port is a matter of
+// configuration.
+func TestRefusedPeer(t *testing.T) {
+	both := reaching([methods]reaction{answers, refused, refused})
+	one := reaching([methods]reaction{answers, answers, refused})
+	half := reaching([methods]reaction{answers, refused, unasked})
 	tr := &Tracker{}
 	play(t, tr, []step{
 		{10, measured(one, 9), "", false, "healthy"},
@@ -84,7 +81,7 @@ func TestNobodySpeaksIKE(t *testing.T) {
 		{22, measured(both, 21), "+ike_refused@20s", false, "ill"},
 	})
 	if h := tr.Held(); len(h) != 1 || len(h[0].Evidence) != 2 ||
-		h[0].Summary != "The peer itself refuses UDP 500 and UDP 4500: nobody there speaks IKE." {
+		h[0].Summary != "The peer itself refuses UDP 500 and UDP 4500: no IKE daemon listens there." {
 		t.Errorf("held %+v", h)
 	}
 	play(t, tr, []step{
@@ -94,25 +91,20 @@ func TestNobodySpeaksIKE(t *testing.T) {
 	})
 }
 
-// An idle on-demand tunnel, or a renewal, never makes a verdict that wants a second opinion.
+// An idle on-demand tunnel, or a renewal, never makes a verdict that has to be confirmed.
 func TestQuietTunnels(t *testing.T) {
-	pair := func(seconds int, change func(*Gateway)) Facts {
+	pair := func(seconds int, readings string, onDemand bool) Facts {
 		f := measured(fine, seconds)
-		g := Gateway{Name: "hub", Measured: at(seconds), Expected: true, Up: true, Readings: 5, UpReadings: 5}
-		change(&g)
+		g := watched(readings, 30*time.Second, at(seconds))
+		g.OnDemand = onDemand
 		f.Gateways = []Gateway{g}
 		return f
 	}
-	idle := func(g *Gateway) {
-		g.OnDemand, g.Up, g.UpReadings, g.NoSASince = true, false, 0, at(-9000)
-	}
-	renewing := func(seconds int) func(*Gateway) {
-		return func(g *Gateway) { g.Up, g.UpReadings, g.NoSASince = false, 4, at(seconds-30) }
-	}
 	play(t, &Tracker{}, []step{
-		{10, pair(9, func(*Gateway) {}), "", false, "healthy"},
-		{40, pair(39, renewing(39)), "", false, "healthy"},
-		{70, pair(69, func(*Gateway) {}), "", false, "healthy"},
+		{10, pair(9, "UUUUU", false), "", false, "healthy"},
+		{40, pair(39, "UUUU.", false), "", false, "healthy"},
+		{70, pair(69, "UUU..", false), "", false, "healthy"},
+		{100, pair(99, "UU..U", false), "", false, "healthy"},
 	})
-	play(t, &Tracker{}, []step{{10, pair(9, idle), "", false, "healthy"}, {40, pair(39, idle), "", false, "healthy"}})
+	play(t, &Tracker{}, []step{{10, pair(9, ".....", true), "", false, "healthy"}, {40, pair(39, ".....", true), "", false, "healthy"}})
 }

@@ -10,45 +10,61 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/exporter/suite"
 )
 
-// Suspicion is whether what is wrong with a peer is the work of what lies between this host and all of its peers.
+// VantageSuspect is the name of the diagnosis that a fault lies near this host.
+const VantageSuspect = "vantage_suspect"
+
+// Suspicion is whether the fault of a peer lies on the path that all peers share.
 type Suspicion struct {
 	State State
 	// Measured is when the oldest of the measurements was made that the state rests on.
 	Measured time.Time
 	Evidence []string
+	// Congested means that this host's own queue drops probes to the peer, or did so shortly before: it
+	// is not known what a silence means.
+	Congested bool
+	// Share is the share that the queue drops, or dropped.
+	Share float64
 }
 
-// vantageSuspect: the fault lies near this host, so nothing else that is diagnosed may be held against the peer or its provider.
-// A Vantage says how that is told.
-func (f *Facts) vantageSuspect() Verdict {
+// vantageSuspect: the fault lies near this host, so no other diagnosis may be held against the peer
+// or its provider. How sure it is stands at Vantage.
+func (f *Facts) vantageSuspect() (claim, text) {
 	s := &f.Vantage
-	return verdict(VantageSuspect, "", when(s.State != Undecided && !s.Measured.IsZero(), s.State == Holds, s.Measured), func() (string, []string) {
+	return when(s.State != Undecided, s.State == Holds, s.Measured), func() (string, []string) {
+		if s.Congested {
+			return "This host's own uplink is full: its queue drops probes, so silence says nothing about the peer or its provider.", s.Evidence
+		}
 		return "The same is wrong elsewhere at the same time: look at this host's own uplink before blaming the peer's provider.", s.Evidence
-	})
+	}
 }
 
-// A Control is the newest result about a well-behaved address beyond the own edge.
+// A Control is the newest result of a reliable address beyond this host's own uplink.
 type Control struct {
-	// State is Holds where it fails, Absent where it is fine, Undecided where that is not known.
+	// State is Holds where it fails, Absent where it is fine.
 	State State
 	// Measured is when the oldest result was measured that State rests on.
 	Measured time.Time
 	Evidence string
-	// Answers is whether it answers echoes, whatever is known of its path MTU: then not every control fails for certain.
+	// Answers means that it answers echoes, even if its path MTU is not known: then it is not
+	// certain that every control fails.
 	Answers bool
 }
 
-// JudgeControl judges a control by its echoes and, if this host can measure that, its path MTU; else mtu is nil. It fails where it is
-// silent or behind a black hole, in either direction; it is fine where all that is measured is known to be well.
-func JudgeControl(addr netip.Addr, echo Reach, mtu *MTU) Control {
-	silent := echo.is(Silent)
-	c, evidence := silent, echo.evidence(collectors.ICMP)
-	if mtu != nil {
-		c = or(silent, mtu.blackHole())
-		if mtu.blackHole().state == Holds {
-			evidence = mtu.evidence(collectors.ICMP)
+// JudgeControl judges a control by its echoes and, unless f.PMTU is nil, by the search for its path
+// MTU. It fails where it is silent or behind a black hole, in either direction; it is fine where
+// all that is measured is known to be well.
+func JudgeControl(addr netip.Addr, f *Facts) Control {
+	silent, evidence := f.silent(collectors.ICMP), f.reachEvidence(collectors.ICMP)
+	c := silent
+	if f.PMTU != nil {
+		r := f.search(collectors.ICMP)
+		c = or(silent, foundHole(r))
+		if foundHole(r).state == Holds {
+			evidence = searchEvidence(r)
 		}
 	}
 	return Control{
@@ -56,118 +72,170 @@ func JudgeControl(addr netip.Addr, echo Reach, mtu *MTU) Control {
 	}
 }
 
-// A Standing is what is known of one peer, for a Vantage.
+// A Standing is the state of one peer, for a Vantage.
 type Standing struct {
 	Peer string
 	// ISP is the value of its label isp, empty if it has none.
 	ISP string
-	// Interval is the longest of those of its collectors that find faults; Intervals are those of the faults that others find.
-	Interval  time.Duration
-	Intervals map[string]time.Duration
-	// Measured is whether its health is known, one way or the other.
+	// Interface is the one by which its probes leave this host, empty if that is not known.
+	Interface string
+	// Intervals are the intervals of its collectors.
+	Intervals suite.Intervals
+	// Echoes is whether one of the last three echoes was answered, Unanswered means that one was not.
+	Echoes     icmp.State
+	Unanswered bool
+	// Measured means that it is known whether the peer is healthy.
 	Measured bool
 	// Held are the diagnoses that hold.
 	Held []Held
 }
 
-// every is how often it is measured whether a fault holds.
-func (s *Standing) every(fault string) time.Duration {
-	if d, ok := s.Intervals[fault]; ok {
-		return d
+// every returns how often it is measured whether a fault holds: the interval of the rare
+// collectors, where these alone show it; else the longest of the others.
+func (s *Standing) every(fault string) (longest time.Duration) {
+	usual := suite.Reach().With(suite.PMTU)
+	confirming := Confirming([]string{fault})
+	if confirming == 0 || confirming&usual != 0 {
+		confirming = usual
 	}
-	return s.Interval
+	for c := range confirming.All() {
+		longest = max(longest, s.Intervals[c])
+	}
+	return longest
 }
 
-// A Vantage tells the faults of this host's surroundings from those of the peers' providers. It is ready as it is, and may
-// be used from any goroutine.
+// A Vantage separates the faults near this host from the faults of the peers' providers. The zero
+// Vantage is ready, and may be used from any goroutine.
 //
-//	Standings of all peers, Controls --Update--> Suspicion of each peer --> its Facts --> vantage_suspect
+//	Standings, Controls --Update--> Suspicion of each peer --> its Facts --> vantage_suspect
 //
 // A peer at which a fault holds is suspect in two cases:
 //
 //   - Every control that is known fails too.
-//   - The fault is part of an outbreak: within two intervals the same fault newly appeared at three peers or more, of two
-//     providers or more that are named, and at half of all measured peers or more.
+//   - The fault is part of an outbreak: within two intervals the same fault newly appeared at three
+//     peers or more, of two named providers or more, and at half of all measured peers or more; or at
+//     ten peers or more whose providers are not named, and at a quarter of all measured peers or more.
 //
-// icmp_blocked never counts: it is somebody's policy, as a rule. Newly appeared is what was known to be absent before, so a
-// restart, which finds all old faults at once, is no outbreak.
+// A peer is suspect without a fault, too, while the queue of this host drops probes on the interface
+// by which it is measured. Until two intervals of echo and IKE after that no other diagnosis of its path
+// is raised, unless it rests on more unanswered requests than the dropped share explains.
 //
-// When neither is the case any more, nothing is said for two intervals about the peers that were suspect and that have
-// not recovered yet: else the last ones to recover would be blamed for what was never theirs. A peer without a fault is
-// never suspect.
+// icmp_blocked never counts: as a rule it is a policy of the peer. A fault newly appeared if it was
+// known to be absent before, so a restart, which finds all old faults at once, is no outbreak.
+//
+// When neither is the case any more, the peers that were suspect and have not recovered are unknown
+// for two intervals: otherwise the last ones to recover would be blamed for a fault that was not
+// theirs.
 type Vantage struct {
-	mu     sync.Mutex
-	past   map[string]affair // by fault, and that of the controls by ""
-	status map[string]Suspicion
+	mu   sync.Mutex
+	past map[string]outbreak // by fault; that of the controls by ""
+	// congested are the queues that drop probes, or did so shortly before, and when that was last found.
+	congested map[string]congested
+	status    map[string]Suspicion
 }
 
-// An affair is one reason for suspicion.
-type affair struct {
-	// peers are those that it is about, since when each has the fault; for the controls all, and then it is nil.
+// A congested queue. Its Share is the largest one of the last two intervals, which was found at peak.
+type congested struct {
+	Congestion
+	seen, peak time.Time
+}
+
+// An outbreak is one reason for suspicion.
+type outbreak struct {
+	// peers are the peers that it is about, and since when each has the fault; nil means all peers,
+	// for an outbreak of the controls.
 	peers    map[string]time.Time
-	seen     time.Time // when it was last so
+	seen     time.Time // when it was last found
 	measured time.Time
 	evidence []string
 }
 
-// Update takes the standings of all peers, and the controls. The time must be of the same clock as all others.
-func (v *Vantage) Update(now time.Time, peers []Standing, controls []Control) {
+// Update takes all peers and controls, and the queues that drop probes, by interface; now must be of
+// the same clock as the times in them.
+func (v *Vantage) Update(now time.Time, peers []Standing, controls []Control, full map[string]Congestion) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	current := outbreaks(peers)
 	failing := controlsFail(controls)
 	if failing.State == Holds {
-		current[""] = affair{measured: failing.Measured, evidence: failing.Evidence}
+		current[""] = outbreak{measured: failing.Measured, evidence: failing.Evidence}
 	}
 	if v.past == nil {
-		v.past = make(map[string]affair)
+		v.past, v.congested = make(map[string]outbreak), make(map[string]congested)
 	}
-	for fault, a := range current {
-		a.seen = now
-		v.past[fault] = a
+	for fault, o := range current {
+		o.seen = now
+		v.past[fault] = o
 	}
-	v.status = make(map[string]Suspicion, len(peers))
 	var longest time.Duration
 	for i := range peers {
-		longest = max(longest, peers[i].Interval)
-		for _, d := range peers[i].Intervals {
-			longest = max(longest, d)
-		}
-		v.status[peers[i].Peer] = v.judge(now, &peers[i], len(controls) > 0 && failing.State == Undecided)
+		longest = max(longest, slices.Max(peers[i].Intervals[:]))
 	}
-	for fault, a := range v.past {
-		if now.Sub(a.seen) > 2*longest {
+	for device, c := range full {
+		peak := now
+		if before, ok := v.congested[device]; ok && before.Share > c.Share && now.Sub(before.peak) <= 2*longest {
+			c.Share, peak = before.Share, before.peak
+		}
+		v.congested[device] = congested{c, now, peak}
+	}
+	v.status = make(map[string]Suspicion, len(peers))
+	for i := range peers {
+		s := v.judge(now, &peers[i], len(controls) > 0 && failing.State == Undecided)
+		v.status[peers[i].Peer] = v.hold(now, &peers[i], s)
+	}
+	for fault, o := range v.past {
+		if now.Sub(o.seen) > 2*longest {
 			delete(v.past, fault)
+		}
+	}
+	for device, c := range v.congested {
+		if now.Sub(c.seen) > 2*longest {
+			delete(v.congested, device)
 		}
 	}
 }
 
-// Of is the suspicion about a peer, as of the last Update.
+// Of returns the suspicion about a peer, as of the last Update.
 func (v *Vantage) Of(peer string) Suspicion {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.status[peer]
 }
 
-// judge says what is suspected of one peer. The lock is held.
-func (v *Vantage) judge(now time.Time, p *Standing, blind bool) Suspicion {
+// hold returns the suspicion about one peer, given the one of the other peers and the controls. The
+// lock is held.
+func (v *Vantage) hold(now time.Time, p *Standing, s Suspicion) Suspicion {
+	c, ok := v.congested[p.Interface]
+	switch {
+	case !ok || now.Sub(c.seen) > 2*max(p.Intervals[suite.ICMP], p.Intervals[suite.IKE]):
+		return s
+	case c.seen.Equal(now):
+		return Suspicion{State: Holds, Measured: c.Measured, Evidence: append(slices.Clip(s.Evidence), c.Evidence), Congested: true, Share: c.Share}
+	}
+	s.Congested, s.Share = true, c.Share // what was measured meanwhile
+	return s
+}
+
+// judge returns the suspicion about one peer. uncertain means that it is not known whether the
+// controls fail. The lock is held.
+func (v *Vantage) judge(now time.Time, p *Standing, uncertain bool) Suspicion {
 	if !p.Measured {
 		return Suspicion{}
 	}
-	unknown, faulty := blind, false
+	unknown, faulty := uncertain, false
 	for i := range p.Held {
 		if !counts(p.Held[i].Name) {
 			continue
 		}
 		faulty = true
 		for _, fault := range []string{"", p.Held[i].Name} {
-			a, ok := v.past[fault]
-			since, member := a.peers[p.Peer]
+			o, ok := v.past[fault]
+			since, member := o.peers[p.Peer]
 			switch {
-			case !ok || a.peers != nil && (!member || !since.Equal(p.Held[i].Since)):
-			case a.seen.Equal(now):
-				return Suspicion{State: Holds, Measured: a.measured, Evidence: a.evidence}
-			case now.Sub(a.seen) <= 2*p.every(fault) && (a.peers != nil || !p.Held[i].Since.After(a.seen)):
+			case !ok || o.peers != nil && (!member || !since.Equal(p.Held[i].Since)):
+			case o.seen.Equal(now):
+				return Suspicion{State: Holds, Measured: o.measured, Evidence: o.evidence}
+			case now.Sub(o.seen) <= 2*p.every(fault) && (o.peers != nil || !p.Held[i].Since.After(o.seen)):
 				unknown = true
 			}
 		}
@@ -178,17 +246,17 @@ func (v *Vantage) judge(now time.Time, p *Standing, blind bool) Suspicion {
 	return Suspicion{State: Absent, Measured: now}
 }
 
-// counts tells whether a diagnosis is a fault that may come from near this host.
+// counts reports whether a diagnosis is a fault that may come from near this host.
 func counts(name string) bool { return name != ICMPBlocked && name != VantageSuspect }
 
-// controlsFail tells whether all controls fail of which anything is known.
+// controlsFail returns whether all controls fail of which anything is known.
 func controlsFail(controls []Control) Suspicion {
 	var known []claim
 	var evidence []string
 	for _, c := range controls {
 		switch {
 		case c.State != Undecided && !c.Measured.IsZero():
-			known = append(known, claim{c.State, c.Measured})
+			known = append(known, claim{state: c.State, at: c.Measured})
 			evidence = append(evidence, c.Evidence)
 		case c.Answers:
 			known = append(known, claim{state: Undecided})
@@ -201,14 +269,13 @@ func controlsFail(controls []Control) Suspicion {
 	return Suspicion{State: all.state, Measured: all.at, Evidence: evidence}
 }
 
-// An onset is the beginning of a fault at one peer.
 type onset struct {
 	*Standing
 	since, confirmed time.Time
 }
 
-// outbreaks are the faults that broke out at many peers together.
-func outbreaks(peers []Standing) map[string]affair {
+// outbreaks returns the faults that broke out at many peers together.
+func outbreaks(peers []Standing) map[string]outbreak {
 	onsets := make(map[string][]onset)
 	measured := 0
 	for i := range peers {
@@ -232,17 +299,17 @@ func outbreaks(peers []Standing) map[string]affair {
 			onsets[h.Name] = append(onsets[h.Name], o)
 		}
 	}
-	out := make(map[string]affair)
+	out := make(map[string]outbreak)
 	for fault, all := range onsets {
-		if together := outbreak(fault, all, measured); together != nil {
-			out[fault] = describe(fault, together, measured)
+		if some := together(fault, all, measured); some != nil {
+			out[fault] = describe(fault, some, measured)
 		}
 	}
 	return out
 }
 
-// outbreak are the most onsets within two intervals, nil if they are too few of all measured peers or of one provider.
-func outbreak(fault string, all []onset, measured int) (most []onset) {
+// together returns the most onsets within two intervals, nil if too few or of one provider.
+func together(fault string, all []onset, measured int) (most []onset) {
 	slices.SortFunc(all, func(a, b onset) int {
 		return cmp.Or(a.since.Compare(b.since), strings.Compare(a.Peer, b.Peer))
 	})
@@ -256,14 +323,30 @@ func outbreak(fault string, all []onset, measured int) (most []onset) {
 			first++
 		}
 		some := all[first : last+1]
-		if len(some) >= 3 && 2*len(some) >= measured && len(some) >= len(most) && len(providers(some)) >= 2 {
+		if len(some) >= len(most) && (acrossProviders(some, measured) || unnamed(some, measured)) {
 			most = some
 		}
 	}
 	return most
 }
 
-// providers are the different named ones, sorted.
+// acrossProviders reports whether onsets at peers of several providers are an outbreak.
+func acrossProviders(onsets []onset, measured int) bool {
+	return len(onsets) >= 3 && 2*len(onsets) >= measured && len(providers(onsets)) >= 2
+}
+
+// unnamed reports whether onsets at peers whose providers are not named are an outbreak.
+func unnamed(onsets []onset, measured int) bool {
+	n := 0
+	for _, o := range onsets {
+		if o.ISP == "" {
+			n++
+		}
+	}
+	return n >= 10 && 4*n >= measured
+}
+
+// providers returns the names of the different providers, sorted.
 func providers(onsets []onset) []string {
 	var names []string
 	for _, o := range onsets {
@@ -275,16 +358,15 @@ func providers(onsets []onset) []string {
 	return slices.Compact(names)
 }
 
-// shownProviders is how many are named in evidence.
+// shownProviders is how many providers the evidence names.
 const shownProviders = 5
 
-// describe makes an affair of an outbreak.
-func describe(fault string, onsets []onset, measured int) affair {
-	a := affair{peers: make(map[string]time.Time, len(onsets))}
+func describe(fault string, onsets []onset, measured int) outbreak {
+	out := outbreak{peers: make(map[string]time.Time, len(onsets))}
 	for i, o := range onsets {
-		a.peers[o.Peer] = o.since
-		if i == 0 || o.confirmed.Before(a.measured) {
-			a.measured = o.confirmed
+		out.peers[o.Peer] = o.since
+		if i == 0 || o.confirmed.Before(out.measured) {
+			out.measured = o.confirmed
 		}
 	}
 	names := providers(onsets)
@@ -292,7 +374,11 @@ func describe(fault string, onsets []onset, measured int) affair {
 	if n := len(names) - shownProviders; n > 0 {
 		names, more = names[:shownProviders], fmt.Sprintf(" and %d more", n)
 	}
-	a.evidence = []string{fmt.Sprintf("%s appeared at %d of %d measured peers between %s and %s, of the providers %s%s",
-		fault, len(onsets), measured, clock(onsets[0].since), clock(onsets[len(onsets)-1].since), strings.Join(names, ", "), more)}
-	return a
+	of := ", of the providers " + strings.Join(names, ", ") + more
+	if len(names) < 2 {
+		of = "; most have no label isp, so a provider that they share looks the same as this host's uplink"
+	}
+	out.evidence = []string{fmt.Sprintf("%s appeared at %d of %d measured peers between %s and %s%s",
+		fault, len(onsets), measured, Clock(onsets[0].since), Clock(onsets[len(onsets)-1].since), of)}
+	return out
 }

@@ -8,16 +8,27 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/exporter/suite"
 )
 
-// fault is one that is known to have appeared so many seconds after start.
+// fault is one that is known to have appeared some seconds after start.
 func fault(name string, seconds int) Held {
 	return Held{Diagnosis: Diagnosis{Name: name}, Since: at(seconds), Appeared: true, Confirmed: at(seconds + 2)}
 }
 
 // peerOf is a measured peer of a provider.
 func peerOf(name, isp string, held ...Held) Standing {
-	return Standing{Peer: name, ISP: isp, Interval: time.Minute, Measured: true, Held: held}
+	return Standing{Peer: name, ISP: isp, Intervals: everyMinute(), Measured: true, Held: held}
+}
+
+func everyMinute() (every suite.Intervals) {
+	for i := range every {
+		every[i] = time.Minute
+	}
+	return every
 }
 
 func failing(seconds int) Control {
@@ -45,24 +56,24 @@ func suspicions(v *Vantage, peers []Standing) string {
 
 func TestVantage(t *testing.T) {
 	hole := func(seconds int) Held { return fault(PMTUBlackHole, seconds) }
-	old := Held{Diagnosis: Diagnosis{Name: PMTUBlackHole}, Since: at(50), Confirmed: at(52)} // found by the first measurement
-	unmeasured := Standing{Peer: "d", Interval: time.Minute}
+	old := Held{Diagnosis: Diagnosis{Name: PMTUBlackHole}, Since: at(50), Confirmed: at(52)} // found at once
+	unmeasured := Standing{Peer: "d", Intervals: everyMinute()}
 	hourly := peerOf("c", "beta", hole(1000))
-	hourly.Interval = time.Hour
+	hourly.Intervals[suite.PMTU] = time.Hour
 	for name, tt := range map[string]struct {
 		peers    []Standing
 		controls []Control
 		want     string
 	}{
-		"all is well":                             {[]Standing{peerOf("a", "acme"), peerOf("b", "beta")}, nil, "-a -b"},
-		"one fault":                               {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "beta")}, nil, "-a -b"},
-		"one fault, the control is fine":          {[]Standing{peerOf("a", "acme", hole(50))}, []Control{fineControl(60)}, "-a"},
-		"one fault, the control fails":            {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "")}, []Control{failing(60)}, "+a -b"},
-		"one of two controls fails":               {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), fineControl(60)}, "-a"},
-		"both controls fail":                      {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), failing(61)}, "+a"},
-		"one fails, nobody knows about the other": {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), {}}, "+a"},
-		"nobody knows about the controls":         {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "")}, []Control{{}, {}}, "?a -b"},
-		"an old fault, and the control fails":     {[]Standing{peerOf("a", "acme", old)}, []Control{failing(60)}, "+a"},
+		"all is well":                         {[]Standing{peerOf("a", "acme"), peerOf("b", "beta")}, nil, "-a -b"},
+		"one fault":                           {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "beta")}, nil, "-a -b"},
+		"one fault, the control is fine":      {[]Standing{peerOf("a", "acme", hole(50))}, []Control{fineControl(60)}, "-a"},
+		"one fault, the control fails":        {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "")}, []Control{failing(60)}, "+a -b"},
+		"one of two controls fails":           {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), fineControl(60)}, "-a"},
+		"both controls fail":                  {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), failing(61)}, "+a"},
+		"one fails, the other is unknown":     {[]Standing{peerOf("a", "acme", hole(50))}, []Control{failing(60), {}}, "+a"},
+		"the controls are unknown":            {[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "")}, []Control{{}, {}}, "?a -b"},
+		"an old fault, and the control fails": {[]Standing{peerOf("a", "acme", old)}, []Control{failing(60)}, "+a"},
 		"filtered echo never counts": {
 			[]Standing{peerOf("a", "acme", fault(ICMPBlocked, 50))}, []Control{failing(60)}, "-a",
 		},
@@ -111,7 +122,7 @@ func TestVantage(t *testing.T) {
 		"within two intervals of the slowest": {
 			[]Standing{peerOf("a", "acme", hole(50)), peerOf("b", "beta", hole(80)), hourly}, nil, "+a +b +c",
 		},
-		"who was faulty long before is not part of it": {
+		"a peer that was faulty long before is not part of it": {
 			[]Standing{peerOf("a", "acme", hole(500)), peerOf("b", "beta", hole(510)), peerOf("c", "acme", hole(520)), peerOf("d", "beta", hole(50))},
 			nil, "+a +b +c -d",
 		},
@@ -124,7 +135,7 @@ func TestVantage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := &Vantage{}
-			v.Update(at(1100), tt.peers, tt.controls)
+			v.Update(at(1100), tt.peers, tt.controls, nil)
 			if got := suspicions(v, tt.peers); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
@@ -132,7 +143,8 @@ func TestVantage(t *testing.T) {
 	}
 }
 
-// After an outbreak, the last ones to recover are not blamed for what was not theirs, unless they do not recover.
+// After an outbreak, the last ones to recover are not blamed for what was not theirs, unless they
+// do not recover.
 func TestVantageRecovery(t *testing.T) {
 	ill := func(name, isp string) Standing { return peerOf(name, isp, fault(PeerSilent, 100)) }
 	for _, tt := range []struct {
@@ -165,7 +177,7 @@ func TestVantageRecovery(t *testing.T) {
 				if step.at == 50 {
 					controls = nil
 				}
-				v.Update(at(step.at), step.peers, controls)
+				v.Update(at(step.at), step.peers, controls, nil)
 				if got := suspicions(v, step.peers); got != step.want {
 					t.Errorf("at %d: %s, want %s", step.at, got, step.want)
 				}
@@ -177,59 +189,100 @@ func TestVantageRecovery(t *testing.T) {
 func TestJudgeControl(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.53")
 	for name, tt := range map[string]struct {
-		echo Reach
-		mtu  *MTU
+		echo reaction
+		mtu  *pmtu.Snapshot
 		want State
 	}{
-		"nothing known":           {Reach{}, &MTU{}, Undecided},
-		"fine":                    {answers(), new(sized(Clean, 1500)), Absent},
-		"told so":                 {answers(), new(sized(Reduced, 1400)), Absent},
-		"silent":                  {silent(), &MTU{}, Holds},
-		"black hole":              {answers(), new(sized(BlackHole, 1400)), Holds},
-		"size not known yet":      {answers(), &MTU{}, Undecided},
-		"hardly asked":            {hardly(), new(sized(Unreachable, 0)), Undecided},
-		"size is never measured":  {answers(), nil, Absent},
-		"silent, never a size":    {silent(), nil, Holds},
-		"hardly asked, no size":   {hardly(), nil, Undecided},
-		"nothing known, no sizes": {Reach{}, nil, Undecided},
+		"nothing known":           {unasked, searching(search.Unknown), Undecided},
+		"fine":                    {answers, searching(search.Clean), Absent},
+		"reduced, and it says so": {answers, searching(search.Reduced), Absent},
+		"silent":                  {silent, searching(search.Unknown), Holds},
+		"black hole":              {answers, searching(search.BlackHole), Holds},
+		"size not known yet":      {answers, searching(search.Unknown), Undecided},
+		"hardly asked":            {hardly, searching(search.Unreachable), Undecided},
+		"size is never measured":  {answers, nil, Absent},
+		"silent, never a size":    {silent, nil, Holds},
+		"hardly asked, no size":   {hardly, nil, Undecided},
+		"nothing known, no sizes": {unasked, nil, Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := JudgeControl(addr, tt.echo, tt.mtu)
+			f := reaching([methods]reaction{echo: tt.echo})
+			f.PMTU = tt.mtu
+			c := JudgeControl(addr, &f)
 			if c.State != tt.want || !strings.HasPrefix(c.Evidence, "control 192.0.2.53: ") || c.State != Undecided && c.Measured.IsZero() {
 				t.Errorf("%+v, want %v", c, tt.want)
 			}
 		})
 	}
+	gone := reaching([methods]reaction{echo: silent})
+	gone.lastAnswer[echo] = ago(60)
+	hole := reaching([methods]reaction{echo: answers})
+	hole.PMTU = searching(search.BlackHole)
+	for want, f := range map[string]*Facts{
+		"control 192.0.2.53: icmp: echo silent, 0 of 3 requests answered, last answer at 2026-01-02T03:03:05Z":                                 &gone,
+		`control 192.0.2.53: icmp: 1400 bytes pass, larger ones vanish (local link 1500 bytes); 48 packets sent, "packet too big" received: 0`: &hole,
+	} {
+		if got := JudgeControl(addr, f).Evidence; got != want {
+			t.Errorf("evidence %q, want %q", got, want)
+		}
+	}
 }
 
-// TestOneControlIsDead: another that answers, though its path MTU is not known, tells that it is not this host's edge.
+// searching is a path MTU search by echo, in a state.
+func searching(s search.State) *pmtu.Snapshot {
+	return searched([methods]pmtu.Result{echo: ended(s)})
+}
+
+// A fault is measured as often as the collectors that find it; the usual ones count together.
+func TestEvery(t *testing.T) {
+	s := Standing{Intervals: suite.Intervals{
+		suite.ICMP: time.Second, suite.IKE: 3 * time.Second, suite.PMTU: 2 * time.Second, suite.Fragments: 4 * time.Second, suite.Protocols: 5 * time.Second, suite.Flows: 6 * time.Second,
+	}}
+	rare := map[string]time.Duration{FragmentsDropped: 4 * time.Second, ESPBlocked: 5 * time.Second, ESPUDPBlocked: 5 * time.Second, LocalFilter: 5 * time.Second, AHBlocked: 5 * time.Second, FlowStuck: 6 * time.Second, FlowsLost: 6 * time.Second}
+	for _, name := range append(Names(), "") {
+		want, ok := rare[name]
+		if !ok {
+			want = 3 * time.Second
+		}
+		if got := s.every(name); got != want {
+			t.Errorf("%q is measured every %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestOneControlIsDead: another that answers, though its path MTU is not known, shows that it is
+// not this host's uplink.
 func TestOneControlIsDead(t *testing.T) {
 	peers := []Standing{peerOf("a", "acme", fault(PeerSilent, 100))}
 	v := &Vantage{}
-	v.Update(at(110), peers, []Control{failing(109), JudgeControl(netip.MustParseAddr("192.0.2.53"), answers(), &MTU{})})
+	f := reaching([methods]reaction{echo: answers})
+	f.PMTU = searching(search.Unknown)
+	v.Update(at(110), peers, []Control{failing(109), JudgeControl(netip.MustParseAddr("192.0.2.53"), &f)}, nil)
 	if got := suspicions(v, peers); got != "?a" {
 		t.Errorf("%s, want it unknown", got)
 	}
 }
 
-// TestOutbreakOfARareMeasurement: what is measured every five minutes breaks out over five minutes; what is measured every minute does not.
+// TestOutbreakOfARareMeasurement: what is measured every five minutes breaks out over five minutes;
+// what is measured every minute does not.
 func TestOutbreakOfARareMeasurement(t *testing.T) {
 	for name, want := range map[string]string{FragmentsDropped: "+a +b +c", PeerSilent: "-a -b -c"} {
 		peers := []Standing{
 			peerOf("a", "acme", fault(name, 100)), peerOf("b", "beta", fault(name, 250)), peerOf("c", "acme", fault(name, 400)),
 		}
 		for i := range peers {
-			peers[i].Intervals = map[string]time.Duration{FragmentsDropped: 5 * time.Minute}
+			peers[i].Intervals[suite.Fragments] = 5 * time.Minute
 		}
 		v := &Vantage{}
-		v.Update(at(450), peers, nil)
+		v.Update(at(450), peers, nil, nil)
 		if got := suspicions(v, peers); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }
 
-// TestVantageToDiagnosis: three peers of two providers fall silent together, each judged by its own tracker.
+// TestVantageToDiagnosis: three peers of two providers fall silent together, each judged by its own
+// tracker.
 func TestVantageToDiagnosis(t *testing.T) {
 	v := &Vantage{}
 	trackers := []*Tracker{{}, {}, {}}
@@ -242,12 +295,12 @@ func TestVantageToDiagnosis(t *testing.T) {
 		var peers []Standing
 		for i, tr := range trackers {
 			_, known := tr.Healthy()
-			peers = append(peers, Standing{Peer: strconv.Itoa(i), ISP: isps[i], Interval: time.Minute, Measured: known, Held: tr.Held()})
+			peers = append(peers, Standing{Peer: strconv.Itoa(i), ISP: isps[i], Intervals: everyMinute(), Measured: known, Held: tr.Held()})
 		}
-		v.Update(at(seconds+1), peers, nil)
+		v.Update(at(seconds+1), peers, nil, nil)
 	}
 	var got []string
-	for i, f := range []Facts{fine, nobody, nobody, nobody, nobody, nobody, fine, fine} {
+	for i, f := range []Facts{fine, mute, mute, mute, mute, mute, fine, fine} {
 		judge(10*(i+1), f)
 		var names []string
 		for _, h := range trackers[0].Held() {

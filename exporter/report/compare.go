@@ -1,72 +1,64 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
+
+	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
-// phrase is a diagnosis in a few words, as in "over wan0 packets above 1400 bytes vanish".
-func (r *Report) phrase(name string) string {
-	v := r.values()
-	switch name {
-	case "peer_silent":
-		return "nothing is answered"
-	case "icmp_blocked":
-		return "ICMP echo is not answered"
-	case "pmtu_black_hole":
-		if _, echo := v["echobytes"]; echo {
-			return v.fill([]string{"echoes above {echobytes} bytes vanish"})[0]
-		}
-		return v.fill([]string{"packets above {bytes} bytes vanish", "large packets vanish"})[0]
-	case "pmtu_black_hole_reverse":
-		return "large packets vanish on the way back"
-	case "fragments_dropped":
-		return "IP fragments are dropped"
-	case "udp500_blocked":
-		return v.fill([]string{"UDP port {ike} is not answered"})[0]
-	case "udp4500_blocked":
-		return v.fill([]string{"UDP port {natt} is not answered"})[0]
-	case "esp_blocked":
-		return "ESP is filtered"
-	case "ah_blocked":
-		return "AH is filtered"
-	}
-	return "there is " + name
+// A Comparison is the same measurement via several ways: the data of texts/comparison.md.tmpl.
+type Comparison struct {
+	// Groups are ways with the same outcome: first without a fault, then with one, then the others.
+	Groups []Group
+	// Faulty and Incomplete report whether a way has a fault, or could not be measured completely.
+	Faulty, Incomplete bool
+	// Blamed are the ways that have a fault while another way to the same address has none.
+	// PeerSuspect reports whether the peer may treat a source address differently.
+	Blamed      string
+	PeerSuspect bool
+	// Shared reports whether all ways have the same fault.
+	Shared bool
+	// Sizes are the path MTUs where they differ and no way has a fault.
+	Sizes string
+	// SameInterface and OtherAddress are pairs of ways that are not what they seem.
+	SameInterface, OtherAddress []Pair
 }
 
-// byPath tells whether a diagnosis can only be about the way, and not about what the peer thinks of the address that asks.
+// A Group is ways with the same outcome.
+type Group struct{ Ways, Outcome string }
+
+// A Pair is two ways.
+type Pair struct{ First, Second *document }
+
+// byPath reports whether a diagnosis can only be about the path, not about the source address.
 func byPath(name string) bool {
-	return slices.Contains([]string{"pmtu_black_hole", "pmtu_black_hole_reverse", "fragments_dropped", "esp_blocked", "ah_blocked"}, name)
-}
-
-// way names the way out of a report.
-func (r *Report) way() string {
-	if r.Via == "" {
-		return "the default route"
+	switch name {
+	case diagnosis.PMTUBlackHole, diagnosis.PMTUBlackHoleReverse, diagnosis.FragmentsDropped, diagnosis.ESPBlocked, diagnosis.AHBlocked:
+		return true
 	}
-	return foreign(r.Via)
+	return false
 }
 
-// verdict is what is known over one way, in a few words.
-func (r *Report) verdict() string {
-	switch {
-	case len(r.Diagnoses) > 0:
-		phrases := make([]string, len(r.Diagnoses))
-		for i, d := range r.Diagnoses {
-			phrases[i] = r.phrase(d.Name)
-		}
-		return and(phrases)
-	case r.clean():
-		return "everything that was tested passes"
-	case r.Healthy:
-		return "no fault was found, but not everything could be measured"
+// Way names the way of a report.
+func (d *document) Way() string { return cmp.Or(untrusted.Line(d.Via), "the default route") }
+
+// Clean reports whether everything was measured and no fault was found.
+func (d *document) Clean() bool {
+	return len(d.Diagnoses) == 0 && d.Healthy && len(d.Errors) == 0
+}
+
+// Shorts are the diagnoses in a few words each.
+func (d *document) Shorts() string {
+	all := make([]string, len(d.Advice))
+	for i := range d.Advice {
+		all[i] = d.Advice[i].Short
 	}
-	return "it could not be measured"
+	return and(all)
 }
-
-func (r *Report) clean() bool { return len(r.Diagnoses) == 0 && r.Healthy && len(r.Errors) == 0 }
 
 // and joins words as in a sentence.
 func and(words []string) string {
@@ -76,91 +68,89 @@ func and(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// compare is what the same measurement over several ways shows, in a sentence or two.
-func compare(ways []*Report) string {
-	var clean, faulty, rest []*Report
-	for _, r := range ways {
+// compare renders what the same measurement via several ways shows.
+func compare(ways []*document) (string, error) {
+	var clean, faulty, rest []*document
+	for _, d := range ways {
 		switch {
-		case len(r.Diagnoses) > 0:
-			faulty = append(faulty, r)
-		case r.clean():
-			clean = append(clean, r)
+		case len(d.Diagnoses) > 0:
+			faulty = append(faulty, d)
+		case d.Clean():
+			clean = append(clean, d)
 		default:
-			rest = append(rest, r)
+			rest = append(rest, d)
 		}
 	}
-	parts := make([]string, 0, len(ways))
-	for _, group := range sameVerdict(slices.Concat(clean, faulty, rest)) {
-		parts = append(parts, "over "+and(names(group))+" "+group[0].verdict())
+	groups, err := group(slices.Concat(clean, faulty, rest))
+	if err != nil {
+		return "", err
 	}
-	sentence := strings.Join(parts, ", ")
-	sentence = strings.ToUpper(sentence[:1]) + sentence[1:]
-	switch {
-	case len(clean) > 0 && len(faulty) > 0 && oneDestination(ways):
-		sentence += ": " + blame(faulty)
-	case len(faulty) == len(ways) && len(parts) == 1:
-		sentence += ": the fault is on what these ways share, or at the peer"
-	case len(faulty) > 0:
-		sentence += ": that does not tell where the fault is"
-	case len(rest) > 0:
-		sentence += ": that compares nothing"
+	c := Comparison{Groups: groups, Faulty: len(faulty) > 0, Incomplete: len(rest) > 0}
+	c.Shared = len(faulty) == len(ways) && len(groups) == 1
+	oneAddress := !slices.ContainsFunc(ways, func(d *document) bool { return d.Address != ways[0].Address })
+	if len(clean) > 0 && len(faulty) > 0 && oneAddress {
+		c.Blamed = and(names(faulty))
+		c.PeerSuspect = slices.ContainsFunc(faulty, func(d *document) bool {
+			return !slices.ContainsFunc(d.Diagnoses, func(held diagnosis.Held) bool { return byPath(held.Name) })
+		})
 	}
-	sentence += "."
-	if sizes := pathMTUs(ways); sizes != "" && len(faulty) == 0 {
-		sentence += " The path MTU differs: " + sizes + "."
+	if len(faulty) == 0 {
+		c.Sizes = sizes(ways)
 	}
-	return sentence + doubts(ways)
-}
-
-// oneDestination tells whether it was the same address over every way: a name can have several.
-func oneDestination(ways []*Report) bool {
-	return !slices.ContainsFunc(ways, func(r *Report) bool { return r.Address != ways[0].Address })
-}
-
-// blame says where the fault is, given that another way to the same peer is well.
-func blame(faulty []*Report) string {
-	onWay := !slices.ContainsFunc(faulty, func(r *Report) bool {
-		return !slices.ContainsFunc(r.Diagnoses, func(d Diagnosis) bool { return byPath(d.Name) })
-	})
-	s := "the fault is on the way by " + and(names(faulty))
-	if !onWay {
-		s += ", unless the peer treats that source address differently"
-	}
-	return s
-}
-
-// sameVerdict groups ways over which the same is known.
-func sameVerdict(ways []*Report) (groups [][]*Report) {
-	for _, r := range ways {
-		i := slices.IndexFunc(groups, func(g []*Report) bool { return g[0].verdict() == r.verdict() })
-		if i < 0 {
-			groups = append(groups, []*Report{r})
-			continue
+	for i, second := range ways {
+		for _, first := range ways[:i] {
+			if first.Interface != "" && first.Interface == second.Interface {
+				c.SameInterface = append(c.SameInterface, Pair{first, second})
+			}
+			if first.Address.IsValid() && second.Address.IsValid() && first.Address != second.Address {
+				c.OtherAddress = append(c.OtherAddress, Pair{first, second})
+			}
 		}
-		groups[i] = append(groups[i], r)
 	}
-	return groups
+	text, err := render("comparison", &c)
+	return paragraph(text), err
 }
 
-func names(ways []*Report) []string {
+// group puts ways with the same outcome together.
+func group(ways []*document) (groups []Group, err error) {
+	members := make(map[string][]string)
+	var outcomes []string
+	for _, d := range ways {
+		text, err := render("outcome", d)
+		if err != nil {
+			return nil, err
+		}
+		text = paragraph(text)
+		if members[text] == nil {
+			outcomes = append(outcomes, text)
+		}
+		members[text] = append(members[text], d.Way())
+	}
+	for _, o := range outcomes {
+		groups = append(groups, Group{and(members[o]), o})
+	}
+	return groups, nil
+}
+
+func names(ways []*document) []string {
 	out := make([]string, len(ways))
-	for i, r := range ways {
-		out[i] = r.way()
+	for i, d := range ways {
+		out[i] = d.Way()
 	}
 	return out
 }
 
-// pathMTUs are the path MTUs over the ways where they are not the same.
-func pathMTUs(ways []*Report) string {
-	var parts []string
+// sizes are the path MTUs via the ways, empty where they are equal or one is unknown.
+func sizes(ways []*document) string {
+	parts := make([]string, len(ways))
 	differ := false
-	for _, r := range ways {
-		m := r.forward()
-		if m == nil {
+	for i, d := range ways {
+		size := d.PathMTU()
+		if size == 0 {
 			return ""
 		}
-		differ = differ || m.Bytes != ways[0].forward().Bytes
-		parts = append(parts, fmt.Sprintf("%d bytes over %s", m.Bytes, r.way()))
+		differ = differ || size != ways[0].PathMTU()
+		parts[i] = fmt.Sprintf("%d bytes via %s", size, d.Way())
 	}
 	if !differ {
 		return ""
@@ -168,120 +158,51 @@ func pathMTUs(ways []*Report) string {
 	return and(parts)
 }
 
-// doubts are reasons why the ways may not be what they seem, a sentence each with a space before it.
-func doubts(ways []*Report) string {
-	var s strings.Builder
-	for i, r := range ways {
-		for _, q := range ways[:i] {
-			if r.Interface != "" && r.Interface == q.Interface {
-				fmt.Fprintf(&s, " %s and %s both leave this host by %s: whether they are different ways is up to the routers behind it.",
-					q.way(), r.way(), foreign(r.Interface))
-			}
-			if r.Address != "" && q.Address != "" && r.Address != q.Address {
-				fmt.Fprintf(&s, " The peer's address is %s over %s and %s over %s: these are different destinations.", q.Address, q.way(), r.Address, r.way())
-			}
-		}
-	}
-	return s.String()
-}
-
-// sideBySide is the same measurement over several ways as a table.
-func sideBySide(ways []*Report) [][]string {
+// sideBySide is the same measurement via several ways as a table.
+func sideBySide(ways []*document) [][]string {
 	table := [][]string{append([]string{""}, names(ways)...)}
-	row := func(label string, cell func(*Report) string) {
-		cells, any := []string{label}, false
-		for _, r := range ways {
-			c := cell(r)
-			any = any || c != ""
-			if c == "" {
-				c = "-"
-			}
-			cells = append(cells, c)
+	row := func(label string, cell func(d *document) string) {
+		cells := []string{label}
+		for _, d := range ways {
+			cells = append(cells, cell(d))
 		}
-		if any {
+		if slices.ContainsFunc(cells[1:], func(c string) bool { return c != "" }) {
+			for i := range cells[1:] {
+				cells[i+1] = cmp.Or(cells[i+1], "-")
+			}
 			table = append(table, cells)
 		}
 	}
-	row("result", (*Report).outcome)
-	row("from", func(r *Report) string {
-		if r.Interface == "" || r.Source == "" {
-			return r.Source
+	row("result", (*document).outcome)
+	row("from", func(d *document) string {
+		if d.Interface == "" || !d.Source.IsValid() {
+			return address(d.Source)
 		}
-		return r.Source + " by " + foreign(r.Interface)
+		return d.Source.String() + " by " + untrusted.Line(d.Interface)
 	})
-	row("ICMP echo", func(r *Report) string {
-		if r.ICMP == nil {
-			return ""
-		}
-		return r.ICMP.State + milliseconds(r.ICMP.RoundTrip)
-	})
-	for _, method := range []string{"ike", "natt"} {
-		row(fmt.Sprintf("UDP %d", ways[0].port(method, map[string]uint16{"ike": 500, "natt": 4500}[method])), func(r *Report) string {
-			i := slices.IndexFunc(r.IKE, func(i IKE) bool { return i.Method == method })
-			if i < 0 {
-				return ""
+	for _, of := range aspects() {
+		var labels []string
+		cells := make([]map[string][]string, len(ways))
+		for i, d := range ways {
+			cells[i] = make(map[string][]string)
+			for _, e := range of(d.Report) {
+				if e.row != "" && !slices.Contains(labels, e.row) {
+					labels = append(labels, e.row)
+				}
+				cells[i][e.row] = append(cells[i][e.row], e.cell)
 			}
-			return r.IKE[i].State + milliseconds(r.IKE[i].RoundTrip)
-		})
-	}
-	for _, method := range []string{"icmp", "ike", "natt"} {
-		row("path MTU, "+method, func(r *Report) string { return r.mtuCell(method) })
-	}
-	row("fragments", (*Report).fragmentsCell)
-	for _, name := range []string{"esp", "ah"} {
-		row(strings.ToUpper(name), func(r *Report) string {
-			if p := r.protocol(name); p != nil {
-				return p.State
-			}
-			return ""
-		})
-	}
-	row("way back", func(r *Report) string {
-		if r.Reverse == nil {
-			return ""
 		}
-		return strings.ReplaceAll(r.Reverse.State, "_", " ")
-	})
+		for _, label := range labels {
+			row(label, func(d *document) string { return strings.Join(cells[slices.Index(ways, d)][label], ", ") })
+		}
+	}
 	return table
 }
 
 // outcome is the result in the words of the table.
-func (r *Report) outcome() string {
-	if len(r.Diagnoses) > 0 {
-		return r.result()
-	}
-	if r.Healthy {
+func (d *document) outcome() string {
+	if len(d.Diagnoses) == 0 && d.Healthy {
 		return "no fault found"
 	}
-	return "unknown"
-}
-
-func (r *Report) mtuCell(method string) string {
-	i := slices.IndexFunc(r.MTU, func(m MTU) bool { return m.Method == method })
-	if i < 0 {
-		return ""
-	}
-	state := strings.ReplaceAll(r.MTU[i].State, "_", " ")
-	if r.MTU[i].rank() < 0 {
-		return state
-	}
-	return fmt.Sprintf("%d %s", r.MTU[i].Bytes, state)
-}
-
-func (r *Report) fragmentsCell() string {
-	var parts []string
-	for i := range r.IKE {
-		if f := r.IKE[i].Fragments; f != "" {
-			parts = append(parts, fmt.Sprintf("%s (%d)", f, r.IKE[i].Port))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// compareText writes a comparison for a terminal.
-func compareText(w io.Writer, ways []*Report) {
-	wrap(w, foreign(ways[0].Peer)+": ", "  ", ways[0].Comparison)
-	fmt.Fprintln(w)
-	grid(w, "  ", sideBySide(ways))
-	fmt.Fprintln(w)
+	return d.result()
 }

@@ -1,171 +1,350 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
-	"io"
-	"strings"
-	"unicode"
+	"slices"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/collectors/protocols"
+	"ipsec_path_exporter/exporter/tunnelmtu"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
-// A section is a part of a report in words. It is written once and comes out as text and as Markdown.
-type section struct {
-	title  string
-	blocks []block
+// A document is a report with everything that follows from it. It is the data of the templates in
+// texts: its methods and fields, including the ones of Report, are what a template can name. What
+// is unknown is nil, 0 or empty there.
+type document struct {
+	*Report
+	// Advice is in the order of the diagnoses.
+	Advice  []Advice
+	Unknown []Unknown
+	// Comparison is what the reports of the same peer via several ways show together.
+	Comparison string
 }
 
-// A block is one piece of a section; one of its fields is set. Words between backticks are code.
-type block struct {
-	paragraph string
-	list      []string
-	code      []string
-	table     [][]string // the first row is the head
-}
-
-func (s *section) say(format string, args ...any) {
-	s.blocks = append(s.blocks, block{paragraph: fmt.Sprintf(format, args...)})
-}
-
-func (s *section) items(list ...string) {
-	if len(list) > 0 {
-		s.blocks = append(s.blocks, block{list: list})
-	}
-}
-
-func (s *section) commands(lines ...string) { s.blocks = append(s.blocks, block{code: lines}) }
-
-// foreign makes a string that was not written here harmless: one line, nothing that a terminal obeys or that is taken for code.
-func foreign(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r == '`':
-			return '\''
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return -1
+// conclude draws everything that follows from the reports of one run.
+func conclude(reports []*Report) ([]*document, error) {
+	out := make([]*document, 0, len(reports))
+	for _, r := range reports {
+		d := &document{Report: r, Unknown: r.unknowns()}
+		for i := range r.Diagnoses {
+			a, err := d.advise(r.Diagnoses[i].Name)
+			if err != nil {
+				return nil, err
+			}
+			d.Advice = append(d.Advice, a)
 		}
-		return r
-	}, s))
+		out = append(out, d)
+	}
+	for _, ways := range byPeer(out) {
+		if len(ways) < 2 {
+			continue
+		}
+		comparison, err := compare(ways)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range ways {
+			d.Comparison = comparison
+		}
+	}
+	return out, nil
 }
 
-// width is how long a line of text for people may be.
-const width = 110
+// byPeer groups successive reports of the same peer.
+func byPeer(all []*document) (groups [][]*document) {
+	for _, d := range all {
+		if n := len(groups); n > 0 && groups[n-1][0].Peer == d.Peer {
+			groups[n-1] = append(groups[n-1], d)
+			continue
+		}
+		groups = append(groups, []*document{d})
+	}
+	return groups
+}
 
-// text writes the section for a terminal, indented.
-func (s *section) text(w io.Writer) {
-	fmt.Fprintf(w, "\n  %s\n", strings.ToUpper(s.title))
-	for _, b := range s.blocks {
-		switch {
-		case b.paragraph != "":
-			fmt.Fprintln(w)
-			wrap(w, "    ", "    ", b.paragraph)
-		case b.table != nil:
-			fmt.Fprintln(w)
-			rows(w, b.table)
-		case b.code != nil:
-			for _, line := range b.code {
-				fmt.Fprintln(w, strings.TrimRight("      "+line, " "))
+// To is the peer's address, or its name where that was not resolved.
+func (d *document) To() string { return cmp.Or(address(d.Address), untrusted.Line(d.Peer)) }
+
+// SilentAddresses are the other addresses of the name that did not answer, in words.
+func (d *document) SilentAddresses() string {
+	var all []string
+	for i := range d.Addresses {
+		if a := &d.Addresses[i]; a.State == Silent {
+			all = append(all, a.Address.String())
+		}
+	}
+	return cmp.Or(and(all), "another address")
+}
+
+// From is the source address, or words for it.
+func (d *document) From() string { return cmp.Or(address(d.Source), "this site") }
+
+// TooBig names "packet too big" as a filter does (RFC 792; RFC 4443, section 3.2).
+func (d *document) TooBig() string {
+	if d.V6() {
+		return "ICMPv6 type 2 (packet too big)"
+	}
+	return "ICMP type 3 code 4 (fragmentation needed)"
+}
+
+// IKEPort is the UDP port of IKE without NAT traversal.
+func (d *document) IKEPort() uint16 { return d.port(collectors.IKE) }
+
+// NATTPort is the UDP port of IKE with NAT traversal.
+func (d *document) NATTPort() uint16 { return d.port(collectors.NATT) }
+
+// A Hole is a black hole on the path to the peer.
+type Hole struct {
+	*pmtu.Result
+	// Where is its place with a leading space. Lie means that a router names a size that is lost.
+	Where string
+	Lie   bool
+	// Carrier is the kind of packets that vanish, Larger are the kinds of larger packets that pass,
+	// empty if none do.
+	Carrier, Larger string
+	// To is what Bytes are known to reach: the peer, or the last router that shows it.
+	To string
+	// Either means that replies may vanish in place of requests.
+	Either bool
+}
+
+// Next is the smallest size that is lost.
+func (h *Hole) Next() int { return h.Bytes + 1 }
+
+// Hole is the black hole on the path to the peer, nil if no search shows one.
+func (d *document) Hole() *Hole {
+	s := d.hole()
+	if s == nil {
+		return nil
+	}
+	h := &Hole{Result: s, Where: place(s), Lie: s.PTBReceived > 0 && s.PTBFrom.IsValid(), Carrier: d.carrier(s.Method), To: d.To()}
+	if s.Method == collectors.ICMP {
+		h.Either = d.PMTU.Direction() == pmtu.AnyDirection
+		if f := d.out(); f != nil && f.State == search.BlackHole && f.LowerBytes > s.Bytes {
+			wider := *s
+			wider.Bytes = f.LowerBytes
+			h.Result, h.Where, h.To = &wider, between(f.LastHopPassed, f.FirstHopFailed), cmp.Or(address(f.LastHopPassed), h.To)
+		}
+	}
+	for i, m := range s.LargerBy {
+		if i > 0 {
+			h.Larger += " and "
+		}
+		h.Larger += d.carrier(m)
+	}
+	return h
+}
+
+// carrier is the kind of packets that a method sends.
+func (d *document) carrier(m collectors.Method) string {
+	if m == collectors.ICMP {
+		return "ICMP echo"
+	}
+	return fmt.Sprintf("UDP port %d", d.port(m))
+}
+
+// Outward is what routers show of the path to the peer if large packets get as far as to the last
+// router, nil otherwise.
+func (d *document) Outward() *pmtu.Forward {
+	if f := d.out(); f != nil && f.State == search.Clean {
+		return f
+	}
+	return nil
+}
+
+// BackPlace is where large replies vanish, with a leading space, or empty.
+func (d *document) BackPlace() string {
+	if b := d.back(); b != nil && b.State == search.BlackHole {
+		return between(b.FirstHopFailed, b.LastHopPassed)
+	}
+	return ""
+}
+
+// EchoHole is the size above which only echoes vanish, not IKE messages, or only replies; 0 if there
+// is none.
+func (d *document) EchoHole() int {
+	if s := d.echoHole(); s != nil {
+		return s.Bytes
+	}
+	return 0
+}
+
+// Arrives is a size of IKE messages that reach the peer, 0 if unknown or behind a black hole.
+func (d *document) Arrives() int {
+	if d.hole() != nil || d.search(collectors.IKE) == nil && d.search(collectors.NATT) == nil {
+		return 0
+	}
+	return d.PathMTU()
+}
+
+// PathMTU is the size for which the tunnel is computed, 0 if unknown.
+func (d *document) PathMTU() int {
+	if d.Tunnel != nil {
+		return d.Tunnel.PathBytes
+	}
+	return tunnelmtu.PathMTU(d.searches())
+}
+
+// LinkBytes is the largest packet that was tried, 0 if unknown.
+func (d *document) LinkBytes() (largest int) {
+	for _, s := range d.searches() {
+		largest = max(largest, s.LinkBytes)
+	}
+	return largest
+}
+
+// Back are the bounds of the reverse path MTU in words, empty if unknown.
+func (d *document) Back() string {
+	if b := d.back(); b != nil {
+		return bounds(b)
+	}
+	return ""
+}
+
+// BackTunnel is the tunnel that the path allows in both directions, nil if that is unknown.
+func (d *document) BackTunnel() *tunnelmtu.Settings {
+	size := d.EchoHole()
+	if b := d.back(); b != nil && b.LowerBytes > 0 {
+		size = b.LowerBytes
+	}
+	if d.Tunnel == nil || size == 0 {
+		return nil
+	}
+	return d.Tunnel.Over(min(size, d.Tunnel.PathBytes))
+}
+
+// NATTunnel is the tunnel with ESP in UDP, nil if unknown.
+func (d *document) NATTunnel() *tunnelmtu.Settings {
+	if d.Tunnel == nil {
+		return nil
+	}
+	t := d.Tunnel.ESP
+	t.UDP = true
+	return t.Over(d.Tunnel.PathBytes)
+}
+
+// ESPStop is where ESP is blocked, with a leading space or comma, or empty.
+func (d *document) ESPStop() string { return d.stop(protocols.ESP) }
+
+// AHStop is ESPStop for AH.
+func (d *document) AHStop() string { return d.stop(protocols.AH) }
+
+// ESPUDPStop is ESPStop for ESP in UDP.
+func (d *document) ESPUDPStop() string { return d.stop(protocols.ESPInUDP) }
+
+// IKEStop is where the port of IKE is filtered, with a leading space or comma, or empty.
+func (d *document) IKEStop() string { return d.portStop(collectors.IKE, protocols.UDP500) }
+
+// NATTStop is IKEStop for the port of NAT traversal.
+func (d *document) NATTStop() string { return d.portStop(collectors.NATT, protocols.UDP4500) }
+
+func (d *document) portStop(m collectors.Method, p protocols.Protocol) string {
+	if at := d.stop(p); at != "" || d.IKE == nil {
+		return at
+	}
+	if e := d.IKE.Of(m).Error; e.From.IsValid() {
+		return ", as " + e.From.String() + " reports"
+	}
+	return ""
+}
+
+// IKE500Answers reports whether IKE is answered on its own port, NATTAnswers on that of NAT
+// traversal.
+func (d *document) IKE500Answers() bool { return d.IKE != nil && d.IKE.IKE.State == ike.Responding }
+
+func (d *document) NATTAnswers() bool { return d.IKE != nil && d.IKE.NATT.State == ike.Responding }
+
+// Refusal is an ICMP error that came for requests, in parentheses with a leading space, or empty.
+func (d *document) Refusal() string {
+	var all []collectors.PathError
+	if d.IKE != nil {
+		all = append(all, d.IKE.IKE.Error, d.IKE.NATT.Error)
+	}
+	if d.ICMP != nil {
+		all = append(all, d.ICMP.Error)
+	}
+	for i := range all {
+		if e := &all[i]; e.From.IsValid() {
+			return fmt.Sprintf(" (ICMP %s from %s)", words(e.Name()), e.From)
+		}
+	}
+	return ""
+}
+
+// EchoArrives reports whether echo requests get to the last router before the peer.
+func (d *document) EchoArrives() bool {
+	p := d.protocol(protocols.ICMP)
+	return p != nil && p.State == protocols.Unknown && d.Protocols.Distance > 1 && p.LastHop >= d.Protocols.Distance-1
+}
+
+// EchoSilent reports whether no echo was answered.
+func (d *document) EchoSilent() bool { return d.ICMP != nil && d.ICMP.State == icmp.Silent }
+
+// EchoLoss is how many echo requests were lost, empty if none were.
+func (d *document) EchoLoss() string {
+	if d.ICMP == nil || echoLoss(d.ICMP).Lost == 0 {
+		return ""
+	}
+	s := echoLoss(d.ICMP)
+	return fmt.Sprintf("%d of %d echo requests (%.0f %%)", s.Lost, s.Sent, 100*s.Share())
+}
+
+// IKESilent reports whether IKE is silent on any port.
+func (d *document) IKESilent() bool { return d.ikeIs(ike.Silent) }
+
+// IKEAnswers reports whether IKE answers on any port.
+func (d *document) IKEAnswers() bool { return d.ikeIs(ike.Responding) }
+
+// ESPPasses reports whether ESP is known to reach the peer.
+func (d *document) ESPPasses() bool {
+	p := d.protocol(protocols.ESP)
+	return p != nil && p.State == protocols.Passes
+}
+
+// SizesDiffer reports whether methods found different path MTUs.
+func (d *document) SizesDiffer() bool {
+	size := 0
+	return slices.ContainsFunc(d.searches(), func(s pmtu.Result) bool {
+		if !tunnelmtu.Conclusive(&s) {
+			return false
+		}
+		size = cmp.Or(size, s.Bytes)
+		return size != s.Bytes
+	})
+}
+
+// Reversed reports whether the reverse path was tested.
+func (d *document) Reversed() bool { return d.back() != nil }
+
+// Hidden reports whether NAT hides the own address: it is private, and the peer's is not.
+func (d *document) Hidden() bool { return private(d.Source) && !private(d.Address) }
+
+// Requests, Workarounds and Verifications are the lines of all advice, each once.
+func (d *document) Requests() []string {
+	return d.all(func(a Advice) []string { return a.Request })
+}
+
+func (d *document) Workarounds() []string {
+	return d.all(func(a Advice) []string { return a.Workaround })
+}
+
+func (d *document) Verifications() []string {
+	return d.all(func(a Advice) []string { return a.Verification })
+}
+
+func (d *document) all(of func(Advice) []string) (out []string) {
+	for _, a := range d.Advice {
+		for _, line := range of(a) {
+			if !slices.Contains(out, line) {
+				out = append(out, line)
 			}
 		}
-		for _, item := range b.list {
-			wrap(w, "    - ", "      ", item)
-		}
 	}
-}
-
-// wrap writes words in lines of at most width, as far as words allow.
-func wrap(w io.Writer, first, rest, words string) {
-	line, empty := first, true
-	for word := range strings.FieldsSeq(words) {
-		switch {
-		case empty:
-			line += word
-		case len([]rune(line))+1+len([]rune(word)) > width:
-			fmt.Fprintln(w, line)
-			line = rest + word
-		default:
-			line += " " + word
-		}
-		empty = false
-	}
-	fmt.Fprintln(w, line)
-}
-
-// rows writes a table whose cells are too long to stand side by side: an item a row, with the words of the head.
-func rows(w io.Writer, table [][]string) {
-	head := table[0]
-	for _, row := range table[1:] {
-		cells := make([]string, 0, len(row)-1)
-		for i, cell := range row[1:] {
-			cells = append(cells, head[i+1]+" "+cell)
-		}
-		wrap(w, "    - ", "      ", row[0]+": "+strings.Join(cells, "; "))
-	}
-}
-
-// grid writes an aligned table.
-func grid(w io.Writer, indent string, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
-		}
-		fmt.Fprintln(w, indent+strings.TrimRight(line.String(), " "))
-	}
-}
-
-// markdown writes the section under a heading of a level.
-func (s *section) markdown(w io.Writer, level int) {
-	fmt.Fprintf(w, "\n%s %s\n", strings.Repeat("#", level), markdown(s.title))
-	for _, b := range s.blocks {
-		fmt.Fprintln(w)
-		switch {
-		case b.paragraph != "":
-			fmt.Fprintln(w, markdown(b.paragraph))
-		case b.table != nil:
-			markdownTable(w, b.table)
-		case b.code != nil:
-			fmt.Fprintf(w, "```text\n%s\n```\n", strings.Join(b.code, "\n"))
-		}
-		for _, item := range b.list {
-			fmt.Fprintf(w, "- %s\n", markdown(item))
-		}
-	}
-}
-
-func markdownTable(w io.Writer, rows [][]string) {
-	for i, row := range rows {
-		cells := make([]string, len(row))
-		for j, cell := range row {
-			cells[j] = strings.ReplaceAll(markdown(cell), "|", `\|`)
-		}
-		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
-		if i == 0 {
-			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
-		}
-	}
-}
-
-// markdown escapes what Markdown would take for its own, outside code. A backtick without its partner is escaped too.
-func markdown(s string) string {
-	parts := strings.Split(s, "`")
-	escape := strings.NewReplacer(`\`, `\\`, "*", `\*`, "<", `\<`, "[", `\[`, "]", `\]`)
-	var b strings.Builder
-	for i, part := range parts {
-		switch {
-		case i%2 == 0:
-			b.WriteString(escape.Replace(part))
-		case i == len(parts)-1:
-			b.WriteString("\\`" + escape.Replace(part))
-		default:
-			b.WriteString("`" + part + "`")
-		}
-	}
-	return b.String()
+	return out
 }

@@ -6,150 +6,96 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
-// A Gateway is what the SA table of one gateway shows about the peer.
-type Gateway struct {
-	Gateway string `json:"gateway"`
-	// Type and Version are what the gateway says of itself.
-	Type    string `json:"type,omitempty"`
-	Version string `json:"version,omitempty"`
-	// Read is when its table was read.
-	Read time.Time `json:"read"`
-	// Expected says that the configuration expects an SA of the peer there.
-	Expected bool `json:"expected"`
-	// Up is whether an IKE SA is established and a child installed: yes, no or unknown.
-	Up string `json:"up"`
-	// IKESAs and ChildSAs count by class, VendorStates by the gateway's own word.
-	IKESAs       []IKESAs       `json:"ike_sas"`
-	VendorStates map[string]int `json:"vendor_states,omitempty"`
-	ChildSAs     map[string]int `json:"child_sas,omitempty"`
-	// Established is since when the newest established IKE SA is.
-	Established *time.Time `json:"established,omitempty"`
-	// Packets and bytes are those that were counted for the peer, over all its SAs; null where the gateway does not count.
-	PacketsIn  *uint64 `json:"packets_in"`
-	PacketsOut *uint64 `json:"packets_out"`
-	BytesIn    *uint64 `json:"bytes_in"`
-	BytesOut   *uint64 `json:"bytes_out"`
-	// PathMTUBytes is the path MTU that the gateway believes, 0 if it does not say.
-	PathMTUBytes int `json:"path_mtu_bytes,omitempty"`
-	// Encapsulation is udp or none; empty if it is not known.
-	Encapsulation string `json:"encapsulation,omitempty"`
+// esp names the encapsulation.
+func esp(udp bool) string {
+	if udp {
+		return "ESP in UDP"
+	}
+	return "ESP"
 }
 
-// IKESAs are the IKE SAs of one version and class.
-type IKESAs struct {
-	Version int    `json:"version,omitempty"`
-	State   string `json:"state"`
-	Count   int    `json:"count"`
-}
-
-// OfGateway is what a gateway shows about the only peer of a snapshot, as it is reported.
-func OfGateway(s *gateways.Snapshot) Gateway {
-	p := &s.Peers[0]
-	out := Gateway{
-		Gateway: s.Gateway, Type: s.Info.Type, Version: foreign(s.Info.Version), Read: s.At.UTC().Truncate(time.Second),
-		Expected: p.Of != nil && p.Of.Expected, Up: p.Up.String(), IKESAs: []IKESAs{},
-		PacketsIn: counted(p.In.Packets), PacketsOut: counted(p.Out.Packets), BytesIn: counted(p.In.Bytes), BytesOut: counted(p.Out.Bytes),
-		PathMTUBytes: p.PathMTU,
-	}
-	for c, n := range p.IKE {
-		out.IKESAs = append(out.IKESAs, IKESAs{Version: c.Version, State: c.State.String(), Count: n})
-	}
-	slices.SortFunc(out.IKESAs, func(a, b IKESAs) int {
-		return cmp.Or(cmp.Compare(a.Version, b.Version), strings.Compare(a.State, b.State))
-	})
-	if len(p.Vendor) > 0 {
-		out.VendorStates = maps.Clone(p.Vendor)
-	}
-	for state, n := range p.Children {
-		if out.ChildSAs == nil {
-			out.ChildSAs = make(map[string]int)
+// gatewayTables is about what the SA tables of gateways show.
+func gatewayTables(r *Report) (out []entry) {
+	for i := range r.Gateways {
+		s := &r.Gateways[i]
+		p := &s.Peers[0]
+		e := entry{
+			label: "gateway " + untrusted.Line(s.Gateway), text: gatewayText(p),
+			test: "gateway " + untrusted.Line(s.Gateway), sent: "a request for its SA table, answered at " + diagnosis.Clock(s.At), received: gatewayText(p),
 		}
-		out.ChildSAs[state.String()] = n
-	}
-	if !p.Established.IsZero() {
-		at := p.Established.UTC().Truncate(time.Second)
-		out.Established = &at
-	}
-	switch p.NATT {
-	case gateways.Yes:
-		out.Encapsulation = "udp"
-	case gateways.No:
-		out.Encapsulation = "none"
-	case gateways.Unknown:
+		switch p.Up {
+		case gateways.Yes:
+			e.shows = "the tunnel is up"
+		case gateways.No:
+			e.shows = "the tunnel is not up"
+		case gateways.Unknown:
+			e.shows = "none about IKE"
+		}
+		out = append(out, e)
 	}
 	return out
 }
 
-func counted(c gateways.Count) *uint64 {
-	if !c.Known {
-		return nil
+// gatewayText is what a gateway shows about the peer in one line.
+func gatewayText(p *gateways.PeerSnapshot) string {
+	state := map[gateways.Answer]string{gateways.Yes: "up", gateways.No: "down", gateways.Unknown: "unknown"}[p.Up]
+	parts := []string{ikeSAs(p), childSAs(p)}
+	if p.In.Packets.Known && p.Out.Packets.Known {
+		parts = append(parts, fmt.Sprintf("%d packets in, %d out", p.In.Packets.Value, p.Out.Packets.Value))
 	}
-	return &c.Value
+	if p.PathMTU > 0 {
+		parts = append(parts, fmt.Sprintf("builds packets for a path MTU of %d bytes", p.PathMTU))
+	}
+	return state + ": " + strings.Join(parts, "; ")
 }
 
-// Text is what the gateway shows in one line.
-func (g *Gateway) Text() string {
-	parts := []string{g.ike(), g.children()}
-	if g.PacketsIn != nil && g.PacketsOut != nil {
-		parts = append(parts, fmt.Sprintf("%d packets in, %d out", *g.PacketsIn, *g.PacketsOut))
-	}
-	if g.PathMTUBytes > 0 {
-		parts = append(parts, fmt.Sprintf("builds packets for a path MTU of %d bytes", g.PathMTUBytes))
-	}
-	return g.state() + ": " + strings.Join(parts, "; ")
+// ikeClasses are the classes of the IKE SAs in a fixed order.
+func ikeClasses(p *gateways.PeerSnapshot) []gateways.IKEClass {
+	return slices.SortedFunc(maps.Keys(p.IKE), func(a, b gateways.IKEClass) int {
+		return cmp.Or(cmp.Compare(a.Version, b.Version), strings.Compare(a.State.String(), b.State.String()))
+	})
 }
 
-// state is the tunnel's in a word.
-func (g *Gateway) state() string {
-	switch g.Up {
-	case gateways.Yes.String():
-		return "up"
-	case gateways.No.String():
-		return "down"
-	}
-	return "unknown"
-}
-
-// ike are the IKE SAs in words, with those of the gateway.
-func (g *Gateway) ike() string {
+// ikeSAs are the IKE SAs in words, with the words of the gateway.
+func ikeSAs(p *gateways.PeerSnapshot) string {
 	var parts []string
-	for _, sa := range g.IKESAs {
+	for _, c := range ikeClasses(p) {
 		version := ""
-		if sa.Version > 0 {
-			version = fmt.Sprintf("v%d", sa.Version)
+		if c.Version > 0 {
+			version = fmt.Sprintf("v%d", c.Version)
 		}
-		parts = append(parts, strings.TrimSpace(fmt.Sprintf("IKE%s %s%s", version, sa.State, times(sa.Count))))
+		parts = append(parts, fmt.Sprintf("IKE%s %s%s", version, c.State, times(p.IKE[c])))
 	}
-	switch {
-	case len(parts)+len(g.VendorStates) > 0:
-	case g.state() == "unknown":
-		return "shows no IKE" // the kernel knows none
-	default:
+	if len(parts)+len(p.Vendor) == 0 {
+		if p.Up == gateways.Unknown { // the kernel has no IKE SAs
+			return "shows no IKE"
+		}
 		return "no IKE SA"
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "IKE")
-	if len(g.VendorStates) > 0 {
-		var words []string
-		for _, word := range slices.Sorted(maps.Keys(g.VendorStates)) {
-			words = append(words, foreign(word)+times(g.VendorStates[word]))
+	if len(p.Vendor) > 0 {
+		var vendor []string
+		for _, word := range slices.Sorted(maps.Keys(p.Vendor)) {
+			vendor = append(vendor, untrusted.Line(word)+times(p.Vendor[word]))
 		}
-		text += " (" + strings.Join(words, ", ") + ")"
+		text += " (" + strings.Join(vendor, ", ") + ")"
 	}
-	if g.Established != nil {
-		text += " since " + g.Established.Format(time.RFC3339)
+	if !p.Established.IsZero() {
+		text += " since " + diagnosis.Clock(p.Established)
 	}
 	return text
 }
 
-func (g *Gateway) children() string {
+func childSAs(p *gateways.PeerSnapshot) string {
 	var parts []string
 	for _, state := range gateways.ChildStates() {
-		if n := g.ChildSAs[state.String()]; n > 0 {
+		if n := p.Children[state]; n > 0 {
 			parts = append(parts, state.String()+times(n))
 		}
 	}
@@ -157,29 +103,16 @@ func (g *Gateway) children() string {
 		return "no child SA"
 	}
 	text := "child " + strings.Join(parts, ", ")
-	if g.Encapsulation != "" {
-		text += " (" + encapsulations(g.Encapsulation) + ")"
+	if p.NATT != gateways.Unknown {
+		text += " (" + esp(p.NATT == gateways.Yes) + ")"
 	}
 	return text
 }
 
-// times says how many, where there are several.
+// times is a count, empty for one.
 func times(n int) string {
 	if n == 1 {
 		return ""
 	}
 	return fmt.Sprintf(" ×%d", n)
-}
-
-func (g *Gateway) finding() finding {
-	f := finding{test: "gateway " + foreign(g.Gateway), sent: "a request for its SA table, answered at " + g.Read.Format(time.RFC3339), back: g.Text()}
-	switch g.state() {
-	case "up":
-		f.shows = "the tunnel is up"
-	case "down":
-		f.shows = "the tunnel is not up"
-	default:
-		f.shows = "nothing about IKE"
-	}
-	return f
 }

@@ -1,184 +1,269 @@
-// Package report holds what one measurement of one peer found, and writes it for people and programs: as text for a terminal, as
-// Markdown for a ticket at the provider, as JSON.
+// Package report writes what one measurement of one peer found, for people and for programs: as
+// text for a terminal, as Markdown for a ticket at the provider, as JSON.
 //
-//	results ──▶ Report ──Conclude──▶ + advice, what is unknown, ──▶ WriteText, WriteMarkdown, WriteJSON
-//	                                   comparison of ways out
+//	                 aspects ──▶ entries: lines, table of probes, unknowns, comparison
+//	Report ──▶ document
+//	                 texts/  ──▶ advice by diagnosis, sections
 //
-// The JSON form is an interface: names are added, never changed or removed. The words of a fault are written for the provider's
-// engineer: what was sent, what came back, what that shows and what it does not, what to change, and how to see it by hand.
+// A Report holds the results of the collectors as they are. aspects lists what is said about each
+// kind of result; texts holds the advice and the sections as templates that can be edited without
+// Go. The JSON form is an interface (json.go): names are added, never changed or removed.
 //
-// Nothing here measures, judges, or looks at a clock: diagnoses come from package diagnosis.
+// The package neither measures, nor draws diagnoses, nor reads a clock.
 package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/exporter/tunnelmtu"
 )
 
-// A Report is what one measurement of one peer found, over one way out.
+// A Report is what one measurement of one peer found, via one interface or source address.
 type Report struct {
-	Peer    string `json:"peer"`
-	Address string `json:"address"`
-	Family  string `json:"family"`
-	// Via is the way out that was asked for: an interface or a source address. Empty where routing chose.
-	Via string `json:"via"`
-	// Source is the address that packets were sent from, Interface the device they left by, as far as this host knows.
-	Source    string      `json:"source,omitempty"`
-	Interface string      `json:"interface,omitempty"`
-	Started   time.Time   `json:"started"`
-	Seconds   float64     `json:"seconds"`
-	Healthy   bool        `json:"healthy"`
-	Diagnoses []Diagnosis `json:"diagnoses"`
-	ICMP      *ICMP       `json:"icmp,omitempty"`
-	MTU       []MTU       `json:"mtu,omitempty"`
-	IKE       []IKE       `json:"ike,omitempty"`
-	Protocols []Protocol  `json:"protocols,omitempty"`
-	Reverse   *Reverse    `json:"reverse,omitempty"`
-	// Hops are the routers on the way, as far as they were seen.
-	Hops   []Hop   `json:"hops,omitempty"`
-	Tunnel *Tunnel `json:"tunnel,omitempty"`
-	// Gateways are what the SA tables of gateways show about the peer.
-	Gateways []Gateway `json:"gateways,omitempty"`
-	History  *History  `json:"history,omitempty"`
-	// Comparison is what the same measurement over several ways out shows, one sentence. Conclude writes it.
-	Comparison string `json:"comparison,omitempty"`
-	// Advice is what follows from the diagnoses. Conclude writes it.
-	Advice []Advice `json:"advice,omitempty"`
-	// Unknown is what could not be told. Conclude completes it.
-	Unknown []Unknown `json:"unknown,omitempty"`
+	Peer   string
+	Labels map[string]string
+	// Host is the configured address or name, Address the measured one, not valid if unresolved.
+	Host    string
+	Address netip.Addr
+	// Addresses are the other addresses of the name.
+	Addresses []Address
+	// Via is the configured interface or source address, empty where routing chose.
+	Via string
+	// Source is the address that packets were sent from, Interface their device, if known.
+	Source    netip.Addr
+	Interface string
+	// Ways are how the methods leave this host, that of IKE first, if they leave by different ways.
+	Ways    []Way
+	Started time.Time
+	Took    time.Duration
+	// Healthy means that no fault was found, Measured that enough is known to say so.
+	Healthy, Measured bool
+	Diagnoses         []diagnosis.Held
+	// Findings are the results of the collectors that are enabled for the peer.
+	suite.Findings
+	// Tunnel is what an ESP tunnel over the path should be set to, nil if that is unknown.
+	Tunnel *tunnelmtu.Settings
+	// Gateways are readings of SA tables, each with this peer as the only one.
+	Gateways []gateways.Snapshot
+	// Baseline compares the path with the one that was last healthy, in one sentence.
+	Baseline string
+	// Changes are earlier changes of diagnoses, the newest last.
+	Changes []history.Change
 	// Errors are what could not be measured, and why.
-	Errors []string `json:"errors,omitempty"`
-	// Measured tells whether enough is known to call the peer healthy or faulty.
-	Measured bool `json:"-"`
+	Errors []string
 }
 
-// A Diagnosis is a named conclusion, with the measurements that show it.
-type Diagnosis struct {
-	Name     string   `json:"name"`
-	Gateway  string   `json:"gateway,omitempty"`
-	Summary  string   `json:"summary"`
-	Evidence []string `json:"evidence"`
+// A Line is one result in the summary.
+type Line struct{ Label, Text string }
+
+// Lines returns the summary of all results.
+func (r *Report) Lines() (lines []Line) {
+	for _, e := range r.entries() {
+		if e.label != "" {
+			lines = append(lines, Line{e.label, e.text})
+		}
+	}
+	for _, e := range r.Errors {
+		lines = append(lines, Line{"not measured", e})
+	}
+	return lines
 }
 
-// ICMP is what became of echo requests.
-type ICMP struct {
-	// State is reachable, silent or unknown.
-	State     string   `json:"state"`
-	Reason    string   `json:"reason,omitempty"`
-	Sent      int      `json:"sent"`
-	Received  int      `json:"received"`
-	RoundTrip *float64 `json:"round_trip_seconds"`
-	Error     string   `json:"error,omitempty"`
-	ErrorFrom string   `json:"error_from,omitempty"`
+// Health is healthy, faulty or unknown.
+func (r *Report) Health() string {
+	switch {
+	case !r.Measured:
+		return "unknown"
+	case r.Healthy:
+		return "healthy"
+	}
+	return "faulty"
 }
 
-// MTU is the path MTU as found by one method. Sizes are those of IP packets, header included.
-type MTU struct {
-	Method string `json:"method"`
-	// State is clean, reduced, black_hole, unreachable or inconclusive.
-	State       string  `json:"state"`
-	Reason      string  `json:"reason,omitempty"`
-	Bytes       int     `json:"bytes"`
-	LinkBytes   int     `json:"link_bytes"`
-	Packets     int     `json:"packets"`
-	Seconds     float64 `json:"seconds"`
-	PTBReceived int     `json:"ptb_received"`
-	PTBRejected int     `json:"ptb_rejected"`
-	PTBFrom     string  `json:"ptb_from,omitempty"`
-	PTBMTU      int     `json:"ptb_mtu,omitempty"`
-	// LastHopPassed and FirstHopFailed are the routers between which larger packets vanish.
-	LastHopPassed  string `json:"last_hop_passed,omitempty"`
-	FirstHopFailed string `json:"first_hop_failed,omitempty"`
+// Hops returns the routers on the path by their distance, as the collector that asked with more
+// kinds of packets saw them. The zero Addr is a router that did not answer.
+func (r *Report) Hops() (hops []netip.Addr) {
+	if r.PMTU != nil {
+		hops = r.PMTU.Hops
+	}
+	if r.Protocols != nil && len(r.Protocols.Hops) >= len(hops) {
+		hops = r.Protocols.Hops
+	}
+	return hops
 }
 
-// IKE is whether IKE is answered by one method.
-type IKE struct {
-	Method string `json:"method"`
-	Port   uint16 `json:"port"`
-	// State is responding, silent, refused or unknown.
-	State     string   `json:"state"`
-	Reason    string   `json:"reason,omitempty"`
-	Version   int      `json:"version,omitempty"`
-	Probe     string   `json:"probe,omitempty"`
-	Reply     string   `json:"reply,omitempty"`
-	RoundTrip *float64 `json:"round_trip_seconds"`
-	Error     string   `json:"error,omitempty"`
-	ErrorFrom string   `json:"error_from,omitempty"`
-	// Fragments tells whether an IKE message in IP fragments is answered: pass, dropped or unknown. Empty if that was not tested.
-	Fragments       string `json:"fragments,omitempty"`
-	FragmentsReason string `json:"fragments_reason,omitempty"`
+// Where is the address that is measured, or the name without one.
+func (r *Report) Where() string { return cmp.Or(address(r.Address), r.Host+" (not resolved)") }
+
+// Newest returns the changes, the newest first.
+func (r *Report) Newest() []history.Change {
+	all := slices.Clone(r.Changes)
+	slices.Reverse(all)
+	return all
 }
 
-// A Protocol is how far packets of one kind get.
-type Protocol struct {
-	// Protocol is icmp, udp500, udp4500, esp, ah or esp_udp (ESP in UDP 4500).
-	Protocol string `json:"protocol"`
-	// State is passes, blocked or unknown.
-	State  string `json:"state"`
-	Reason string `json:"reason,omitempty"`
-	// LastHop is the distance of the last router that was seen to get one, Hops that of the peer; 0 where it is not known.
-	LastHop int `json:"last_hop,omitempty"`
-	Hops    int `json:"hops,omitempty"`
-	// BlockedBy is who said that it does not let them pass.
-	BlockedBy string `json:"blocked_by,omitempty"`
+// Route is Hops for people, empty if no routers are known.
+func (r *Report) Route() string {
+	hops := r.Hops()
+	all := make([]string, len(hops))
+	for i, a := range hops {
+		all[i] = fmt.Sprintf("%d %s", i+1, cmp.Or(address(a), "no answer"))
+	}
+	return strings.Join(all, ", ")
 }
 
-// Reverse is what is known about the size of packets on the way back.
-type Reverse struct {
-	// State is clean, reduced, black_hole or unknown.
-	State string `json:"state"`
-	// LowerBytes is a size that came back, UpperBytes the most that can; 0 where it is not known.
-	LowerBytes int    `json:"lower_bytes,omitempty"`
-	UpperBytes int    `json:"upper_bytes,omitempty"`
-	Reason     string `json:"reason,omitempty"`
+// Past returns the changes as sentences, the oldest first.
+func (r *Report) Past() []string {
+	out := make([]string, len(r.Changes))
+	for i, c := range r.Changes {
+		out[i] = fmt.Sprintf("%s: %s %s. %s", diagnosis.Clock(c.At), c.Diagnosis, Turned(c.On), c.Summary)
+	}
+	return out
 }
 
-// A Hop is a router on the way, as it called itself.
-type Hop struct {
-	TTL     int    `json:"ttl"`
-	Address string `json:"address"`
+// Turned names a change of a diagnosis.
+func Turned(on bool) string {
+	if on {
+		return "raised"
+	}
+	return "cleared"
 }
 
-// Text is the hop for people: its distance, and its address if it answered.
-func (h Hop) Text() string { return fmt.Sprintf("%d %s", h.TTL, cmp.Or(h.Address, "silent")) }
+// A Summary is a peer's line on the status page. What is unknown is empty.
+type Summary struct {
+	Peer, Where, Health, Echo string
+	IKE, MTU                  []string
+	Diagnoses                 []diagnosis.Held
+}
 
-// Before are the sentences about how the path was when it was well.
-func (r *Report) Before() []string {
-	if r.History == nil {
+// Summary returns the line of the peer on the status page.
+func (r *Report) Summary() Summary {
+	s := Summary{Peer: r.Peer, Where: r.Where(), Health: r.Health(), Diagnoses: r.Diagnoses}
+	if i := r.ICMP; i != nil {
+		s.Echo = because(i.State.String(), echoReason(i)) + milliseconds(i.Last)
+	}
+	for _, e := range ikeReplies(r) {
+		s.IKE = append(s.IKE, e.row+" "+e.text)
+	}
+	for _, e := range pathMTUs(r) {
+		s.MTU = append(s.MTU, e.method.String()+": "+e.text)
+	}
+	return s
+}
+
+// searches are the results of the path MTU searches.
+func (r *Report) searches() []pmtu.Result { return cmp.Or(r.PMTU, &pmtu.Snapshot{}).Results }
+
+// search is the result of one method if it found the path MTU, else nil.
+func (r *Report) search(m collectors.Method) *pmtu.Result {
+	all := r.searches()
+	i := slices.IndexFunc(all, func(s pmtu.Result) bool { return s.Method == m && tunnelmtu.Conclusive(&s) })
+	if i < 0 {
 		return nil
 	}
-	return r.History.Baseline
+	return &all[i]
 }
 
-// A Tunnel is what an ESP tunnel over the measured path should be set to. It is computed, not measured.
-type Tunnel struct {
-	MTUBytes int    `json:"mtu_bytes"`
-	MSSBytes int    `json:"mss_bytes"`
-	Cipher   string `json:"cipher"`
-	// Encapsulation is udp or none.
-	Encapsulation string `json:"encapsulation"`
+// hole is the black hole on the path to the peer, the smallest if several IKE methods show one.
+// That of echoes counts where no IKE method shows one, and nothing shows that only replies vanish.
+func (r *Report) hole() (hole *pmtu.Result) {
+	for _, m := range collectors.IKEMethods() {
+		if s := r.search(m); s != nil && s.State == search.BlackHole && (hole == nil || s.Bytes < hole.Bytes) {
+			hole = s
+		}
+	}
+	if s := r.search(collectors.ICMP); hole == nil && s != nil && s.State == search.BlackHole && !r.ikePasses(s.Bytes) && r.PMTU.Direction() != pmtu.FromPeer {
+		hole = s
+	}
+	return hole
 }
 
-// History is what is remembered of earlier measurements, a sentence a line.
-type History struct {
-	// Baseline is how the path was when it was well.
-	Baseline []string `json:"baseline,omitempty"`
-	// Changes are what changed since, the newest last.
-	Changes []string `json:"changes,omitempty"`
+// ikePasses reports whether larger IKE messages arrive.
+func (r *Report) ikePasses(bytes int) bool {
+	return slices.ContainsFunc(collectors.IKEMethods(), func(m collectors.Method) bool {
+		s := r.search(m)
+		return s != nil && s.Bytes > bytes
+	})
 }
 
-// Unknown is something that could not be told, and why.
-type Unknown struct {
-	What string `json:"what"`
-	Why  string `json:"why"`
+// echoHole is a black hole of echoes that is none of the path to the peer: larger IKE messages arrive,
+// or only replies vanish; nil without one.
+func (r *Report) echoHole() *pmtu.Result {
+	s := r.search(collectors.ICMP)
+	if s == nil || s.State != search.BlackHole || r.hole() != nil {
+		return nil
+	}
+	return s
 }
 
-// WriteJSON writes reports in their documented form.
-func WriteJSON(w io.Writer, reports []*Report) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(reports)
+// port is the UDP port of an IKE method.
+func (r *Report) port(m collectors.Method) uint16 {
+	if r.IKE != nil {
+		if one := r.IKE.Of(m); one.Port != 0 {
+			return one.Port
+		}
+	}
+	if m == collectors.NATT {
+		return 4500
+	}
+	return 500
+}
+
+// V6 reports whether the path is IPv6.
+func (r *Report) V6() bool { return r.Address.Is6() && !r.Address.Is4In6() }
+
+// name is the peer with its address and the way to it.
+func (r *Report) name() string {
+	name := r.Peer
+	if a := address(r.Address); a != "" && a != r.Peer {
+		name += " (" + a + ")"
+	}
+	if r.Via != "" {
+		name += " via " + r.Via
+	}
+	return name
+}
+
+// Fails reports whether a diagnosis of this severity or a worse one holds.
+func (r *Report) Fails(least diagnosis.Severity) bool {
+	return slices.ContainsFunc(r.Diagnoses, func(h diagnosis.Held) bool { return h.Severity.AtLeast(least) })
+}
+
+func (r *Report) result() string {
+	names := make([]string, 0, len(r.Diagnoses))
+	for i := range r.Diagnoses {
+		names = append(names, r.Diagnoses[i].Name)
+	}
+	all := strings.Join(names, ", ")
+	switch {
+	case r.Fails(diagnosis.Warning):
+		return "FAULT " + all
+	case len(names) > 0:
+		return "no fault found, for information: " + all
+	case r.Healthy && len(r.Errors) > 0:
+		return "no fault found, but not everything could be measured"
+	case r.Healthy:
+		return "no fault found"
+	}
+	return "unknown"
+}
+
+// address is empty for the zero Addr.
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }

@@ -46,7 +46,7 @@ func (r *runs) note(name string, now time.Time) {
 	r.at[name] = append(r.at[name], now)
 }
 
-// take returns what was collected and begins anew.
+// take returns what was collected and begins again.
 func (r *runs) take() map[string][]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -215,7 +215,8 @@ func TestNoBurstAfterStall(t *testing.T) {
 		synctest.Wait()
 
 		end, got := stalled.Add(stall), r.take()
-		// The ordinary rate for the rounds that are in time, the same for those that take their turn, and the spread of both.
+		// The ordinary rate for the rounds that are in time, the same for those that take their
+		// turn, and the spread of both.
 		for second, count := range perSecond(got, end, end.Add(3*interval)) {
 			if count > 60 {
 				t.Errorf("second %d after the stall has %d runs, ordinary is 20", second, count)
@@ -275,7 +276,8 @@ func TestOverloadStretchesEvenly(t *testing.T) {
 
 func TestOwnTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// A round of four ticks, 5 s apart, takes half the interval and must not cost the next phase.
+		// A round of four ticks, 5 s apart, takes half the interval and must not cost the next
+		// phase.
 		const interval = 30 * time.Second
 		var rounds, ticks []time.Time
 		s := start(t, schedule.Config{})
@@ -303,6 +305,28 @@ func TestOwnTimes(t *testing.T) {
 		}
 		if len(rounds) < 19 {
 			t.Errorf("%d rounds in 10 minutes, want 19 or 20", len(rounds))
+		}
+	})
+}
+
+// TestOwnTimeIsNotLate: an event that asks for a time beyond its interval is neither late nor overdue
+// until then.
+func TestOwnTimeIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, schedule.Config{})
+		ticks := 0
+		s.AddEvent(schedule.Key{Peer: "hq", Collector: "icmp"}, 5*time.Second, func(now time.Time) time.Time {
+			ticks++
+			return now.Add(time.Minute)
+		})
+		for range 60 {
+			time.Sleep(10 * time.Second)
+			if n, lag := s.Overdue("hq"), s.Lag(); n > 0 || lag > time.Second {
+				t.Fatalf("%d overdue, %v late", n, lag)
+			}
+		}
+		if ticks != 10 {
+			t.Errorf("%d ticks in 10 minutes", ticks)
 		}
 	})
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// submit makes a task ready, or lets it wait for another task of its peer. It cannot be in both places, nor twice in one:
-// a task is out of the heap until it has ended.
+// submit makes a task ready, or lets it wait for another task of its peer. It cannot be in both
+// queues, nor twice in one: a task is out of the heap until it has ended.
 func (s *Scheduler) submit(ctx context.Context, e *entry) {
 	if e.peer.busy {
 		e.peer.waiting = append(e.peer.waiting, e)
@@ -16,8 +16,8 @@ func (s *Scheduler) submit(ctx context.Context, e *entry) {
 	s.enqueue(ctx, e)
 }
 
-// enqueue gives a ready task to a new worker, or to the next one that is free. Workers live as long as something is
-// ready, so that if another one may be made, nothing else is waiting.
+// enqueue gives a ready task to a new worker, or queues it for the next free one. Workers live as
+// long as a task is ready, so if another one may be made, no other task is waiting.
 func (s *Scheduler) enqueue(ctx context.Context, e *entry) {
 	if s.workers == s.cfg.Workers {
 		s.ready = append(s.ready, e)
@@ -27,7 +27,7 @@ func (s *Scheduler) enqueue(ctx context.Context, e *entry) {
 	s.pool.Go(func() { s.work(ctx, e) })
 }
 
-// work runs a task, and then whatever is ready.
+// work runs a task, and then all ready ones.
 func (s *Scheduler) work(ctx context.Context, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Scheduler) work(ctx context.Context, e *entry) {
 	s.workers--
 }
 
-// runTask runs a task, without the lock, lets the next one of its peer become ready, and puts the task back into the heap.
+// runTask runs a task without the lock and returns it to the heap.
 func (s *Scheduler) runTask(ctx context.Context, e *entry) {
 	now := s.now()
 	if !e.gone && ctx.Err() == nil {
@@ -81,7 +81,7 @@ func (s *Scheduler) attempt(parent context.Context, e *entry) (again bool) {
 	return again
 }
 
-// release lets the next waiting task of a peer become ready, behind those of others.
+// release makes the next waiting task of a peer ready, behind the tasks of other peers.
 func (s *Scheduler) release(ctx context.Context, p *peer, now time.Time) {
 	p.busy = false
 	for len(p.waiting) > 0 && !p.busy {

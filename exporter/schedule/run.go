@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,10 @@ import (
 )
 
 // ErrStarted means that Run was called twice.
-var ErrStarted = errors.New("the schedule was already started")
+var ErrStarted = errors.New("the schedule is already started")
 
-// Run runs everything that is due until ctx ends. It then cancels the running tasks and returns nil once they have ended.
-// It can be called once.
+// Run runs everything that is due until ctx ends. It then cancels the running tasks and returns nil
+// once they have ended. It can be called once.
 func (s *Scheduler) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.started {
@@ -33,34 +32,43 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-s.wake:
 		}
-		timer.Reset(s.step(ctx))
+		wait, events := s.step(ctx)
+		if events && s.cfg.AfterEvents != nil {
+			s.cfg.AfterEvents()
+		}
+		timer.Reset(wait)
 	}
 }
 
-// idle is how long the wheel sleeps when nothing is in the heap. Whatever is added wakes it.
+// idle is how long the wheel sleeps when the heap is empty. Each addition wakes it.
 const idle = time.Hour
 
-// step runs everything that is due, and returns how long there is nothing more to do. Tasks that end put themselves back
-// into the heap and wake the wheel.
-func (s *Scheduler) step(ctx context.Context) time.Duration {
+// step runs everything that is due and returns the time until the next entry, and whether an event
+// has run. Tasks that end put themselves back into the heap and wake the wheel.
+func (s *Scheduler) step(ctx context.Context) (wait time.Duration, events bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ctx.Err() == nil && len(s.due) > 0 {
-		e, now := s.due[0], s.now()
+	now := s.now()
+	for e := s.due.first(); e != nil && ctx.Err() == nil; e = s.due.first() {
 		if e.due.After(now) {
-			return max(e.due.Sub(now), s.cfg.Slack)
+			now = s.now()
 		}
-		heap.Pop(&s.due)
+		if e.due.After(now) {
+			return max(e.due.Sub(now), s.cfg.Slack), events
+		}
+		s.due.pop()
 		switch {
 		case e.why == inTime && now.Sub(e.due) > e.grace():
 			s.takeTurn(e, now)
 		case e.tick != nil:
+			events = true
 			s.runEvent(e, now)
+			now = e.ended
 		default:
 			s.submit(ctx, e)
 		}
 	}
-	return idle
+	return idle, events
 }
 
 // runEvent runs an event, without the lock, and puts it back into the heap.
@@ -83,13 +91,16 @@ func (s *Scheduler) runEvent(e *entry, now time.Time) {
 		e.rerun = false
 		s.arm(e, e.ended, asked)
 	case next.After(now):
+		if next.After(e.expected) {
+			e.expected = next // it is not late: it asked for that time
+		}
 		s.arm(e, next, ownTime)
 	default:
 		s.arm(e, e.next(e.ended), inTime)
 	}
 }
 
-// ended notes that a run is over.
+// ended registers the end of a run.
 func (s *Scheduler) ended(e *entry, panicked bool) {
 	e.ended = s.now()
 	e.expected = e.ended.Add(e.interval)
@@ -109,7 +120,7 @@ func (s *Scheduler) callTask(ctx context.Context, e *entry) (again, panicked boo
 	return e.run(ctx), false
 }
 
-// catch ends a panic, and logs it. It must be deferred itself.
+// catch ends a panic and logs it. It must be deferred itself.
 func (s *Scheduler) catch(e *entry, panicked *bool) {
 	if v := recover(); v != nil {
 		*panicked = true

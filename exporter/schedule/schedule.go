@@ -1,30 +1,33 @@
-// Package schedule decides when to measure. It knows nothing about what is measured.
+// Package schedule decides when to measure. It does not know what is measured.
 //
-// There are two kinds of work. An event is short: it runs on the one goroutine of the wheel and returns at once, usually
-// after it has handed a packet to somebody. A task blocks: it runs in a bounded pool, never twice at the same time,
-// and never beside another task of the same peer, since two of them would disturb each other's measurement.
+// There are two kinds of work. An event is short: it runs on the one goroutine of the wheel and
+// returns at once, usually after it has sent a packet. A task blocks: it runs in a bounded pool,
+// never twice at the same time, and never beside another task of the same peer, because the two
+// would disturb each other's measurement.
 //
 //	               due, in order                    ┌─ peer busy: waits for it ─┐
 //	┌────────────┐   event: run here, now           │                           ▼
-//	│ heap of    │──────────────────────┐    task ──┴──▶ ready, first come ──▶ worker (at most Workers)
+//	│ heap of    │──────────────────────┐    task ──┴──▶ ready, first come ──▶ worker (≤ Workers)
 //	│ due times  │──────────────────────┼──────▶              first served       │
 //	└────────────┘                      │                                        │
 //	      ▲                             ▼                                        ▼
 //	      └──── the next phase of its interval, or the time that the event asked for
 //
-// Every key has a phase of its own, the hash of peer and collector modulo the interval, counted from the Unix epoch. So
-// the load is even, and a restart does not move anything. Only the first run comes earlier where the interval is long.
+// Every key has a phase of its own: the hash of peer and collector modulo the interval, counted
+// from the Unix epoch. So the load is even, and a restart moves nothing. Only the first run comes
+// earlier where the interval is long.
 //
-// Nothing is ever queued twice: a phase that passed meanwhile is lost. A round that is late by more than a hundredth of its
-// interval takes its turn in a queue that moves as fast as the whole schedule does on average, so that no burst
-// follows a stall. The next round then comes a whole interval later instead of catching up, and returns to its
-// phase once it is in time again, so that overload stretches everything evenly.
+// Nothing is queued twice: a phase that passes meanwhile is skipped. A round that is late by more
+// than a hundredth of its interval joins a queue that moves at the average rate of the whole
+// schedule, so that no burst follows a stall. The next round then comes a whole interval later, and
+// returns to its phase once it is in time again, so overload stretches all evenly.
 package schedule
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,7 +42,7 @@ const (
 // A Key names one thing to run: one collector for one peer.
 type Key struct{ Peer, Collector string }
 
-// Config says how a Scheduler works. The zero value of a field stands for its default.
+// Config says how a Scheduler works. A zero field selects its default.
 type Config struct {
 	// Log gets the panics of tasks and events. The default discards them.
 	Log *slog.Logger
@@ -47,12 +50,15 @@ type Config struct {
 	Workers int
 	// MaxFirst is the longest that anything waits for its first run.
 	MaxFirst time.Duration
+	// AfterEvents, if set, is called after some events have run, on the goroutine of the wheel: what
+	// they have put off is due now.
+	AfterEvents func()
 	// Slack is how late an event may be, so that events close to each other share one wake-up.
 	Slack time.Duration
 }
 
-// A Scheduler runs events and tasks when they are due. Its methods may be called at any time and from anywhere, also
-// before and during Run, and from events and tasks.
+// A Scheduler runs events and tasks when they are due. Its methods may be called at any time from
+// any goroutine, also before and during Run, and from events and tasks.
 type Scheduler struct {
 	cfg  Config
 	now  func() time.Time
@@ -65,20 +71,20 @@ type Scheduler struct {
 	due     dueHeap
 	ready   []*entry
 	workers int
-	// rate is how many rounds begin per second when all goes well, turn when the next of the late ones may.
+	// rate is the number of rounds per second without delays, turn the start of the next late one.
 	rate  float64
 	turn  time.Time
 	lag   lag
 	stats Stats
 }
 
-// A peer holds what belongs to one peer. A peer that was removed and added again is a new one.
+// A peer holds the entries of one peer. A peer that was removed and added again is a new one.
 type peer struct {
 	entries []*entry
-	// busy is set while one of its tasks is ready or running; waiting are those that are due meanwhile.
+	// busy: one of its tasks is ready or running. waiting: its tasks that are due meanwhile.
 	busy    bool
 	waiting []*entry
-	// running counts its tasks and events that run now. When removed and none does, done is closed.
+	// running counts its running tasks and events. done is closed when removed and none runs.
 	running int
 	removed bool
 	done    chan struct{}
@@ -88,11 +94,11 @@ type peer struct {
 type reason uint8
 
 const (
-	// inTime is a round that is due by its interval. Takes its turn if it comes too late.
+	// inTime is a round that is due by its interval. It queues if it is late.
 	inTime reason = iota
-	// inTurn is a late round whose turn has come.
+	// inTurn is a late round that leaves the queue.
 	inTurn
-	// ownTime is a time that the event asked for.
+	// ownTime is a time that the event returned.
 	ownTime
 	// asked is a call of Now.
 	asked
@@ -108,16 +114,18 @@ type entry struct {
 	run      func(ctx context.Context) (again bool)
 	timeout  time.Duration
 
-	// due, why and index are its place in the heap; index is -1 outside it.
-	due   time.Time
-	why   reason
-	index int
-	// planned is when a round should have begun: due, unless it had to take its turn or to wait for its own peer.
+	// due and why are for its place in the heap, queued means that it is there. version changes each
+	// time that it leaves the heap.
+	due     time.Time
+	why     reason
+	queued  bool
+	version uint32
+	// planned is when a round should have begun: due, unless it queued or waited for its peer.
 	planned time.Time
 	// active is set while it runs, gone once it was removed, rerun if Now was called meanwhile.
 	active, gone, rerun bool
 	cancel              context.CancelFunc
-	// began is when its round began, the last run that was not at a time of its own, and late how late that was.
+	// began is when its last round began, apart from runs at a time of its own; late how late.
 	began time.Time
 	late  time.Duration
 	// ended is when it last ended, expected when it should next have done so at the latest.
@@ -126,41 +134,34 @@ type entry struct {
 
 // New makes a Scheduler. Nothing runs until Run is called.
 func New(cfg Config) *Scheduler {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Workers <= 0 {
-		cfg.Workers = DefaultWorkers
-	}
-	if cfg.MaxFirst <= 0 {
-		cfg.MaxFirst = DefaultMaxFirst
-	}
-	if cfg.Slack <= 0 {
-		cfg.Slack = DefaultSlack
-	}
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	cfg.Workers = cmp.Or(max(cfg.Workers, 0), DefaultWorkers)
+	cfg.MaxFirst = cmp.Or(max(cfg.MaxFirst, 0), DefaultMaxFirst)
+	cfg.Slack = cmp.Or(max(cfg.Slack, 0), DefaultSlack)
 	return &Scheduler{cfg: cfg, now: time.Now, wake: make(chan struct{}, 1), peers: make(map[string]*peer)}
 }
 
-// SetMaxFirst changes Config.MaxFirst for what is added from now on.
+// SetMaxFirst changes Config.MaxFirst for keys that are added later.
 func (s *Scheduler) SetMaxFirst(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg.MaxFirst = max(d, 0)
 }
 
-// AddEvent adds an event, or replaces what had this key. The interval must be positive.
+// AddEvent adds an event, or replaces the one with this key. The interval must be positive.
 //
-// tick runs on the goroutine of the wheel, so that it must not block. It returns when it wants to go on with its round:
-// such a time is kept however late it gets. The zero time, or one that is not after now, ends the round.
+// tick runs on the goroutine of the wheel, so it must not block. It returns when its round
+// continues; that time is kept even when it is late. A time that is not after now ends the round.
 func (s *Scheduler) AddEvent(key Key, interval time.Duration, tick func(now time.Time) (next time.Time)) {
 	s.add(&entry{key: key, interval: interval, tick: tick})
 }
 
-// AddTask adds a task, or replaces what had this key. The interval must be positive.
+// AddTask adds a task, or replaces the one with this key. The interval must be positive.
 //
-// run is called in the pool with a context that ends after timeout, which is cut to nine tenths of the interval. If it
-// returns again, it is called once more at once, with a new timeout, for a second opinion; what that one
-// returns is ignored. A replaced task is cancelled, and its successor starts after it has ended.
+// run is called in the pool with a context that ends after timeout, which is at most nine tenths of
+// the interval. If it returns again, it is called once more at once with a new timeout, for a
+// second measurement; the result of that one is ignored. A replaced task is cancelled, and its
+// successor starts after it has ended.
 func (s *Scheduler) AddTask(key Key, interval, timeout time.Duration, run func(ctx context.Context) (again bool)) {
 	limit := max(interval/10*9, 1)
 	if timeout <= 0 || timeout > limit {
@@ -196,9 +197,9 @@ func (s *Scheduler) add(e *entry) {
 	s.wakeFor(e)
 }
 
-// Remove forgets everything of a peer and cancels its running tasks. Nothing of it starts any more once Remove has
-// returned; done is closed when what was running has ended. Who adds the peer again before that risks that its
-// old and new tasks overlap.
+// Remove drops everything of a peer and cancels its running tasks. No run of the peer starts once
+// Remove has returned; done is closed when the running ones have ended. If the peer is added again
+// before that, its old and new tasks may overlap.
 func (s *Scheduler) Remove(name string) (done <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,8 +218,8 @@ func (s *Scheduler) Remove(name string) (done <-chan struct{}) {
 	return p.done
 }
 
-// Now makes a key due at once, whatever its interval; a task that is running runs once more afterwards. It reports
-// whether there is such a key.
+// Now makes a key due at once, regardless of its interval; a running task runs once more
+// afterwards. It reports whether the key exists.
 func (s *Scheduler) Now(key Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,18 +229,18 @@ func (s *Scheduler) Now(key Key) bool {
 		return false
 	case e.active:
 		e.rerun = true
-	case e.index >= 0:
+	case e.queued:
+		s.due.remove(e)
 		if now := s.now(); e.due.After(now) {
 			e.due, e.planned = now, now
 		}
 		e.why = asked
-		heap.Fix(&s.due, e.index)
+		s.due.push(e)
 		s.wakeFor(e)
 	}
 	return true
 }
 
-// find returns the entry of a key, or nil.
 func (s *Scheduler) find(key Key) *entry {
 	p := s.peers[key.Peer]
 	if p == nil {
@@ -251,38 +252,35 @@ func (s *Scheduler) find(key Key) *entry {
 	return nil
 }
 
-// forget takes an entry out. A task that waits for a worker is dropped when its turn comes.
+// forget takes an entry out. A task that waits for a worker is dropped when it gets one.
 func (s *Scheduler) forget(e *entry) {
 	e.gone = true
 	s.rate -= 1 / e.interval.Seconds()
-	if e.index >= 0 {
-		heap.Remove(&s.due, e.index)
-	}
+	s.due.remove(e)
 	if e.cancel != nil {
 		e.cancel()
 	}
 }
 
-// arm puts an entry into the heap.
 func (s *Scheduler) arm(e *entry, due time.Time, why reason) {
 	e.due, e.planned, e.why = due, due, why
-	heap.Push(&s.due, e)
+	s.due.push(e)
 }
 
-// takeTurn puts an entry that is late back into the heap, behind those that were late before it.
+// takeTurn queues a late entry: back into the heap, behind earlier late ones.
 func (s *Scheduler) takeTurn(e *entry, now time.Time) {
 	if s.turn.Before(now) {
 		s.turn = now
 	}
 	e.due, e.why = s.turn, inTurn
-	heap.Push(&s.due, e)
+	s.due.push(e)
 	s.turn = s.turn.Add(time.Duration(float64(time.Second) / s.rate))
 	s.stats.Deferred++
 }
 
-// wakeFor wakes the wheel if the entry is now what it should wait for.
+// wakeFor wakes the wheel if the entry is now the first.
 func (s *Scheduler) wakeFor(e *entry) {
-	if e.index != 0 {
+	if s.due.first() != e {
 		return
 	}
 	select {
@@ -292,12 +290,7 @@ func (s *Scheduler) wakeFor(e *entry) {
 }
 
 func (p *peer) find(collector string) int {
-	for i, e := range p.entries {
-		if e.key.Collector == collector {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(p.entries, func(e *entry) bool { return e.key.Collector == collector })
 }
 
 func (p *peer) leave() {

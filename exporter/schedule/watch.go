@@ -1,16 +1,21 @@
 package schedule
 
-import "time"
+import (
+	"time"
 
-// Stats counts what a Scheduler did.
+	"ipsec_path_exporter/collectors"
+)
+
+// Stats counts the work of a Scheduler.
 type Stats struct {
-	// Runs of events and tasks, Panics among them, and rounds that were so late that they had to take their turn.
+	// Runs counts runs of events and tasks, Panics the runs that panicked, and Deferred the rounds
+	// that were so late that they had to queue.
 	Runs, Panics, Deferred uint64
-	// Keys are scheduled; of their tasks, Running run now and Waiting wait for a worker.
+	// Keys is the number of scheduled keys; Running of their tasks run, Waiting want a worker.
 	Keys, Running, Waiting int
 }
 
-// Stats returns what the Scheduler did until now.
+// Stats returns the counts.
 func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,7 +27,7 @@ func (s *Scheduler) Stats() Stats {
 	return st
 }
 
-// LastRun is when a key last ended a run; the zero time if it never did.
+// LastRun returns when a run of a key last ended, the zero time if none has.
 func (s *Scheduler) LastRun(key Key) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,10 +37,7 @@ func (s *Scheduler) LastRun(key Key) time.Time {
 	return time.Time{}
 }
 
-// overdueIntervals is how many intervals late a key must be to be overdue: by then its results are no longer shown.
-const overdueIntervals = 3
-
-// Overdue is how many keys of a peer are more than three intervals late: not started, or not ended.
+// Overdue returns how many keys of a peer are so late that their results are no longer shown.
 func (s *Scheduler) Overdue(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,22 +47,22 @@ func (s *Scheduler) Overdue(name string) int {
 	}
 	count, now := 0, s.now()
 	for _, e := range p.entries {
-		if now.Sub(e.expected) > overdueIntervals*e.interval {
+		if now.Sub(e.expected) > collectors.FreshIntervals*e.interval {
 			count++
 		}
 	}
 	return count
 }
 
-// Lag is how late the schedule runs: the largest lateness within the last minute or two, or of what is late right now. A
-// task that waits for another one of its own peer is not late.
+// Lag returns how late the schedule runs: the largest lateness within the last minute or two, or of
+// what is late now. A task that waits for another task of its own peer is not late.
 func (s *Scheduler) Lag() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	late := s.lag.largest(now)
-	if len(s.due) > 0 {
-		late = max(late, now.Sub(s.due[0].planned))
+	if e := s.due.first(); e != nil {
+		late = max(late, now.Sub(e.planned))
 	}
 	if len(s.ready) > 0 {
 		late = max(late, now.Sub(s.ready[0].planned))
@@ -68,7 +70,7 @@ func (s *Scheduler) Lag() time.Duration {
 	return late
 }
 
-// lagWindow is how long a lateness is remembered, at least.
+// lagWindow is the least time for which a lateness is remembered.
 const lagWindow = time.Minute
 
 // lag remembers the largest lateness of this window and of the one before it.

@@ -1,210 +1,137 @@
-// Package store holds the time series of all peers, ready to be encoded: each dto.Metric is made once, when its peer
-// appears, and from then on only its value is changed. That is what makes a page of hundreds of thousands of series
-// cheap; const metrics or Vecs behind a registry spend most of a scrape on making, checking and sorting what was
-// known before.
+// Package store holds the values of all peers' series for scrapes, in columns:
 //
-//	Exposers --values--> Series of each peer --pointers--> page --promhttp--> readers
-//	         (no reader)                       (sorted)          (shared)     done: one reader fewer
+//	                    series 1   series 2   series 3         a table: one for each kind of
+//	                   +----------+----------+----------+       Exposer, a row for each peer,
+//	Exposer of hq  --> | row of hq                      |       a column for each series
+//	Exposer of lab --> | row of lab                     |
+//	                   +----------+----------+----------+
+//	                         |  page: family by family, peer by peer
+//	                         v
+//	                   a slab of dto.Metric, used again for each part --> encoder --> client
 //
-// The price is that values must not change while somebody still encodes them. So there is one page at a time:
+// What a series needs besides its value is kept once for all peers (its family, its own labels) or
+// once for all series of a peer (the labels of the peer). Messages that an encoder understands exist
+// only for the part of a page that is being written.
 //
-//   - While it is read, whoever comes shares it as it is.
-//   - When its last reader is done, the next scrape lets every Exposer copy its newest results and fills the page anew.
-//   - Where a reader takes too long (Freshness), or peers came or went meanwhile, the page is left to its readers: the
-//     series go on with copies of their metrics, and the next page is made of those. Nobody waits for a slow reader,
-//     no removed peer is shown again, and no chain of overlapping readers can freeze what the others see.
+// All values that a reader sees are from one fill, in which every Exposer has copied its newest
+// results. Readers that come while a fill is read share it, unless it is older than Freshness or
+// peers came or went since; then the next fill goes into arrays of its own (a generation). So no
+// scrape waits for a slow reader, no removed peer is shown by a later page, and no chain of
+// overlapping readers can freeze the values that others see. At most maxGenerations exist: where
+// that is too few, the readers of the oldest are interrupted.
 //
-// The copies are made in the order of the page. Encoding is bound by memory: it is three times as fast where the metrics
-// of one family lie side by side as where those of one peer do, which is how collectors make them.
+// The store's lock is held while a generation is filled, never while one is read or written to a
+// client, and no measurement ever takes it: Exposers fetch the results.
 //
-// The store's lock is held for the time of filling a page, never while one is read or written to a client, and no
-// measurement ever takes it: Exposers fetch their results from the measurements, not the other way round.
-//
-// The store does not measure, does no I/O, and knows nothing about the process's own metrics: join it with their
-// registry by prometheus.NewMultiTRegistry.
+// The store does not measure, does no I/O, and does not know the process's own metrics.
 package store
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"ipsec_path_exporter/collectors"
 )
 
-// Freshness is how old a page may be that is shared with further readers. Leaving a page costs as much as making its
-// series, and without changes of peers happens at most once in this time; with the server's write timeout it bounds how
-// many pages exist at once.
+// Freshness is the greatest age of a fill that is shared with further readers.
 const Freshness = 5 * time.Second
 
-var _ prometheus.TransactionalGatherer = (*Store)(nil)
-
-// A Store gathers the series of all its peers. Its methods may be called from any goroutine.
+// A Store has the series of all its peers. Its methods may be called from any goroutine.
 type Store struct {
 	clock func() time.Time
 
 	mu       sync.Mutex
-	peers    []*Peer   // sorted by name
-	families []*family // sorted by name
-	page     *page
-	outdated bool // peers came or went since the page was filled
-	panics   uint64
+	peers    map[string]*Peer
+	families map[string]*family
+	tables   map[string]*table
+	words    map[string]*string // names of labels
+	layout   *layout            // nil after peers or series came or went
+	row      row                // of the Exposer that is called
+	texts    texts
 	report   func(Panic)
+	panics   uint64
+	panicked map[place]bool // Exposers that ever did
+
+	newest *generation   // of the last fill, whether it is read or not
+	read   []*generation // those with readers, oldest first
+	freed  chan struct{} // closed when a reader leaves one; nil while no scrape waits for that
 }
 
-// A page is what one or more readers encode at the same time.
-type page struct {
-	filled   time.Time
-	readers  int
-	families []*dto.MetricFamily
-}
-
-// A family is one metric family with the series that are exposed now.
+// A family is what the series of a Family share.
 type family struct {
-	def     *collectors.Family
-	entries []*entry // in the order of the page; used only while it is laid out
-	out     *dto.MetricFamily
+	def *collectors.Family
+	out dto.MetricFamily // without metrics
+	// id is distinct among the families of a store.
+	id uint32
+	// tables have columns of the family.
+	tables []*table
 }
 
 // New makes an empty store. clock is time.Now, except in tests.
 func New(clock func() time.Time) *Store {
-	return &Store{clock: clock, page: &page{}, report: func(Panic) {}}
+	return &Store{
+		clock: clock, report: func(Panic) {}, newest: &generation{},
+		peers: make(map[string]*Peer), families: make(map[string]*family), tables: make(map[string]*table),
+		words: make(map[string]*string), panicked: make(map[place]bool),
+	}
 }
 
-// AddPeer makes a peer whose series carry the label `peer` and these labels. It has no series yet.
-// A peer whose configuration changed is removed and added again; one that stays the same over a reload keeps its Peer,
-// and so its counters. Names are unique: adding a present one is a programming error and panics.
+// AddPeer adds a peer whose series carry the label `peer` and these labels. It has no series yet. A
+// peer whose configuration changed is removed and added again; one that did not change keeps its
+// Peer, and so its counters. A present name is a programming error and panics.
 func (s *Store) AddPeer(name string, labels map[string]string) *Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, found := s.search(name)
-	if found {
+	if s.peers[name] != nil {
 		panic(fmt.Sprintf("store: peer %q is added twice", name))
 	}
 	p := newPeer(s, name, labels)
-	s.peers = slices.Insert(s.peers, at, p)
-	s.outdated = true
+	s.peers[name] = p
+	s.layout = nil
 	return p
 }
 
-// RemovePeer drops a peer: no page that is gathered from now on shows it. Removing an unknown peer does nothing.
+// RemovePeer drops a peer: no later page shows it. Removing an unknown peer does nothing.
 func (s *Store) RemovePeer(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at, found := s.search(name); found {
-		s.peers = slices.Delete(s.peers, at, at+1)
-		s.outdated = true
+	p := s.peers[name]
+	if p == nil {
+		return
 	}
-}
-
-func (s *Store) search(name string) (int, bool) {
-	return slices.BinarySearchFunc(s.peers, name, func(p *Peer, name string) int { return strings.Compare(p.name, name) })
-}
-
-// Gather returns all families that have series, sorted by name, their series sorted by peer and within a peer in the
-// order in which they were made. The result is read-only and valid until done is called; done may be called more than
-// once. The error is always nil: what an Exposer cannot expose is left out (see Panic).
-func (s *Store) Gather() (_ []*dto.MetricFamily, done func(), _ error) {
-	p, panics, report := s.open()
-	for _, v := range panics {
-		report(v)
+	delete(s.peers, name)
+	p.removed, s.layout = true, nil
+	for i, g := range p.groups {
+		s.release(g.table)
+		delete(s.panicked, place{p, i})
 	}
-	return p.families, sync.OnceFunc(func() { s.done(p) }), nil
-}
-
-// open returns a page to read, with the panics that are to be reported once the lock is free.
-func (s *Store) open() (*page, []Panic, func(Panic)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock()
-	read := s.page.readers > 0
-	var panics []Panic
-	if !read || s.outdated || now.Sub(s.page.filled) >= Freshness {
-		if read || s.outdated {
-			s.layOut()
-		}
-		panics = s.fill(now)
-	}
-	s.page.readers++
-	return s.page, panics, s.report
-}
-
-func (s *Store) done(p *page) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.readers--
-}
-
-// layOut begins a new page: it leaves the old one, with all metrics on it, to its readers if it has any, and gives every
-// series a new metric, in the order of the page.
-func (s *Store) layOut() {
-	for _, p := range s.peers {
-		for _, g := range p.groups {
-			for _, e := range g.series {
-				e.family.entries = append(e.family.entries, e)
-			}
-		}
-	}
-	s.page = &page{}
-	labels := &pairs{known: map[pair]*dto.LabelPair{}}
-	for _, f := range s.families {
-		f.out = newMetricFamily(f.def, len(f.entries))
-		layOut(f.def.Kind, f.entries, labels)
-		f.entries = nil
-	}
-	s.outdated = false
-}
-
-// fill brings all values up to date and puts the series that are set on the page. Nobody reads it.
-func (s *Store) fill(now time.Time) (panics []Panic) {
-	for _, f := range s.families {
-		f.out.Metric = f.out.Metric[:0]
-	}
-	for _, p := range s.peers {
-		panics = p.fill(panics)
-	}
-	s.page.families = s.page.families[:0]
-	for _, f := range s.families {
-		if len(f.out.Metric) > 0 {
-			s.page.families = append(s.page.families, f.out)
-		}
-	}
-	s.page.filled = now
-	return panics
 }
 
 // family finds or makes the family that def describes. The lock is held.
 func (s *Store) family(def *collectors.Family) *family {
-	at, found := slices.BinarySearchFunc(s.families, def.Name, func(f *family, name string) int {
-		return strings.Compare(f.def.Name, name)
-	})
-	if found {
-		if s.families[at].def != def {
+	if f := s.families[def.Name]; f != nil {
+		if f.def != def {
 			panic("store: two families are named " + def.Name)
 		}
-		return s.families[at]
+		return f
 	}
 	if def.Kind == collectors.Counter && !strings.HasSuffix(def.Name, "_total") {
 		panic(fmt.Sprintf("store: counter %s does not end in _total, as OpenMetrics demands", def.Name))
 	}
-	f := &family{def: def, out: newMetricFamily(def, 0)}
-	s.families = slices.Insert(s.families, at, f)
+	f := &family{def: def, id: uint32(len(s.families))}
+	f.out.Name, f.out.Help, f.out.Type = &def.Name, &def.Help, def.Kind.Type()
+	s.families[def.Name] = f
 	return f
 }
 
-func newMetricFamily(def *collectors.Family, size int) *dto.MetricFamily {
-	kind := dto.MetricType_GAUGE
-	switch def.Kind {
-	case collectors.Gauge:
-	case collectors.Counter:
-		kind = dto.MetricType_COUNTER
-	case collectors.Histogram:
-		kind = dto.MetricType_HISTOGRAM
+// word returns the one string with the content of a label's name, to point to. The lock is held.
+func (s *Store) word(text string) *string {
+	if s.words[text] == nil {
+		s.words[text] = &text
 	}
-	return &dto.MetricFamily{Name: &def.Name, Help: &def.Help, Type: &kind, Metric: make([]*dto.Metric, 0, size)}
+	return s.words[text]
 }

@@ -1,124 +1,108 @@
 package web
 
 import (
-	_ "embed"
+	"encoding/json"
 	"errors"
 	"html/template"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
+
+	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/report"
+	"ipsec_path_exporter/exporter/trace"
 )
 
-// Detail is what the page of one peer shows. What is unknown is empty.
-type Detail struct {
-	Peer
-	// Labels are those configured, as text.
-	Labels string
-	// Results are what was found, a label and a text each.
-	Results []Line
-	// Hops are the routers on the way.
-	Hops []string
-	// Before says how the path was when it was well; Changes are the changes of verdicts, the newest first.
-	Before  []string
-	Changes []Change
-	// Exchanges are probes and what came of them, the newest first.
-	Exchanges []Exchange
+// Peers are what is known about the peers. The results are false for a name without a peer.
+type Peers interface {
+	// Report returns what is known about a peer now.
+	Report(name string) (*report.Report, bool)
+	// Exchanges returns the kept probes to a peer with their answers, the oldest first.
+	Exchanges(name string) ([]trace.Exchange, bool)
 }
 
-// Line is a text with a label.
-type Line struct{ Label, Text string }
+// ErrFormat means that reports have no such format.
+var ErrFormat = errors.New("format: must be one of: " + strings.Join(slices.Sorted(maps.Keys(report.Formats())), ", "))
 
-// Change is a diagnosis that began or ended.
-type Change struct {
-	At                 time.Time
-	On                 bool
-	Diagnosis, Summary string
+// shown is how many probes a page shows.
+const shown = 200
+
+// functions are what the pages call.
+func functions() template.FuncMap {
+	return template.FuncMap{"since": since, "clock": diagnosis.Clock, "turned": report.Turned, "path": url.PathEscape}
 }
-
-// Exchange is one probe and what came of it.
-type Exchange struct {
-	At           time.Time
-	What, Result string
-	Fault        bool
-}
-
-// Dossiers are what is known about the peers.
-type Dossiers interface {
-	// Known tells whether there is a peer of that name.
-	Known(name string) bool
-	// Detail is for the page of a peer; false if there is none of that name.
-	Detail(name string) (Detail, bool)
-	// Report writes a peer's report in a form: text, markdown or json. It returns ErrForm for any other.
-	Report(w io.Writer, name, form string) error
-	// Pcap writes the packets to and from a peer, Exchanges the same as JSON.
-	Pcap(w io.Writer, name string) error
-	Exchanges(w io.Writer, name string) error
-}
-
-// ErrForm means that there is no such form of a report.
-var ErrForm = errors.New("there is ?format=text, markdown and json")
-
-//go:embed peer.html
-var peerPage string
 
 // peerPages serves the pages of peers below a root that ends in a slash.
-func peerPages(mux *http.ServeMux, root string, cfg *Config) error {
-	page, err := template.New("peer").Funcs(template.FuncMap{"since": since, "clock": clock}).Parse(peerPage)
-	if err != nil {
-		return err
-	}
-	at := root + "peers/{name}"
-	known := func(serve func(w http.ResponseWriter, r *http.Request, name string)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			name := r.PathValue("name")
-			if !cfg.Dossiers.Known(name) {
-				text(w, http.StatusNotFound, "no peer of this name is measured\n")
-				return
-			}
-			serve(w, r, name)
-		}
-	}
-	mux.HandleFunc("GET "+at, known(func(w http.ResponseWriter, _ *http.Request, name string) {
-		d, _ := cfg.Dossiers.Detail(name)
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		if err := page.Execute(w, d); err != nil {
-			cfg.Log.Debug("the page of a peer could not be written", "peer", name, "err", err)
-		}
+func (s *site) peerPages(mux *http.ServeMux, root string) {
+	at := "GET " + root + "peers/{name}"
+	mux.HandleFunc(at, s.peer)
+	mux.HandleFunc(at+"/report", s.report)
+	mux.HandleFunc(at+"/pcap", s.exchanges(http.Header{
+		"Content-Type": {"application/x-pcapng"}, "Content-Disposition": {`attachment; filename="ipsec_path.pcapng"`},
+	}, func(w io.Writer, all []trace.Exchange) error {
+		return trace.WritePcapng(w, all, s.Application)
 	}))
-	mux.HandleFunc("GET "+at+"/report", known(cfg.report))
-	mux.HandleFunc("GET "+at+"/pcap", known(func(w http.ResponseWriter, _ *http.Request, name string) {
-		w.Header().Set("Content-Type", "application/x-pcapng")
-		w.Header().Set("Content-Disposition", `attachment; filename="ipsec_path.pcapng"`)
-		cfg.written(name, cfg.Dossiers.Pcap(w, name))
+	mux.HandleFunc(at+"/evidence", s.exchanges(http.Header{"Content-Type": {"application/json"}}, func(w io.Writer, all []trace.Exchange) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(all)
 	}))
-	mux.HandleFunc("GET "+at+"/evidence", known(func(w http.ResponseWriter, _ *http.Request, name string) {
-		w.Header().Set("Content-Type", "application/json")
-		cfg.written(name, cfg.Dossiers.Exchanges(w, name))
-	}))
-	return nil
 }
 
-// report writes a peer's report in the form that was asked for.
-func (cfg *Config) report(w http.ResponseWriter, r *http.Request, name string) {
-	form := r.URL.Query().Get("format")
-	if form == "" {
-		form = "text"
-	}
-	types := map[string]string{"text": "text/plain; charset=utf-8", "markdown": "text/markdown; charset=utf-8", "json": "application/json"}
-	if types[form] == "" {
-		text(w, http.StatusBadRequest, ErrForm.Error()+"\n")
+// unknown answers for a name without a peer.
+func unknown(w http.ResponseWriter) {
+	text(w, http.StatusNotFound, "no peer of this name is measured\n")
+}
+
+func (s *site) peer(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	found, ok := s.Peers.Report(name)
+	if !ok {
+		unknown(w)
 		return
 	}
-	w.Header().Set("Content-Type", types[form])
-	cfg.written(name, cfg.Dossiers.Report(w, name, form))
+	exchanges, _ := s.Peers.Exchanges(name)
+	exchanges = slices.Clone(exchanges[max(0, len(exchanges)-shown):])
+	slices.Reverse(exchanges)
+	s.page(w, "peer.html", struct {
+		*report.Report
+		Exchanges []trace.Exchange
+	}{found, exchanges})
 }
 
-// written logs that somebody did not get all of what was written.
-func (cfg *Config) written(name string, err error) {
-	if err != nil {
-		cfg.Log.Debug("a page about a peer could not be written", "peer", name, "err", err)
+// report writes a peer's report in the requested format.
+func (s *site) report(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("format")
+	if name == "" {
+		name = "text"
+	}
+	format, known := report.Formats()[name]
+	found, ok := s.Peers.Report(r.PathValue("name"))
+	switch {
+	case !ok:
+		unknown(w)
+	case !known:
+		text(w, http.StatusBadRequest, ErrFormat.Error()+"\n")
+	default:
+		s.send(w, r.URL.Path, http.Header{"Content-Type": {format.MediaType}}, func(b io.Writer) error {
+			return format.Write(b, []*report.Report{found})
+		})
 	}
 }
 
-// clock is a time as pages show it.
-func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func (s *site) exchanges(header http.Header, write func(w io.Writer, all []trace.Exchange) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		all, ok := s.Peers.Exchanges(r.PathValue("name"))
+		if !ok {
+			unknown(w)
+			return
+		}
+		s.send(w, r.URL.Path, header, func(b io.Writer) error { return write(b, all) })
+	}
+}
+
+func since(t time.Time) string { return time.Since(t).Truncate(time.Second).String() }

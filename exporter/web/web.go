@@ -1,88 +1,78 @@
-// Package web is the HTTP side of the exporter: metrics, health, reload and a status page for people. It measures nothing and
-// keeps no state: what it shows it asks for.
+// Package web is the HTTP side of the exporter: metrics, health, reload, service discovery, a status
+// page and a page for each peer. It measures nothing and keeps no state.
 package web
 
 import (
+	"bytes"
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"ipsec_path_exporter/exporter/report"
 )
 
-// Config says what to serve.
+// Config is what to serve.
 type Config struct {
 	Log *slog.Logger
-	// RoutePrefix is the path below which everything stands, "/" for none.
+	// RoutePrefix is the path below which all pages are, "/" for none.
 	RoutePrefix string
-	// TelemetryPath is where Metrics stand.
+	// TelemetryPath is the path of Metrics.
 	TelemetryPath string
 	Metrics       http.Handler
-	// Ready tells whether measuring has begun.
+	// Application names this program in files that it writes.
+	Application string
+	// Ready reports whether measuring has started.
 	Ready func() bool
-	// Reload reads the configuration again. Its error is shown to the caller.
+	// Reload reads the configuration again. Its error is shown to the client.
 	Reload func(ctx context.Context) error
-	// Status is what the status page shows, Dossiers what the pages of peers do.
-	Status   func() Status
-	Dossiers Dossiers
+	Status func() Status
+	Peers  Peers
+	// Targets are the peers for Prometheus's HTTP service discovery; Probe measures one of them.
+	Targets func() []TargetGroup
+	Probe   http.Handler
 }
 
 // Status is what the status page shows.
 type Status struct {
 	Version string
 	Started time.Time
-	// Degraded says what this process may not do, empty if it may do everything.
+	// Degraded are missing privileges of this process, and what they prevent.
 	Degraded []string
-	Peers    []Peer
+	Peers    []report.Summary
 }
 
-// Peer is one line of the status page; what is unknown is empty.
-type Peer struct {
-	Name, Address string
-	// Health is "healthy", "faulty" or "unknown".
-	Health string
-	ICMP   string
-	IKE    []string
-	MTU    []string
-	// Diagnoses are the names of those that hold, Summaries what they say.
-	Diagnoses []Diagnosis
-}
-
-// Path is where the peer's page stands, relative to the status page's folder and to itself.
-func (p Peer) Path() string { return url.PathEscape(p.Name) }
-
-// Diagnosis is one that holds.
-type Diagnosis struct {
-	Name, Summary string
-	Since         time.Time
-	// Gateway is the one whose SA table shows it, empty for one of the path. Flapping means that it has turned often lately.
-	Gateway  string
-	Flapping bool
-	Evidence []string
-}
-
-// Timeouts of the server. A client that stops reading is cut off: a scrape that nobody reads must not hold its page for ever.
+// Timeouts of the server. A client that stops reading would hold the snapshot of the metrics.
 const (
 	readHeaderTimeout = 10 * time.Second
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 )
 
-// ErrPath means that metrics cannot stand under the configured path.
+// ErrPath means that metrics cannot be served at the configured path.
 var ErrPath = errors.New("not a possible path")
 
-// ErrURL means that an external URL is none that a browser could open.
+// ErrURL means that a browser could not open an external URL.
 var ErrURL = errors.New("not a URL such as https://exporter.example.com/path")
 
-//go:embed status.html
-var statusPage string
+//go:embed *.html
+var files embed.FS
+
+// A site serves the pages of one Config.
+type site struct {
+	Config
+	pages *template.Template
+}
 
 // Server makes the HTTP server; exporter-toolkit listens for it.
 func Server(cfg Config) (*http.Server, error) {
@@ -98,15 +88,17 @@ func Server(cfg Config) (*http.Server, error) {
 	}, nil
 }
 
-// Handler serves everything below the route prefix, and sends whoever asks for the root there.
+// Handler serves all pages below the route prefix, and redirects the root there.
 func Handler(cfg Config) (http.Handler, error) {
-	page, err := template.New("status").Funcs(template.FuncMap{"since": since}).Parse(statusPage)
+	pages, err := template.New("").Option("missingkey=error").Funcs(functions()).ParseFS(files, "*.html")
 	if err != nil {
 		return nil, err
 	}
+	s := &site{Config: cfg, pages: pages}
 	prefix := "/" + strings.Trim(cfg.RoutePrefix, "/")
 	at := func(p string) string { return path.Join(prefix, p) }
-	if err := checkPaths(prefix, at(cfg.TelemetryPath), at("/"), at("/-/healthy"), at("/-/ready"), at("/-/reload")); err != nil {
+	if err := checkPaths(prefix, at(cfg.TelemetryPath), at("/"), at("/-/healthy"), at("/-/ready"), at("/-/reload"),
+		at("/sd"), at("/probe")); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -114,35 +106,20 @@ func Handler(cfg Config) (http.Handler, error) {
 	mux.HandleFunc("GET "+at("/-/healthy"), func(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusOK, "healthy\n")
 	})
-	mux.HandleFunc("GET "+at("/-/ready"), func(w http.ResponseWriter, _ *http.Request) {
-		if !cfg.Ready() {
-			text(w, http.StatusServiceUnavailable, "not ready\n")
-			return
-		}
-		text(w, http.StatusOK, "ready\n")
-	})
-	reload := func(w http.ResponseWriter, r *http.Request) {
-		if err := cfg.Reload(r.Context()); err != nil {
-			text(w, http.StatusInternalServerError, "reload failed, the running configuration stays:\n"+err.Error()+"\n")
-			return
-		}
-		text(w, http.StatusOK, "reloaded\n")
-	}
-	mux.HandleFunc("POST "+at("/-/reload"), reload)
-	mux.HandleFunc("PUT "+at("/-/reload"), reload)
+	mux.HandleFunc("GET "+at("/-/ready"), s.ready)
+	mux.HandleFunc("POST "+at("/-/reload"), s.reload)
+	mux.HandleFunc("PUT "+at("/-/reload"), s.reload)
 	root := strings.TrimSuffix(prefix, "/") + "/"
 	mux.HandleFunc("GET "+root+"{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		view := struct {
+		s.page(w, "status.html", struct {
 			Status
 			Telemetry string
-		}{cfg.Status(), at(cfg.TelemetryPath)}
-		if err := page.Execute(w, view); err != nil {
-			cfg.Log.Debug("the status page could not be written", "err", err)
-		}
+		}{cfg.Status(), at(cfg.TelemetryPath)})
 	})
-	if err := peerPages(mux, root, &cfg); err != nil {
-		return nil, err
+	s.peerPages(mux, root)
+	mux.HandleFunc("GET "+at("/sd"), s.targets)
+	if cfg.Probe != nil {
+		mux.Handle("GET "+at("/probe"), cfg.Probe)
 	}
 	if root != "/" {
 		mux.Handle("GET /{$}", http.RedirectHandler(root, http.StatusFound))
@@ -150,7 +127,7 @@ func Handler(cfg Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// checkPaths refuses what http.ServeMux would panic at: paths that hold the signs of its patterns, and those that are there twice.
+// checkPaths refuses paths at which http.ServeMux would panic: pattern signs and duplicates.
 func checkPaths(prefix, telemetry string, own ...string) error {
 	const patternSigns = "{} "
 	switch {
@@ -164,15 +141,49 @@ func checkPaths(prefix, telemetry string, own ...string) error {
 	return nil
 }
 
+func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
+	if !s.Ready() {
+		text(w, http.StatusServiceUnavailable, "not ready\n")
+		return
+	}
+	text(w, http.StatusOK, "ready\n")
+}
+
+func (s *site) reload(w http.ResponseWriter, r *http.Request) {
+	if err := s.Reload(r.Context()); err != nil {
+		text(w, http.StatusInternalServerError, "reload failed; keeping the current configuration:\n"+err.Error()+"\n")
+		return
+	}
+	text(w, http.StatusOK, "reloaded\n")
+}
+
+func (s *site) page(w http.ResponseWriter, name string, data any) {
+	s.send(w, name, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, func(b io.Writer) error {
+		return s.pages.ExecuteTemplate(b, name, data)
+	})
+}
+
+// send renders a page completely before it sends the first byte, so that a failure has its status.
+func (s *site) send(w http.ResponseWriter, page string, header http.Header, render func(io.Writer) error) {
+	var b bytes.Buffer
+	if err := render(&b); err != nil {
+		s.Log.Error("page not rendered", "page", page, "err", err)
+		text(w, http.StatusInternalServerError, "page not rendered: "+err.Error()+"\n")
+		return
+	}
+	maps.Copy(w.Header(), header)
+	if _, err := w.Write(b.Bytes()); err != nil { // the client is gone
+		s.Log.Debug("page not written", "page", page, "err", err)
+	}
+}
+
 func text(w http.ResponseWriter, code int, s string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
 	w.Write([]byte(s))
 }
 
-func since(t time.Time) string { return time.Since(t).Truncate(time.Second).String() }
-
-// RoutePrefix returns the prefix to use: the one that was given, else the path of the external URL.
+// RoutePrefix returns the prefix to use: the given one, or else the path of the external URL.
 func RoutePrefix(given, externalURL string) (string, error) {
 	if given != "" {
 		return given, nil

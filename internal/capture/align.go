@@ -2,17 +2,16 @@ package capture
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 )
 
-const (
-	// tolerance is how far the times of the same packet in two captures may be apart, once the clocks are aligned.
-	tolerance = 2 * time.Second
-)
+// tolerance is how far the times of a packet in two captures may differ, by aligned clocks.
+const tolerance = 2 * time.Second
 
-// A key is what a datagram is known by in both captures. Parts that a NAT may change are left out where it did.
+// A key is what a datagram is known by in both captures, without what a NAT may have changed.
 type key struct {
 	src, dst netip.Addr
 	protocol uint8
@@ -22,21 +21,21 @@ type key struct {
 
 func (r *record) full() key { return key{r.src, r.dst, r.protocol, r.id, r.content} }
 
-// byID is for datagrams of which one capture has the beginning and the other not. Without an identification it is no key.
+// byID matches datagrams of which only one capture has the start.
 func (r *record) byID() (key, bool) { return key{r.src, r.dst, r.protocol, r.id, 0}, r.id != 0 }
 
-// byContent is for where the identification was changed on the way.
+// byContent matches packets whose identification was changed on the path.
 func (r *record) byContent() (key, bool) {
 	return key{r.src, r.dst, r.protocol, 0, r.content}, r.content != 0
 }
 
-// anywhere is for where the addresses were changed on the way.
+// anywhere matches packets whose addresses were changed on the path.
 func (r *record) anywhere() (key, bool) { return key{content: r.content}, r.content != 0 }
 
 // An alignment is two captures of the same traffic, with their packets matched.
 type alignment struct {
 	a, b []record
-	// offset is how far the clock of b is ahead of that of a. exact tells that packets of both directions told it.
+	// offset is how far the clock of b is ahead of that of a; exact: by packets of both directions.
 	offset time.Duration
 	exact  bool
 	common int
@@ -63,7 +62,7 @@ func align(a, b *Analysis) *alignment {
 	return al
 }
 
-// prepared sorts the records, and leaves out copies that a capture makes where it sees a packet twice (as on "any").
+// prepared sorts the records, and leaves out the copies that a capture on "any" makes.
 func prepared(records []record) []record {
 	records = slices.Clone(records)
 	slices.SortStableFunc(records, func(r, s record) int { return cmp.Or(r.at.Compare(s.at), r.number-s.number) })
@@ -126,11 +125,7 @@ func (al *alignment) translate() {
 			best[v[0]], al.translated[v[0]] = n, v[1]
 		}
 	}
-	for from, to := range al.translated {
-		if from == to {
-			delete(al.translated, from)
-		}
-	}
+	maps.DeleteFunc(al.translated, func(from, to netip.Addr) bool { return from == to })
 	for i := range al.b {
 		r := &al.b[i]
 		if to, is := al.translated[r.src]; is {
@@ -142,9 +137,10 @@ func (al *alignment) translate() {
 	}
 }
 
-// clocks estimates how far the clocks are apart, and reports whether that is possible. A packet from a to b seems to take its time plus
-// the offset, one from b to a the offset minus its time: half way between the quickest of each is the offset, if both
-// directions are alike (as NTP assumes, RFC 5905, section 8).
+// clocks estimates how far the clocks are apart, and reports whether that is possible. A packet
+// from a to b seems to take its transit time plus the offset, one from b to a the offset minus its
+// transit time: the offset is half way between the quickest of each, if both directions take the
+// same time (as NTP assumes, RFC 5905, section 8).
 func (al *alignment) clocks() bool {
 	var all []time.Duration
 	ways := make(map[[2]netip.Addr][]time.Duration)
@@ -177,7 +173,7 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// match matches what is not matched yet and has the same key in both captures, in the order of time.
+// match pairs the unmatched datagrams with the same key in both captures, in the order of time.
 func (al *alignment) match(by func(*record) (key, bool)) {
 	of := make(map[key][]*record)
 	for i := range al.b {
@@ -189,15 +185,14 @@ func (al *alignment) match(by func(*record) (key, bool)) {
 	}
 	for i := range al.a {
 		r := &al.a[i]
-		k, ok := by(r)
-		if r.other != nil || !ok {
-			continue
+		if k, ok := by(r); ok && r.other == nil {
+			of[k] = al.take(r, of[k])
 		}
-		of[k] = al.take(r, of[k])
 	}
 }
 
-// take matches r with the first of these, which are in the order of time, that it can be, and returns what is left for later ones.
+// take matches r with the first possible one of the candidates, which are in the order of time, and
+// returns what is left for later records.
 func (al *alignment) take(r *record, candidates []*record) []*record {
 	for len(candidates) > 0 && candidates[0].at.Sub(r.at)-al.offset < -tolerance {
 		candidates = candidates[1:]

@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,7 @@ import (
 	"ipsec_path_exporter/internal/wire/ip"
 )
 
-// How much is kept, whatever is in a capture.
+// Bounds of what is kept of a capture.
 const (
 	maxPairs        = 4096
 	maxSPIs         = 256 // per direction
@@ -25,7 +24,8 @@ const (
 )
 
 const (
-	// A clock that goes back or leaps this far was set, or the file is damaged: what waits for its rest is then not judged.
+	// A clock that goes back or leaps this far was set, or the file is damaged: what waits for its
+	// rest is then not judged.
 	clockBack = time.Minute
 	clockLeap = time.Hour
 	// ordinaryMTU is the largest packet of an ordinary link (RFC 894).
@@ -37,13 +37,14 @@ type analyzer struct {
 	out          Analysis
 	now          time.Time
 	links        map[layers.LinkType]int
-	unknownLinks int
+	copies       copies
 	reassembly   *reassembly
 	pairs        map[[2]netip.Addr]*Pair
 	negotiations map[negotiationKey]*Negotiation
+	bySPI        map[[8]byte]*Negotiation // the newest of each
 }
 
-// Analyze reads a capture to its end, or to where it is damaged. An error means that it cannot be read at all.
+// Analyze reads a capture to its end or to its damage. An error means that it is unreadable.
 func Analyze(name string, r io.Reader) (*Analysis, error) {
 	a := newAnalyzer(name)
 	err := Read(r, a.add)
@@ -54,18 +55,20 @@ func Analyze(name string, r io.Reader) (*Analysis, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if a.unknownLinks > 0 && a.unknownLinks == a.out.Frames {
-		return nil, fmt.Errorf("%s: cannot read packets of %s", name, a.out.Links[0])
+	if n := a.out.Frames; n > 0 && n == a.out.unread() {
+		return nil, fmt.Errorf("%s: no VPN packet found: cannot read packets of %s", name, a.out.unreadLinks())
 	}
 	return a.finish(), nil
 }
 
 func newAnalyzer(name string) *analyzer {
 	a := &analyzer{
-		out:          Analysis{Name: name, Pairs: []*Pair{}, Negotiations: []*Negotiation{}, Findings: []Finding{}},
+		out:          Analysis{Name: name, Links: []string{}, Pairs: []*Pair{}, Negotiations: []*Negotiation{}, Findings: []Finding{}},
 		links:        make(map[layers.LinkType]int),
+		copies:       newCopies(),
 		pairs:        make(map[[2]netip.Addr]*Pair),
 		negotiations: make(map[negotiationKey]*Negotiation),
+		bySPI:        make(map[[8]byte]*Negotiation),
 	}
 	a.reassembly = newReassembly(a.reassembled)
 	return a
@@ -78,11 +81,11 @@ func (a *analyzer) finish() *Analysis {
 			a.out.complete[c] = a.out.Last
 		}
 	}
-	a.findings()
+	(&judge{out: &a.out, pairs: a.pairs}).findings()
 	return &a.out
 }
 
-// forget counts what there is no room for.
+// forget counts objects that exceed a bound.
 func (a *analyzer) forget(what string) {
 	if a.out.Forgotten == nil {
 		a.out.Forgotten = make(map[string]int)
@@ -90,20 +93,22 @@ func (a *analyzer) forget(what string) {
 	a.out.Forgotten[what]++
 }
 
-// add takes the next frame.
 func (a *analyzer) add(f *Frame) {
 	a.out.Frames++
 	a.clock(f.Time)
-	b, known := network(f.Link, f.Data)
-	if a.links[f.Link]++; a.links[f.Link] == 1 && len(a.out.Links) < maxKept {
-		a.out.Links = append(a.out.Links, linkName(f.Link))
+	if f.Shifted {
+		a.out.Shifted++
 	}
-	switch {
-	case !known:
-		a.unknownLinks++
-		a.out.NotIP++
+	link := linkOf(f.Link)
+	if a.links[f.Link]++; a.links[f.Link] == 1 && len(a.out.Links) < maxKept {
+		a.out.Links = append(a.out.Links, link.name)
+	}
+	if link.find == nil {
+		a.out.countUnread(link.name)
 		return
-	case b == nil:
+	}
+	b := link.find(f.Data)
+	if b == nil {
 		a.out.NotIP++
 		return
 	}
@@ -112,8 +117,32 @@ func (a *analyzer) add(f *Frame) {
 		a.out.Unreadable++
 		return
 	}
+	p, b = a.innermost(p, b)
+	if a.copies.seen(b[:min(len(b), p.length)], f.Time) {
+		a.out.Doubled++
+		return
+	}
 	p.number, p.at = f.Number, f.Time
 	a.packet(&p)
+}
+
+// innermost returns the packet that tunnels carry, with its bytes.
+func (a *analyzer) innermost(p packet, b []byte) (packet, []byte) {
+	for range maxDepth {
+		name, inner := decapsulate(&p)
+		if inner == nil {
+			break
+		}
+		q, err := parse(inner)
+		if err != nil {
+			break
+		}
+		if !slices.Contains(a.out.Tunnels, name) {
+			a.out.Tunnels = append(a.out.Tunnels, name)
+		}
+		p, b = q, inner
+	}
+	return p, b
 }
 
 // clock keeps the time of the capture, which may step.
@@ -125,19 +154,13 @@ func (a *analyzer) clock(t time.Time) {
 		a.reassembly.flush(time.Time{})
 		a.now = t
 	}
-	if t.After(a.now) {
-		a.now = t
-	}
-	if t.Before(a.out.First) {
-		a.out.First = t
-	}
-	if t.After(a.out.Last) {
-		a.out.Last = t
-	}
+	a.now = later(a.now, t)
+	a.out.First, a.out.Last = earlier(a.out.First, t), later(a.out.Last, t)
 	a.reassembly.expire(a.now)
 }
 
 func (a *analyzer) packet(p *packet) {
+	a.out.protocols[p.protocol]++
 	if p.fragment {
 		a.fragment(p)
 		return
@@ -184,7 +207,6 @@ func (a *analyzer) fragment(p *packet) {
 	a.reassembly.complete(d)
 }
 
-// related counts a packet of a VPN.
 func (a *analyzer) related(p *packet) {
 	a.out.Related++
 	if p.cut() {
@@ -204,17 +226,19 @@ func (a *analyzer) begun(d *datagram, head []byte) {
 	there, back := pair.direction(d.src)
 	there.count(d)
 	switch {
-	case d.kind.isIKE() && d.isIKE:
+	case d.isIKE:
 		a.negotiate(d, there, head)
-	case d.kind.isESP():
+	case d.kind.protects():
 		there.unanswered++
 		if there.unanswered == 1 {
 			there.unansweredSince = d.at
 		}
 		back.unanswered = 0
-		a.spi(there, d)
-	case d.kind == kindAH:
-		a.spi(there, d)
+		a.spi(there, d, d.kind, d.spi, d.seq)
+		if d.inner != nil {
+			there.ESPinAH++
+			a.spi(there, d, kindESP, d.inner.SPI, d.inner.Seq)
+		}
 	}
 	there.tooBig(d)
 }
@@ -222,6 +246,7 @@ func (a *analyzer) begun(d *datagram, head []byte) {
 func (t *Direction) count(d *datagram) {
 	t.last[d.kind] = d.at
 	t.largest = max(t.largest, d.largest)
+	t.traced = t.traced || d.ttl < tracedTTL
 	switch d.kind {
 	case kindIKE:
 		t.IKE++
@@ -233,6 +258,10 @@ func (t *Direction) count(d *datagram) {
 		t.ESPinUDP++
 	case kindAH:
 		t.AH++
+	case kindWESP:
+		t.WESP++
+	case kindTCP:
+		t.TCP++
 	case kindKeepalive:
 		t.Keepalives++
 	default:
@@ -240,33 +269,33 @@ func (t *Direction) count(d *datagram) {
 	}
 }
 
-func (a *analyzer) spi(t *Direction, d *datagram) {
+func (a *analyzer) spi(t *Direction, d *datagram, k kind, spi, seq uint32) {
 	if d.content == 0 {
 		return // too little of it was captured
 	}
-	i := slices.IndexFunc(t.SPIs, func(s *SPI) bool { return s.spi == d.spi && s.kind == d.kind })
+	i := slices.IndexFunc(t.SPIs, func(s *SPI) bool { return s.spi == spi && s.kind == k })
 	if i < 0 {
 		if len(t.SPIs) == maxSPIs {
 			a.forget("SPIs")
 			return
 		}
 		i = len(t.SPIs)
-		t.SPIs = append(t.SPIs, &SPI{SPI: spiName(d.spi), Protocol: d.kind.String(), First: d.at, FirstSeq: d.seq, spi: d.spi, kind: d.kind})
+		t.SPIs = append(t.SPIs, &SPI{SPI: spiName(spi), Protocol: k.String(), First: d.at, FirstSeq: seq, spi: spi, kind: k})
 	}
 	s := t.SPIs[i]
 	s.Packets++
-	s.Last, s.LastSeq = d.at, d.seq
+	s.Last, s.LastSeq = d.at, seq
 }
 
 func spiName(spi uint32) string { return fmt.Sprintf("0x%08x", spi) }
 
-// reassembled counts a fragmented datagram, once it is known what became of it.
+// reassembled counts a fragmented datagram once its outcome is known.
 func (a *analyzer) reassembled(d *datagram, judged bool) {
 	if d.kind == kindNone {
 		return
 	}
 	late := d.kind == kindFragment && d.protocol == ip.ProtocolUDP
-	// Later fragments do not say what they are part of: they matter where the two talk IKE or ESP.
+	// Later fragments do not show their protocol: they matter where the two ends use IKE or ESP.
 	pair := a.pair(d.src, d.dst, !late && d.kind != kindFragment || d.protocol == ip.ProtocolESP || d.protocol == ip.ProtocolAH)
 	if pair == nil {
 		return
@@ -304,12 +333,9 @@ func keep(all []*datagram, d *datagram) []*datagram {
 	return append(all, d)
 }
 
-// pair finds the pair of two addresses, and makes it if it may.
+// pair returns the pair of two addresses, and makes it with create.
 func (a *analyzer) pair(src, dst netip.Addr, create bool) *Pair {
-	key := [2]netip.Addr{src, dst}
-	if dst.Less(src) {
-		key = [2]netip.Addr{dst, src}
-	}
+	key := unordered(src, dst)
 	p := a.pairs[key]
 	switch {
 	case p != nil || !create:
@@ -324,7 +350,7 @@ func (a *analyzer) pair(src, dst netip.Addr, create bool) *Pair {
 	return p
 }
 
-// record keeps what a comparison needs. What began before there was no room left is always kept, however late it was put together.
+// record keeps what a comparison needs: always what began before there was no room left.
 func (a *analyzer) record(d *datagram) {
 	c := d.kind.class()
 	full := a.out.complete[c]
@@ -336,11 +362,4 @@ func (a *analyzer) record(d *datagram) {
 	if a.out.recorded[c]++; a.out.recorded[c] == c.maxRecords() {
 		a.out.complete[c] = a.now
 	}
-}
-
-// sorted returns the pairs in the order of their addresses.
-func sorted(pairs []*Pair) []*Pair {
-	return slices.SortedFunc(slices.Values(pairs), func(p, q *Pair) int {
-		return cmp.Or(p.A.Compare(q.A), p.B.Compare(q.B))
-	})
 }

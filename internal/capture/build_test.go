@@ -50,7 +50,7 @@ func (t *trace) add(seconds float64, packets ...[]byte) {
 	}
 }
 
-// until lets the capture end this late, by a packet that nobody looks at.
+// until lets the capture end this late, by a packet of no interest.
 func (t *trace) until(seconds float64) {
 	t.add(seconds, datagram(branch, hq, 1, 64, ip.ProtocolGRE, make([]byte, 8)))
 }
@@ -93,7 +93,7 @@ func udp(src, dst netip.Addr, port uint16, payload []byte) []byte {
 	return ip.AppendUDP(nil, netip.AddrPortFrom(src, port), netip.AddrPortFrom(dst, port), payload)
 }
 
-// An ikeMessage is a message whose payloads nobody can read.
+// An ikeMessage is a message with unreadable payloads.
 type ikeMessage struct {
 	spi, exchange, flags, next uint8
 	reply                      bool // the responder's SPI is there
@@ -268,7 +268,8 @@ func says(t *testing.T, findings []capture.Finding, want string) {
 	t.Errorf("nothing says %q in:\n%+v", want, findings)
 }
 
-// negotiated is a whole IKEv2 negotiation with an IKE_AUTH that needs fragments, and traffic after it.
+// negotiated is a whole IKEv2 negotiation with an IKE_AUTH that needs fragments, and traffic after
+// it.
 func negotiated() (t trace) {
 	t.add(0, datagram(branch, hq, 100, 64, ip.ProtocolUDP, initRequest.on500(branch, hq)))
 	t.add(0.01, datagram(hq, branch, 200, 60, ip.ProtocolUDP, initResponse.on500(hq, branch)))

@@ -1,14 +1,16 @@
 package capture
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 )
 
 const (
-	// margin is how long before the end of the other capture a packet must have been sent to be missed there.
+	// margin is how long before the other capture's end a packet must be sent to be missed there.
 	margin = tolerance
 	// minLost and lostShare are how much loss without any pattern is a fault.
 	minLost   = 3
@@ -17,18 +19,19 @@ const (
 	minPattern = 2
 )
 
-// A Comparison is what two captures of the same traffic tell together.
+// A Comparison is the result for two captures of the same traffic.
 type Comparison struct {
 	// A and B are the names of the captures.
 	A string `json:"a"`
 	B string `json:"b"`
-	// Common counts the datagrams that are in both; without any, nothing can be said.
+	// Common counts the datagrams in both captures; without any, there is no conclusion.
 	Common int `json:"datagrams_in_both"`
-	// ClockOffset is how far B's clock is ahead of A's, in seconds. Exact tells that packets of both directions told it; else it contains the time
-	// that packets are under way.
+	// ClockOffset is how far B's clock is ahead of A's, in seconds. Exact reports that it was
+	// computed from packets of both directions; otherwise it includes the transit time.
 	ClockOffset float64 `json:"clock_offset_seconds"`
 	Exact       bool    `json:"clock_offset_by_both_directions"`
-	// From and To are the time in which both captures ran, by A's clock. Of ESP and AH only what came until TrafficTo was kept.
+	// From and To are the time in which both captures ran, by A's clock. Of ESP and AH only what
+	// came until TrafficTo was kept.
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"`
 	TrafficTo time.Time `json:"to_of_traffic"`
@@ -38,20 +41,21 @@ type Comparison struct {
 	Findings   []Finding         `json:"findings"`
 }
 
-// A Crossing is what became of one direction's datagrams between the two captures.
+// A Crossing is the outcome of one direction's datagrams between the two captures.
 type Crossing struct {
 	// Src and Dst are the addresses as A sees them.
 	Src netip.Addr `json:"src"`
 	Dst netip.Addr `json:"dst"`
-	// Sender and Receiver are the captures nearer to them, empty if that cannot be told.
+	// Sender and Receiver are the captures nearer to them, empty if unknown.
 	Sender   string `json:"sender_capture"`
 	Receiver string `json:"receiver_capture"`
-	// Sent, Whole, Part and Lost count datagrams: in the sender's capture, and of these in the receiver's as much, less, nothing.
+	// Sent, Whole, Part and Lost count datagrams: in the sender's capture, and of these in the
+	// receiver's as much, less, nothing.
 	Sent  int `json:"sent"`
 	Whole int `json:"arrived"`
 	Part  int `json:"arrived_in_part"`
 	Lost  int `json:"lost"`
-	// Unsent counts those that are in the receiver's capture only.
+	// Unsent counts the datagrams in the receiver's capture only.
 	Unsent int `json:"in_receiver_capture_only"`
 	// Kinds counts the same per kind.
 	Kinds []KindCrossing `json:"kinds"`
@@ -67,14 +71,14 @@ type KindCrossing struct {
 	Lost int    `json:"lost"`
 }
 
-// Compare looks for what is in one capture and not in the other.
+// Compare looks for datagrams that are in one capture and not in the other.
 func Compare(a, b *Analysis) *Comparison {
 	c := &Comparison{A: a.Name, B: b.Name, Directions: []*Crossing{}, Findings: []Finding{}}
 	al := align(a, b)
 	c.Common = al.common
 	if al.common == 0 {
-		c.Findings = append(c.Findings, Finding{Name: findUnmatched, Evidence: []string{spanOf(a), spanOf(b)}, Summary: "not one packet is in both captures, so they cannot be compared: " +
-			"they were taken at other times or of other peers, or nothing at all gets from one end to the other"})
+		c.Findings = append(c.Findings, Finding{Name: findUnmatched, Evidence: []string{spanOf(a), spanOf(b)}, Summary: "no packet is in both captures, so they cannot be compared: " +
+			"they were taken at different times or of different peers, or nothing passes between the ends"})
 		return c
 	}
 	c.ClockOffset, c.Exact = al.offset.Seconds(), al.exact
@@ -99,7 +103,7 @@ func spanOf(a *Analysis) string {
 	return fmt.Sprintf("%s: %s of a VPN from %s to %s", a.Name, packets(a.Related), a.First.Format(time.RFC3339Nano), a.Last.Format(time.RFC3339Nano))
 }
 
-// cross sorts the datagrams by direction, and tells for each which capture is nearer to its sender.
+// cross sorts the datagrams by direction and finds which capture is nearer to the sender.
 func (c *Comparison) cross(al *alignment) {
 	directions := make(map[[2]netip.Addr]*crossing)
 	at := func(r *record) *crossing {
@@ -127,22 +131,16 @@ func (c *Comparison) cross(al *alignment) {
 			x.b = append(x.b, r)
 		}
 	}
-	keys := make([][2]netip.Addr, 0, len(directions))
-	for k := range directions {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(k, l [2]netip.Addr) int {
-		if n := k[0].Compare(l[0]); n != 0 {
-			return n
-		}
-		return k[1].Compare(l[1])
-	})
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(directions), compareAddresses) {
 		c.Directions = append(c.Directions, directions[k].crossing(k, directions[[2]netip.Addr{k[1], k[0]}], c))
 	}
 }
 
-// covers tells whether a packet should be in both captures, at a time by A's clock.
+func compareAddresses(k, l [2]netip.Addr) int {
+	return cmp.Or(k[0].Compare(l[0]), k[1].Compare(l[1]))
+}
+
+// covers reports whether a packet should be in both captures, at a time by A's clock.
 func (c *Comparison) covers(r *record, t time.Time) bool {
 	to := c.To
 	if r.kind.class() == traffic {
@@ -154,13 +152,13 @@ func (c *Comparison) covers(r *record, t time.Time) bool {
 // crossing is one direction's datagrams in both captures.
 type crossing struct {
 	a, b []*record
-	// votes above 0 tell that a is nearer to the sender, below 0 that b is.
+	// votes above 0 mean that a is nearer to the sender, below 0 that b is.
 	votes int
-	// sameIDs tells that identifications are not changed on the way.
+	// sameIDs reports that identifications do not change on the path.
 	sameIDs bool
 }
 
-// compare looks at a packet of a that is in b as well. The hops left only get fewer on the way (RFC 791, section 3.1).
+// compare reads a packet that is in both. The TTL only decreases (RFC 791, section 3.1).
 func (x *crossing) compare(r *record) {
 	x.sameIDs = x.sameIDs || r.id != 0 && r.id == r.other.id
 	switch {
@@ -171,7 +169,8 @@ func (x *crossing) compare(r *record) {
 	}
 }
 
-// known leaves out what could not be found in the other capture even if it were there: it has nothing but an identification, which is another there.
+// known leaves out what could not be found in the other capture even if it were there: it has only
+// an identification, which the path changes.
 func (x *crossing) known(all []*record) []*record {
 	return slices.DeleteFunc(all, func(r *record) bool {
 		return r.other == nil && r.content == 0 && (r.id == 0 || !x.sameIDs)
@@ -183,27 +182,26 @@ func (x *crossing) crossing(k [2]netip.Addr, back *crossing, c *Comparison) *Cro
 	if votes == 0 && back != nil {
 		votes = -back.votes
 	}
-	out := &Crossing{Src: k[0], Dst: k[1]}
 	x.a, x.b = x.known(x.a), x.known(x.b)
-	sent, received := x.a, x.b
+	onlyA, onlyB := onlyHere(x.a), onlyHere(x.b)
+	if votes == 0 {
+		// No router is between the captures: what only one has, or has more of, was sent there.
+		switch {
+		case onlyB > 0 && onlyA == 0:
+			votes = -1
+		case onlyA > 0 && onlyB == 0 || less(x.a) > 0:
+			votes = 1
+		case less(x.b) > 0:
+			votes = -1
+		}
+	}
+	out := &Crossing{Src: k[0], Dst: k[1], Kinds: []KindCrossing{}, sent: x.a, Unsent: onlyB}
 	switch {
 	case votes > 0:
 		out.Sender, out.Receiver = c.A, c.B
 	case votes < 0:
-		out.Sender, out.Receiver = c.B, c.A
-		sent, received = x.b, x.a
-	case onlyHere(x.b) > 0 && onlyHere(x.a) == 0:
-		// No router between the two captures. What is missing in one only must have been sent at the other.
-		out.Sender, out.Receiver = c.B, c.A
-		sent, received = x.b, x.a
-	case onlyHere(x.a) > 0 && onlyHere(x.b) == 0 || less(x.a) > 0:
-		out.Sender, out.Receiver = c.A, c.B
-	case less(x.b) > 0:
-		out.Sender, out.Receiver = c.B, c.A
-		sent, received = x.b, x.a
+		out.Sender, out.Receiver, out.sent, out.Unsent = c.B, c.A, x.b, onlyA
 	}
-	out.sent = sent
-	out.Unsent = onlyHere(received)
 	return out
 }
 
@@ -226,7 +224,7 @@ func less(all []*record) (n int) {
 	return n
 }
 
-// count counts what became of the datagrams that were sent.
+// count counts the outcomes of the datagrams that were sent.
 func (d *Crossing) count() {
 	var per [kinds]KindCrossing
 	for _, r := range d.sent {

@@ -21,7 +21,8 @@ type ends struct{ branch, hq trace }
 // delay is how long a packet takes, in seconds.
 const delay = 0.02
 
-// cross sends packets from one end to the other. arrive is which of them do; the time to live is 10 less there.
+// cross sends packets from one end to the other. arrive is which of them do; the time to live is 10
+// less there.
 func (e *ends) cross(seconds float64, packets [][]byte, arrive func([][]byte) [][]byte) {
 	from, to := &e.branch, &e.hq
 	if src := sourceOf(packets[0]); src == hq || src == hq6 {
@@ -109,7 +110,7 @@ func TestCompare(t *testing.T) {
 			"first fragments of 2 of 3 fragmented IKE datagrams",
 		},
 		"one datagram in part": {
-			func(e *ends) { e.cross(2, auth(1), firstOnly) }, []string{"fragments_dropped" + there}, "One alone may be chance",
+			func(e *ends) { e.cross(2, auth(1), firstOnly) }, []string{"fragments_dropped" + there}, "A single one may be chance",
 		},
 		"AH": {
 			func(e *ends) {
@@ -118,7 +119,7 @@ func TestCompare(t *testing.T) {
 				}
 			},
 			[]string{"AH_BLOCKED" + there},
-			"30 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: all of them are AH, of which nothing arrived, while all else did (33 datagrams)",
+			"30 of 63 datagrams from 192.0.2.2 to 198.51.100.2 left branch and never reached hq: all of them are AH, of which none arrived, while everything else did (33 datagrams)",
 		},
 		"ESP in UDP": {
 			func(e *ends) { e.cross(10, espInUDP(12), nothing) }, []string{"UDP4500_BLOCKED" + there}, "all of them are ESP in UDP",
@@ -168,7 +169,7 @@ func TestCompare(t *testing.T) {
 			[]string{},
 			"",
 		},
-		"cut into other fragments on the way": {
+		"cut into other fragments on the path": {
 			func(e *ends) {
 				e.branch.add(20, auth(9)...)
 				e.hq.add(20.02, pieces(branch, hq, 1009, 50, ip.ProtocolUDP, authRequest.on4500(branch, hq), 800)...)
@@ -211,7 +212,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// Devices that put fragments together before they capture show nothing of a datagram that lacks one.
+// Devices that put fragments together before they capture show nothing of a datagram that lacks
+// one.
 func TestCompareAfterReassembly(t *testing.T) {
 	var e ends
 	e.negotiation(30)
@@ -223,7 +225,7 @@ func TestCompareAfterReassembly(t *testing.T) {
 	if diff := cmp.Diff([]string{"FRAGMENTS_DROPPED 192.0.2.2 198.51.100.2"}, verdicts(got.Findings)); diff != "" {
 		t.Error(diff)
 	}
-	says(t, got.Findings, "all of them were sent in fragments, and everything that was sent in one piece (up to 428 bytes) arrived. Not even their first fragments are in hq")
+	says(t, got.Findings, "all of them were sent in fragments, and everything that was sent unfragmented (up to 428 bytes) arrived. Not even their first fragments are in hq")
 }
 
 func withoutFragments(in trace) (out trace) {
@@ -260,7 +262,8 @@ func TestCompareFilteredByPort(t *testing.T) {
 	}
 }
 
-// The clocks of devices differ, and a NAT changes addresses, ports and identifications. What IKE and ESP say stays.
+// The clocks of devices differ, and a NAT changes addresses, ports and identifications. What IKE
+// and ESP say stays.
 func TestCompareBehindNAT(t *testing.T) {
 	outside := netip.MustParseAddr("203.0.113.77")
 	for _, ahead := range []float64{0, 3600.5, -86400} {
@@ -319,7 +322,8 @@ func TestCompareOthers(t *testing.T) {
 	}
 }
 
-// Without a router between the two captures, the time to live does not tell who is who; what is missing in one only does.
+// Without a router between the two captures, the time to live does not tell who is who; what is
+// missing in one only does.
 func TestCompareWithoutRouter(t *testing.T) {
 	var e ends
 	e.negotiation(30)
@@ -341,7 +345,8 @@ func TestCompareWithoutRouter(t *testing.T) {
 	}
 }
 
-// Of a capture with more traffic than is kept, only the time until then is compared; signalling is compared to the end.
+// Of a capture with more traffic than is kept, only the time until then is compared; signalling is
+// compared to the end.
 func TestCompareManyPackets(t *testing.T) {
 	var e ends
 	const n = 210_000
@@ -385,7 +390,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("%s", &text)
 	}
 	for _, want := range []string{
-		"the clock of hq.pcap is 0s ahead, by packets of both directions", "cure besides the path: IKEv2 fragmentation (RFC 7383)",
+		"the clock of hq.pcap is 0s ahead, by packets of both directions", "remedy without the path: IKEv2 fragmentation (RFC 7383)",
 		"  [1] 2026-01-02 03:04:11.000000: packet 16 of branch.pcap: IKE on UDP 4500, IP id 0x03e9, 2284 bytes in 2 fragments, IKE_AUTH message id 00000001; " +
 			"in hq.pcap packet 16 on: 1480 bytes in 1 of the fragments, 804 bytes are missing\n",
 		"IKEv2 0102030405060700, 192.0.2.2 -> 198.51.100.2: established",

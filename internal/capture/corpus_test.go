@@ -37,10 +37,10 @@ const (
 	back  = " 198.51.100.2 192.0.2.2"
 )
 
-// Every capture of the corpus has its story.
+// Every capture of the corpus has its findings.
 func TestCorpus(t *testing.T) {
 	dir := corpus(t)
-	stories := map[string]struct {
+	cases := map[string]struct {
 		want []string
 		says string
 	}{
@@ -50,13 +50,13 @@ func TestCorpus(t *testing.T) {
 		"fragmented_intact_ikev2_cert.responder.pcap":      {},
 		"fragmented_lost_ikev2_cert.initiator.pcap": {
 			[]string{"FRAGMENTS_DROPPED" + there, "NEGOTIATION_STUCK" + there},
-			"4 datagrams from 192.0.2.2 to 198.51.100.2 went past this capture with all their fragments, and 198.51.100.2 did not get all of them: its ICMP errors " +
+			"4 datagrams from 192.0.2.2 to 198.51.100.2 passed this capture with all their fragments, and 198.51.100.2 did not receive all of them: its ICMP errors " +
 				"\"fragment reassembly time exceeded\" quote 3 of them",
 		},
 		"fragmented_lost_ikev2_cert.responder.pcap": {
 			[]string{"FRAGMENTS_DROPPED" + there, "NEGOTIATION_STUCK" + there},
 			// The fourth is younger than a receiver waits.
-			"fragments from 192.0.2.2 to 198.51.100.2 are dropped before this capture: of 3 datagrams only the first fragment came",
+			"fragments from 192.0.2.2 to 198.51.100.2 are dropped before this capture: of 3 datagrams only the first fragment arrived",
 		},
 		"stuck_xauth_natt_return_lost.initiator.pcap": {
 			[]string{"earlier_fragments_dropped" + there, "NEGOTIATION_STUCK" + back},
@@ -68,17 +68,17 @@ func TestCorpus(t *testing.T) {
 		},
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.pcap"))
-	if err != nil || len(files) != len(stories) {
-		t.Fatalf("%d files, %d stories, %v", len(files), len(stories), err)
+	if err != nil || len(files) != len(cases) {
+		t.Fatalf("%d files, %d cases, %v", len(files), len(cases), err)
 	}
 	for _, file := range files {
-		story, ok := stories[filepath.Base(file)]
+		want, ok := cases[filepath.Base(file)]
 		a := read(t, file)
-		if diff := cmp.Diff(append([]string{}, story.want...), verdicts(a.Findings)); diff != "" || !ok {
+		if diff := cmp.Diff(append([]string{}, want.want...), verdicts(a.Findings)); diff != "" || !ok {
 			t.Errorf("%s: %s", file, diff)
 		}
-		if story.says != "" {
-			says(t, a.Findings, story.says)
+		if want.says != "" {
+			says(t, a.Findings, want.says)
 		}
 		if len(a.Negotiations) != 1 || a.Damage != "" {
 			t.Errorf("%s: %d negotiations, %s", file, len(a.Negotiations), a.Damage)
@@ -108,8 +108,8 @@ func TestCorpusBothEnds(t *testing.T) {
 		"stuck_xauth_natt_return_lost": {
 			6,
 			[]string{"UDP4500_BLOCKED" + back},
-			"3 of 7 datagrams from 198.51.100.2 to 192.0.2.2 left responder and never reached initiator: all of them are IKE on UDP 4500, of which nothing arrived, " +
-				"while all else did (4 datagrams)",
+			"3 of 7 datagrams from 198.51.100.2 to 192.0.2.2 left responder and never reached initiator: all of them are IKE on UDP 4500, of which none arrived, " +
+				"while everything else did (4 datagrams)",
 		},
 	} {
 		initiator, responder := read(t, filepath.Join(dir, name+".initiator.pcap")), read(t, filepath.Join(dir, name+".responder.pcap"))
@@ -152,7 +152,8 @@ func ours(a *capture.Analysis) (n tally) {
 	return n
 }
 
-// theirs asks tshark. It must not put fragments together, or it counts them where the last one is; what ICMP quotes is no packet.
+// theirs asks tshark. It must not put fragments together, or it counts them where the last one is;
+// what ICMP quotes is no packet.
 func theirs(t *testing.T, tshark, file string) (n tally) {
 	t.Helper()
 	const packet = " && !icmp && !icmpv6"

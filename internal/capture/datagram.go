@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"bytes"
+	"encoding/binary"
 	"hash/fnv"
 	"slices"
 
@@ -19,6 +21,8 @@ const (
 	kindESP                   // IP protocol 50
 	kindESPinUDP              // ESP on UDP 4500
 	kindAH                    // IP protocol 51
+	kindWESP                  // wrapped ESP, IP protocol 141 or in UDP (RFC 5840)
+	kindTCP                   // IKE or ESP over TCP (RFC 9329)
 	kindKeepalive             // NAT keepalive on UDP 4500
 	kindOther                 // on UDP 500 or 4500, and none of these
 	kindFragment              // of a datagram whose beginning is not there
@@ -31,12 +35,13 @@ const (
 func (k kind) String() string {
 	names := [...]string{
 		kindIKE: "IKE on UDP 500", kindNATT: "IKE on UDP 4500", kindESP: "ESP", kindESPinUDP: "ESP in UDP", kindAH: "AH",
+		kindWESP: "WESP", kindTCP: "IKE or ESP over TCP",
 		kindKeepalive: "NAT keepalive", kindOther: "other on UDP 500 or 4500", kindFragment: "fragment", kindICMP: "ICMP error", kindNone: "other",
 	}
 	return names[k]
 }
 
-// A class is one of the kinds of which a capture holds few, or of those of which it holds many.
+// A class separates kinds of datagrams that are few in a capture from kinds that are many.
 type class uint8
 
 const (
@@ -45,7 +50,7 @@ const (
 	classes
 )
 
-// maxRecords is how many datagrams are kept for a comparison. Traffic must not leave too little room for signalling.
+// maxRecords bounds the datagrams of one class that are kept for a comparison.
 func (c class) maxRecords() int {
 	if c == traffic {
 		return 200_000
@@ -53,19 +58,19 @@ func (c class) maxRecords() int {
 	return 100_000
 }
 
-// class tells traffic from signalling.
 func (k kind) class() class {
-	if k.isESP() || k == kindAH || k == kindKeepalive {
+	if k.protects() || k == kindKeepalive || k == kindTCP {
 		return traffic
 	}
 	return signalling
 }
 
-// isIKE tells whether it is an IKE message, on whatever port.
 func (k kind) isIKE() bool { return k == kindIKE || k == kindNATT }
 
-// isESP tells whether it is an ESP packet, in UDP or not.
-func (k kind) isESP() bool { return k == kindESP || k == kindESPinUDP }
+// protects reports whether packets of the kind carry the traffic of an SA.
+func (k kind) protects() bool {
+	return k == kindESP || k == kindESPinUDP || k == kindAH || k == kindWESP
+}
 
 // Ports of IKE (RFC 7296, section 2; RFC 3947, section 4).
 const (
@@ -73,45 +78,42 @@ const (
 	portNATT = 4500
 )
 
-// contentLength is how much of an IKE message tells it from all others: the header, the header of a payload and the beginning of a public value
-// or initialization vector.
+// contentLength is how much of an IKE message distinguishes it from all others: the header, the
+// header of a payload and the start of a public value or initialization vector.
 const contentLength = ike.HeaderLength + 16
 
-// headLength is how much of the beginning of a fragmented datagram is kept: enough for the payloads of any first IKE message.
+// headLength is how much of the beginning of a fragmented datagram is kept: any first IKE message.
 const headLength = 2048
 
-// A datagram is a packet as it was sent, put together from its fragments as far as they were captured.
+// A datagram is a packet as it was sent, reassembled as far as its fragments were captured.
 type datagram struct {
-	// packet is the first that was captured of it.
-	packet
-	kind kind
-	// sport and dport are those of UDP.
-	sport, dport uint16
-	// content tells it from all others wherever it is seen, whatever a NAT does: a hash of the beginning of an IKE message, or of SPI and sequence number.
-	// It is 0 where there is no such thing.
-	content uint64
-	// spi and seq are those of ESP and AH.
-	spi, seq uint32
-	// header is the IKE header.
-	header ike.Header
-	isIKE  bool
-	// message is what it is to its negotiation.
-	message *message
-	// have is what was seen of the payload; total is its size, 0 where the end was not seen.
-	have  spans
-	total int
-	// expected is the size of the payload that its UDP header names.
-	expected int
+	packet       // the first that was captured of it
+	kind         kind
+	sport, dport uint16 // of UDP
+	// content identifies a datagram at both ends in spite of NAT: a hash of the start of an IKE
+	// message, or of SPI and sequence number. It is 0 where there is no such part.
+	content  uint64
+	spi, seq uint32     // of ESP and AH
+	inner    *ipsec.ESP // inside AH
+	body     int        // where the IKE message starts in the payload
+	header   ike.Header // if isIKE
+	isIKE    bool
+	message  *message // in a negotiation
+	part     int      // of the message
+	// have is the captured part of the payload; total is its size, 0 if its end is missing.
+	have     spans
+	total    int
+	expected int // size of the payload that its UDP header names
 	// first and later count its fragments, largest is the size of its largest packet.
 	first, later, largest int
-	// missing tells that a part of it never came.
-	missing bool
+	missing               bool // a part of it never came
 }
 
-// whole tells that no part of it is missing.
+// whole reports that no part of it is missing.
 func (d *datagram) whole() bool { return d.total > 0 && d.have.covers(d.total) }
 
-// classify tells what begins with head. ports are known even where a datagram was cut short right behind them.
+// classify returns the kind of a datagram that starts with head. ports are known even where the
+// datagram is cut off right after them.
 func (d *datagram) classify(head []byte) {
 	d.kind = kindNone
 	switch d.protocol {
@@ -120,10 +122,11 @@ func (d *datagram) classify(head []byte) {
 		d.esp(head)
 	case ip.ProtocolAH:
 		d.kind = kindAH
-		if h, _, err := ipsec.ParseAH(head); err == nil {
-			d.spi, d.seq = h.SPI, h.Seq
-			d.content = digest(d.protocol, head[4:ipsec.HeaderLengthAH])
-		}
+		d.ah(head)
+	case protocolWESP:
+		d.wesp(head)
+	case ip.ProtocolTCP:
+		d.tcp(head)
 	case ip.ProtocolUDP:
 		d.udp(head)
 	}
@@ -133,6 +136,56 @@ func (d *datagram) esp(b []byte) {
 	if h, _, err := ipsec.ParseESP(b); err == nil {
 		d.spi, d.seq = h.SPI, h.Seq
 		d.content = digest(ip.ProtocolESP, b[:ipsec.HeaderLengthESP])
+	}
+}
+
+func (d *datagram) ah(head []byte) {
+	h, rest, err := ipsec.ParseAH(head)
+	if err != nil {
+		return
+	}
+	d.spi, d.seq = h.SPI, h.Seq
+	d.content = digest(d.protocol, head[4:ipsec.HeaderLengthAH])
+	if e, _, err := ipsec.ParseESP(rest); err == nil && h.NextHeader == ip.ProtocolESP {
+		d.inner = &e
+	}
+}
+
+// wesp reads the header of RFC 5840, section 2, with the ESP header behind it.
+func (d *datagram) wesp(b []byte) {
+	const padded = 0x10
+	d.kind = kindWESP
+	if len(b) >= 4 {
+		d.esp(after(b, 4+int(b[3]&padded)/4))
+	}
+}
+
+// spiWESP marks WESP in UDP (RFC 5840, section 2.1).
+const spiWESP = 2
+
+// tcp reads a segment that starts with a message: a length, and a marker in front of IKE (RFC 9329,
+// section 3). Another port than 4500 needs the prefix of a stream, or an IKE header of that length.
+func (d *datagram) tcp(b []byte) {
+	const minimum, prefix = 20, "IKETCP"
+	if len(b) < minimum {
+		return
+	}
+	src, dst, at := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:]), int(b[12]>>4)*4
+	data := after(b, at)
+	known := src == portNATT || dst == portNATT
+	if bytes.HasPrefix(data, []byte(prefix)) {
+		data, at, known = data[len(prefix):], at+len(prefix), true
+	}
+	const front = 2 + ipsec.MarkerLength
+	if len(data) >= front+ike.HeaderLength && binary.BigEndian.Uint32(data[2:]) == 0 {
+		h, err := ike.ParseHeader(data[front:])
+		if err == nil && h.Major == 2 && int(h.Length)+front == int(binary.BigEndian.Uint16(data)) {
+			known = d.ike(data[front:])
+			d.body = at + front
+		}
+	}
+	if known {
+		d.kind, d.sport, d.dport = kindTCP, src, dst
 	}
 }
 
@@ -148,26 +201,29 @@ func (d *datagram) udp(head []byte) {
 	case h.Dst == portIKE || h.Src == portIKE:
 		d.kind = kindOther
 		if d.ike(payload) || len(payload) < ike.HeaderLength && h.Length >= ip.HeaderLengthUDP+ike.HeaderLength {
-			d.kind = kindIKE // or nothing else would have been cut off
+			d.kind, d.body = kindIKE, ip.HeaderLengthUDP // or nothing else would have been cut off
 		}
 	}
 }
 
-// natt tells what a datagram on UDP 4500 holds. size is that of the payload, of which less may have been captured.
+// natt returns the kind of a datagram on UDP 4500 with a payload of size, captured or not.
 func (d *datagram) natt(payload []byte, size int) {
 	d.kind = kindOther
 	if len(payload) < min(size, ipsec.HeaderLengthESP) {
-		return // too little was captured to tell
+		return // too little was captured to know
 	}
 	switch what, b := ipsec.Decapsulate(payload); what {
 	case ipsec.EncapsulatedKeepalive:
 		d.kind = kindKeepalive
 	case ipsec.EncapsulatedIKE:
 		d.ike(b)
-		d.kind = kindNATT
+		d.kind, d.body = kindNATT, ip.HeaderLengthUDP+ipsec.MarkerLength
 	case ipsec.EncapsulatedESP:
 		d.kind = kindESPinUDP
 		d.esp(b)
+		if d.spi == spiWESP {
+			d.wesp(b[4:])
+		}
 	default:
 	}
 }
@@ -179,7 +235,7 @@ func (d *datagram) ike(b []byte) bool {
 		return false
 	}
 	d.header, d.isIKE = h, true
-	// Messages of both directions can have the same header (IKEv1 main mode), so something behind it belongs to the content.
+	// The header alone is not enough: IKEv1 main mode has the same one in both directions.
 	if enough := min(contentLength, int(h.Length)); len(b) >= enough {
 		d.content = digest(0, b[:enough])
 	}
@@ -200,10 +256,9 @@ type span struct{ from, to int }
 // spans are parts in order, with something missing between any two.
 type spans []span
 
-// maxSpans is how many parts are told apart. No real datagram arrives in so many pieces with gaps between them.
+// maxSpans bounds the separate parts. Real datagrams do not arrive with that many gaps.
 const maxSpans = 64
 
-// add adds a part.
 func (s *spans) add(from, to int) {
 	switch {
 	case s.contains(from, to) || from >= to || len(*s) == maxSpans:
@@ -229,10 +284,9 @@ func (s spans) contains(from, to int) bool {
 	return slices.ContainsFunc(s, func(p span) bool { return p.from <= from && to <= p.to })
 }
 
-// covers tells whether everything up to total is there.
+// covers reports whether everything up to total is there.
 func (s spans) covers(total int) bool { return s.contains(0, total) }
 
-// bytes is how much is there.
 func (s spans) bytes() (n int) {
 	for _, p := range s {
 		n += p.to - p.from

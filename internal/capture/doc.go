@@ -1,11 +1,14 @@
-// Package capture tells from packet captures what happened to IKE, ESP, AH and their fragments on the way between VPN gateways.
+// Package capture concludes from packet captures what happened to IKE, ESP, AH and their fragments
+// between VPN gateways.
 //
-// Read takes frames out of a pcap or pcapng file, Analyze looks at one capture, Compare at two captures of the same traffic taken at both ends,
-// and Report prints what was found as text or JSON. A capture of any size is read in one pass with bounded memory.
+// Read takes frames from a pcap or pcapng file, Analyze reads one capture, Compare two captures of
+// the same traffic taken at both ends, and Report prints the findings as text or JSON. A capture of
+// any size is read in one pass with bounded memory.
 //
-// It decrypts nothing, so what is inside of IKE messages is concluded from their order and size only. What cannot be told from
-// a capture is said to be unknown: a fragment that only was not captured must not be taken for one that was lost.
+// It decrypts nothing: the content of IKE messages is concluded from their order, their size and the
+// type of their first encrypted payload. What a capture does not show is unknown: a fragment that
+// was not captured does not count as lost.
 //
-//	file -> Read -> link.go -> parse -> fragments -> negotiation, pair ... -> findings
-//	                (frames)   (IP)     (datagrams)  (who said what)
+//	file -> Read -> link, encapsulation -> parse -> fragments -> negotiation, pair ... -> findings
+//	                (frames)               (IP)     (datagrams)  (messages)
 package capture

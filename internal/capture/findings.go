@@ -3,22 +3,33 @@ package capture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// Names of conclusions. Those that the exporter's diagnoses have as well mean the same.
+// Names of conclusions. Names that the exporter's diagnoses also have mean the same.
 const (
 	findFragments   = "fragments_dropped"
 	findStuck       = "negotiation_stuck"
 	findSilent      = "peer_silent"
 	findOneWay      = "esp_one_way"
+	findAHOneWay    = "ah_one_way"
+	findTCP         = "ike_over_tcp"
+	findDoubled     = "doubled_frames"
+	findUnread      = "unsupported_link"
+	findClock       = "impossible_time"
 	findOversized   = "tunnel_oversized"
 	findTooBig      = "packet_too_big"
 	findICMP        = "icmp_"
 	findRefused     = "ike_refused"
+	findAuthRefused = "ike_auth_refused"
+	findDeleted     = "ike_deleted_at_once"
+	findEAP         = "eap_failed"
+	findOther       = "answer_from_other_address"
+	findProbes      = "exporter_probes"
 	findOld         = "earlier_fragments_dropped"
 	findFilter      = "capture_without_later_fragments"
 	findCut         = "truncated_capture"
@@ -31,109 +42,165 @@ const (
 )
 
 const (
-	// oneWayPackets and oneWayTime are how much ESP one way without any back is more than a slow answer.
+	// oneWayPackets and oneWayTime without any ESP back are more than a slow answer.
 	oneWayPackets = 10
 	oneWayTime    = 10 * time.Second
-	// minIncomplete is how many datagrams must lack fragments: one may be chance. So may a twentieth of them.
+	// minIncomplete is how many datagrams must lack fragments: fewer may be chance.
 	minIncomplete   = 2
 	incompleteShare = 20
 	minIgnored      = 3
+	minDoubled      = 4
+	// tracedTTL is below what hosts send with (64 and more), less the hops of a long path.
+	tracedTTL = 24
 )
 
-// findings draws the conclusions of one capture.
-func (a *analyzer) findings() {
-	a.out.Pairs = sorted(a.out.Pairs)
+// A judge draws the conclusions of one capture that was read to its end.
+type judge struct {
+	out   *Analysis
+	pairs map[[2]netip.Addr]*Pair
+}
+
+func (j *judge) findings() {
+	slices.SortFunc(j.out.Pairs, func(p, q *Pair) int { return compareAddresses([2]netip.Addr{p.A, p.B}, [2]netip.Addr{q.A, q.B}) })
 	negotiations := make(map[[2]netip.Addr][]*Negotiation)
-	for _, n := range a.out.Negotiations {
-		negotiations[n.pair()] = append(negotiations[n.pair()], n)
+	for _, n := range j.out.Negotiations {
+		negotiations[n.key.ends] = append(negotiations[n.key.ends], n)
 	}
-	for _, p := range a.out.Pairs {
+	for _, p := range j.out.Pairs {
 		for _, src := range []netip.Addr{p.A, p.B} {
 			there, back := p.direction(src)
-			way := way{a: a, src: src, dst: p.A, there: there, back: back}
+			way := way{j: j, src: src, dst: p.A, there: there, back: back}
 			if src == p.A {
 				way.dst = p.B
 			}
 			way.fragments()
-			way.esp()
+			way.oneWay()
+			way.overTCP()
 			way.tooBig()
 			way.errors()
 		}
-		a.pairNegotiations(p, negotiations[p.key()])
+		j.pairNegotiations(p, negotiations[unordered(p.A, p.B)])
 	}
-	a.remarks()
+	j.remarks()
 }
 
-// conclude adds a conclusion.
-func (a *analyzer) conclude(f Finding) {
+func (j *judge) conclude(f Finding) {
 	if f.Evidence == nil {
 		f.Evidence = []string{}
 	}
-	a.out.Findings = append(a.out.Findings, f)
+	j.out.Findings = append(j.out.Findings, f)
 }
 
 // remarks are about the capture itself.
-func (a *analyzer) remarks() {
-	if n := a.out.Cut; n > 0 {
-		a.conclude(Finding{Name: findCut, Summary: packets(n) +
-			" captured only in part (snap length, or `packet-length` of an ASA): what is missing of them was not captured, and is not taken for lost"})
+func (j *judge) remarks() {
+	if n := j.out.Cut; n > 0 {
+		j.conclude(Finding{Name: findCut, Summary: packets(n) +
+			" captured only in part (snap length, or `packet-length` of an ASA): the missing part was not captured and does not count as lost"})
 	}
-	if n := a.out.Oversized; n > 0 {
-		a.conclude(Finding{Name: findOffload, Summary: fmt.Sprintf(
-			"%s above %d bytes: unless the link carries jumbo frames, the network card or kernel of the capturing host joined or not yet cut them (GRO, GSO); "+
-				"they were not on the wire like this", packets(n), ordinaryMTU)})
+	if n := j.out.Doubled; n >= minDoubled {
+		j.conclude(Finding{Name: findDoubled, Summary: fmt.Sprintf("%s of %d are copies of another frame less than %v before, and are not counted: the capture is of all interfaces "+
+			"or of a mirrored port, or the network duplicates packets", counted(n, "frame"), j.out.Frames, duplicateWithin)})
+	}
+	if n := j.out.unread(); n > 0 {
+		j.conclude(Finding{Name: findUnread, Summary: fmt.Sprintf("%s of %d cannot be read: %s", counted(n, "frame"), j.out.Frames, j.out.unreadLinks())})
+	}
+	if n := j.out.Shifted; n > 0 {
+		j.conclude(Finding{Name: findClock, Summary: fmt.Sprintf("%s of %d with a time beyond the year 9999: the clock of the capturing host was wrong, and only differences count",
+			counted(n, "frame"), j.out.Frames)})
+	}
+	if n := j.out.Oversized; n > 0 {
+		j.conclude(Finding{Name: findOffload, Summary: fmt.Sprintf(
+			"%s above %d bytes: unless the link carries jumbo frames, the network card or kernel of the capturing host merged them or had not segmented them yet (GRO, GSO); "+
+				"they were not on the wire in this form", packets(n), ordinaryMTU)})
 	}
 }
 
-// A way is one direction with what is needed to judge it.
+// A way is one direction with the context to judge it.
 type way struct {
-	a           *analyzer
+	j           *judge
 	src, dst    netip.Addr
 	there, back *Direction
 }
 
 func (w *way) conclude(name string, fault bool, summary string, evidence []string) {
-	w.a.conclude(Finding{Name: name, Fault: fault, Src: w.src, Dst: w.dst, Summary: summary, Evidence: evidence})
+	w.j.conclude(Finding{Name: name, Fault: fault, Src: w.src, Dst: w.dst, Summary: summary, Evidence: evidence})
 }
 
 // time prints when something was, in seconds from the start of the capture.
-func (w *way) time(t time.Time) string { return w.a.since(t) }
+func (w *way) time(t time.Time) string { return w.j.since(t) }
 
-func (a *analyzer) since(t time.Time) string {
-	return fmt.Sprintf("+%.3f s", t.Sub(a.out.First).Seconds())
+func (j *judge) since(t time.Time) string {
+	return fmt.Sprintf("+%.3f s", t.Sub(j.out.First).Seconds())
 }
 
-func (w *way) esp() {
+// oneWay judges ESP and AH without any packet in the other direction.
+func (w *way) oneWay() {
 	n := w.there.unanswered
 	if n < oneWayPackets {
 		return
 	}
-	last := later(w.there.last[kindESP], w.there.last[kindESPinUDP])
+	what, name := "ESP", findOneWay
+	if w.there.ESP+w.there.ESPinUDP+w.there.WESP == 0 {
+		what, name = "AH", findAHOneWay
+	}
+	last := later(later(w.there.last[kindESP], w.there.last[kindESPinUDP]), later(w.there.last[kindAH], w.there.last[kindWESP]))
 	span := last.Sub(w.there.unansweredSince)
 	if span < oneWayTime {
 		return
 	}
-	before := w.back.ESP + w.back.ESPinUDP
-	if before > 0 {
-		w.conclude(findOneWay, false, fmt.Sprintf("the last %s from %s to %s, over %.1f s, came without any back, after %d had come before",
-			espPackets(n), w.src, w.dst, span.Seconds(), before), w.spis())
+	if other := w.j.otherWay(w.src, w.dst); other.IsValid() {
+		w.conclude(name, false, fmt.Sprintf("%d %s packets went from %s to %s in %.1f s; the other direction uses the address %s", n, what, w.src, w.dst, span.Seconds(), other), w.spis())
 		return
 	}
-	w.conclude(findOneWay, true, fmt.Sprintf("ESP goes one way only: %s from %s to %s in %.1f s, not one back. Either %s sends nothing, or it is lost before this capture: "+
-		"a capture at the other end tells", espPackets(n), w.src, w.dst, span.Seconds(), w.dst), w.spis())
+	if before := w.back.protected(); before > 0 {
+		w.conclude(name, false, fmt.Sprintf("the last %d %s packets from %s to %s, over %.1f s, arrived without any in the other direction, after %d earlier ones there",
+			n, what, w.src, w.dst, span.Seconds(), before), w.spis())
+		return
+	}
+	w.conclude(name, true, fmt.Sprintf("%s passes in one direction only: %d %s packets from %s to %s in %.1f s, none back. Either %s sends none, or it is lost before this capture: "+
+		"a capture at the other end shows which", what, n, what, w.src, w.dst, span.Seconds(), w.dst), w.spis())
 }
 
-func espPackets(n int) string { return fmt.Sprintf("%d ESP packets", n) }
+// otherWay returns the address that has the other direction of a path, where a responder answered
+// from an address that was not asked.
+func (j *judge) otherWay(src, dst netip.Addr) netip.Addr {
+	for _, n := range j.out.Negotiations {
+		if !n.OtherResponder.IsValid() {
+			continue
+		}
+		for _, ends := range [][2]netip.Addr{{n.Responder, n.OtherResponder}, {n.OtherResponder, n.Responder}} {
+			used, other := ends[0], ends[1]
+			p := j.pairs[unordered(n.Initiator, other)]
+			if p == nil || unordered(src, dst) != unordered(n.Initiator, used) {
+				continue
+			}
+			fromInitiator, fromOther := p.direction(n.Initiator)
+			if src == n.Initiator && fromOther.protected() > 0 || src == used && fromInitiator.protected() > 0 {
+				return other
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// protected counts packets that carry the traffic of an SA.
+func (t *Direction) protected() int { return t.ESP + t.ESPinUDP + t.AH + t.WESP }
 
 func (w *way) spis() []string {
 	var lines []string
-	for _, s := range w.there.SPIs {
-		if s.Protocol != kindAH.String() {
-			lines = append(lines, fmt.Sprintf("%s SPI %s: %s, sequence numbers %d to %d, %s to %s",
-				s.Protocol, s.SPI, packets(s.Packets), s.FirstSeq, s.LastSeq, w.time(s.First), w.time(s.Last)))
-		}
+	for _, s := range first(w.there.SPIs) {
+		lines = append(lines, fmt.Sprintf("%s SPI %s: %s, sequence numbers %d to %d, %s to %s",
+			s.Protocol, s.SPI, packets(s.Packets), s.FirstSeq, s.LastSeq, w.time(s.First), w.time(s.Last)))
 	}
 	return lines
+}
+
+// overTCP names traffic whose loss TCP hides.
+func (w *way) overTCP() {
+	if n := w.there.TCP; n > 0 && w.src.Less(w.dst) || n > 0 && w.back.TCP == 0 {
+		w.conclude(findTCP, false, fmt.Sprintf("IKE and ESP between %s and %s use TCP (RFC 9329): %s there, %d back. A lost packet shows as a TCP retransmission, which is not judged",
+			w.src, w.dst, packets(n), w.back.TCP), nil)
+	}
 }
 
 // tooBig judges whether a "packet too big" is obeyed.
@@ -154,7 +221,7 @@ func (w *way) tooBig() {
 	for _, d := range first(w.there.oversized) {
 		from = append(from, fmt.Sprintf("%s packet %d: %s of %d bytes, IP id 0x%04x", w.time(d.at), d.number, d.kind, d.largest, d.id))
 	}
-	w.conclude(findOversized, true, fmt.Sprintf("%s goes on sending to %s what does not fit: a router named %d bytes, and %s above that, with DF, followed",
+	w.conclude(findOversized, true, fmt.Sprintf("%s keeps sending packets to %s that do not fit: a router named %d bytes, and %s above that, with DF, followed",
 		w.src, w.dst, w.there.ptb, packets(w.there.ignored)), from)
 }
 
@@ -179,33 +246,32 @@ func (w *way) errorLine(e *ICMPError) string {
 // errors judges ICMP errors that say that something did not get there.
 func (w *way) errors() {
 	for _, e := range w.there.Errors {
-		switch e.Name {
-		case icmp.ErrorName(false, icmp.V4DestinationUnreachable, icmp.V4FragmentationNeeded),
-			icmp.ErrorName(false, icmp.V4TimeExceeded, icmp.V4ReassemblyTimeoutExceeded):
+		if e.Name == icmp.NameTooBig || e.Name == icmp.NameReassemblyTimeout {
 			continue // judged elsewhere
 		}
 		// Where the same kind still comes back after it, the error was passing, or forged.
 		passing := w.back.last[e.kind].After(e.Last)
 		what := fmt.Sprintf("%s answers %s from %s to %s with ICMP %s", e.From, e.About, w.src, w.dst, strings.ReplaceAll(e.Name, "_", " "))
 		if passing {
-			what += ", but the same still came back afterwards"
+			what += ", but the same protocol still arrived from there afterwards"
 		}
-		w.conclude(findICMP+e.Name, !passing, what, []string{w.errorLine(e)})
+		traced := e.Name == icmp.NameTTL && w.there.traced
+		if traced {
+			what += "; packets were sent with a TTL this small on purpose, as a traceroute or this exporter does"
+		}
+		w.conclude(findICMP+e.Name, !passing && !traced, what, []string{w.errorLine(e)})
 	}
 }
 
-func packets(n int) string {
-	if n == 1 {
-		return "1 packet"
-	}
-	return fmt.Sprintf("%d packets", n)
-}
+func packets(n int) string { return counted(n, "packet") }
 
-func datagrams(n int) string {
+func datagrams(n int) string { return counted(n, "datagram") }
+
+func counted(n int, noun string) string {
 	if n == 1 {
-		return "1 datagram"
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d datagrams", n)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func later(a, b time.Time) time.Time {

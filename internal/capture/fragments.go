@@ -8,17 +8,25 @@ import (
 )
 
 const (
-	// timeout4 and timeout6 are how long a receiver waits for the rest of a datagram. Hosts differ (Linux: 30 s for IPv4 and 60 s for IPv6; a Cisco ASA:
-	// 5 s); before it is over, nothing is said to be lost.
+	// timeout4 and timeout6 are how long a receiver waits for the rest of a datagram. Hosts differ
+	// (Linux: 30 s for IPv4 and 60 s for IPv6; a Cisco ASA: 5 s); before that time is over, no
+	// fragment counts as lost.
 	timeout4 = 30 * time.Second
 	timeout6 = 60 * time.Second // RFC 8200, section 4.5
 	// maxOpen is how many datagrams are put together at the same time.
 	maxOpen = 4096
-	// duplicateWithin is how soon the same packet is a copy that the capture made, and not one that was sent again.
+	// duplicateWithin is how soon an equal packet is a copy of the capture, not sent again.
 	duplicateWithin = 100 * time.Millisecond
 )
 
-// A fragmentKey is what the fragments of a datagram share (RFC 791, section 3.2; RFC 8200, section 4.5).
+func reassemblyTimeout(src netip.Addr) time.Duration {
+	if src.Is6() {
+		return timeout6
+	}
+	return timeout4
+}
+
+// A fragmentKey is common to the fragments of a datagram (RFC 791, section 3.2).
 type fragmentKey struct {
 	src, dst netip.Addr
 	protocol uint8
@@ -27,20 +35,18 @@ type fragmentKey struct {
 
 // A pending is a datagram of which not everything has come.
 type pending struct {
-	key fragmentKey
-	d   *datagram
-	// until is when the rest can no longer be of use.
-	until time.Time
-	// closed tells that the datagram has been handed out, so that only copies of its fragments can come.
+	key   fragmentKey
+	d     *datagram
+	until time.Time // when the rest can no longer be of use
+	// closed reports that the datagram was passed on: only copies of its fragments can follow.
 	closed bool
 }
 
 // reassembly puts datagrams together. It keeps the beginning of their payloads only.
 type reassembly struct {
-	open map[fragmentKey]*pending
-	// order is open in the order of arrival.
-	order []*pending
-	// done gets a datagram of which everything came, or nothing more can come. judged is false where that is not known.
+	open  map[fragmentKey]*pending
+	order []*pending // open in the order of arrival
+	// done gets a datagram that is complete or can no longer become so; judged: that is known.
 	done func(d *datagram, judged bool)
 }
 
@@ -48,7 +54,7 @@ func newReassembly(done func(d *datagram, judged bool)) *reassembly {
 	return &reassembly{open: make(map[fragmentKey]*pending), done: done}
 }
 
-// add takes a fragment and returns its datagram, and whether this fragment is its beginning, seen for the first time.
+// add takes a fragment and returns its datagram, and whether its start is new.
 func (r *reassembly) add(p *packet) (d *datagram, begins bool) {
 	key := fragmentKey{p.src, p.dst, p.protocol, p.id}
 	o := r.open[key]
@@ -78,23 +84,18 @@ func (r *reassembly) begin(key fragmentKey, p *packet) *pending {
 		r.end(r.order[0], false)
 		r.order = r.order[1:]
 	}
-	timeout := timeout4
-	if p.src.Is6() {
-		timeout = timeout6
-	}
 	d := &datagram{packet: *p, kind: kindNone}
 	d.payload = nil
-	switch p.protocol {
-	case ip.ProtocolUDP, ip.ProtocolESP, ip.ProtocolAH:
-		d.kind = kindFragment // what it is, its first fragment tells
+	if p.protocol == ip.ProtocolUDP || p.protocol == ip.ProtocolESP || p.protocol == ip.ProtocolAH {
+		d.kind = kindFragment // its first fragment shows its kind
 	}
-	o := &pending{key: key, d: d, until: p.at.Add(timeout)}
+	o := &pending{key: key, d: d, until: p.at.Add(reassemblyTimeout(p.src))}
 	r.open[key] = o
 	r.order = append(r.order, o)
 	return o
 }
 
-// complete hands out a datagram of which everything has come. Its key stays for copies of its fragments.
+// complete passes on a complete datagram. Its key stays for copies of its fragments.
 func (r *reassembly) complete(d *datagram) {
 	if o := r.open[fragmentKey{d.src, d.dst, d.protocol, d.id}]; o != nil && o.d == d && !o.closed && d.whole() {
 		o.closed = true

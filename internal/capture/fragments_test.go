@@ -47,7 +47,7 @@ func laterOnly(parts [][]byte) [][]byte { return parts[1:] }
 
 func allOf(parts [][]byte) [][]byte { return parts }
 
-func told(n uint16) []byte {
+func reassemblyError(n uint16) []byte {
 	return icmpError(hq, branch, icmp.V4TimeExceeded, icmp.V4ReassemblyTimeoutExceeded, 0, auth(n)[0])
 }
 
@@ -90,7 +90,7 @@ func TestFragments(t *testing.T) {
 				p.until(100)
 			},
 			[]string{maybeChance, "ESP_ONE_WAY 192.0.2.2 198.51.100.2"},
-			"60 others came whole",
+			"60 others arrived whole",
 		},
 		"the capture ends too early to tell": {
 			func(p *trace) { p.otherFragments(); p.lost(2, firstOnly); p.until(20) }, []string{stuckAuth}, "",
@@ -110,16 +110,21 @@ func TestFragments(t *testing.T) {
 			"",
 		},
 		"all come here, but the peer says otherwise": {
-			func(p *trace) { p.lost(3, allOf); p.add(30.1, told(0)); p.add(34.1, told(1)); p.until(50) },
+			func(p *trace) {
+				p.lost(3, allOf)
+				p.add(30.1, reassemblyError(0))
+				p.add(34.1, reassemblyError(1))
+				p.until(50)
+			},
 			[]string{dropped, stuckAuth},
-			"3 datagrams from 192.0.2.2 to 198.51.100.2 went past this capture with all their fragments, and 198.51.100.2 did not get all of them: its ICMP errors " +
+			"3 datagrams from 192.0.2.2 to 198.51.100.2 passed this capture with all their fragments, and 198.51.100.2 did not receive all of them: its ICMP errors " +
 				"\"fragment reassembly time exceeded\" quote 2 of them. Fragments are dropped between this capture and 198.51.100.2",
 		},
 		"the rest does not come, and the peer says so": {
-			func(p *trace) { p.lost(1, firstOnly); p.add(30.2, told(0)); p.until(50) }, []string{dropped}, "says the same",
+			func(p *trace) { p.lost(1, firstOnly); p.add(30.2, reassemblyError(0)); p.until(50) }, []string{dropped}, "confirms it",
 		},
 		"the peer speaks of others": {
-			func(p *trace) { p.add(3, told(0)); p.until(50) },
+			func(p *trace) { p.add(3, reassemblyError(0)); p.until(50) },
 			[]string{"earlier_fragments_dropped 192.0.2.2 198.51.100.2"},
 			"are not in this capture",
 		},
@@ -153,7 +158,8 @@ func TestSnapLength(t *testing.T) {
 	if n := a.Negotiations; len(n) != 1 || !n[0].Established {
 		t.Errorf("%+v", n)
 	}
-	// So little that not even the IKE header is there: the ports say that it is IKE, and nothing is concluded.
+	// So little that not even the IKE header is there: the ports say that it is IKE, and nothing is
+	// concluded.
 	a = analyze(t, "x", p.file(t, ethernet(), 50))
 	if a.Pairs[0].Forward.IKE != 1 || len(a.Negotiations) != 0 || slices.ContainsFunc(a.Findings, func(f finding) bool { return f.Fault }) {
 		t.Errorf("%+v", a)
@@ -181,7 +187,7 @@ func TestIPv6Fragments(t *testing.T) {
 	if f.NATT != 4 || f.FirstFragments != 4 || f.LaterFragments != 1 || f.Whole != 1 || f.Incomplete != 3 || f.Errors[0].Count != 4 {
 		t.Errorf("%+v", f)
 	}
-	if e := a.Findings[0].Evidence; len(e) != 4 || !strings.Contains(e[0], "IKE_AUTH of 2272 bytes, IP id 0x0032: 1232 bytes came of 2284, 1052 are missing; ICMP reassembly time exceeded about it +60.000 s") {
+	if e := a.Findings[0].Evidence; len(e) != 4 || !strings.Contains(e[0], "IKE_AUTH of 2272 bytes, IP id 0x0032: 1232 bytes arrived of 2284, 1052 are missing; ICMP reassembly time exceeded about it +60.000 s") {
 		t.Errorf("%q", e)
 	}
 }
@@ -193,7 +199,7 @@ func TestReusedIdentifications(t *testing.T) {
 		p.add(float64(i)*2, pieces(branch, hq, 7, 60, ip.ProtocolESP, esp(1, uint32(i), 2000), 1480)...)
 	}
 	p.add(10, pieces(branch, hq, 8, 60, ip.ProtocolESP, esp(1, 9, 2000), 1480)[:1]...)
-	p.until(90000) // the clock leaps by a day: nobody knows what came meanwhile
+	p.until(90000) // the clock leaps by a day: the packets in between are unknown
 	a := p.analysis(t, "x")
 	if f := a.Pairs[0].Forward; f.Whole != 4 || f.ESP != 5 || f.Undecided != 1 || f.Incomplete != 0 {
 		t.Errorf("%+v", f)

@@ -17,10 +17,9 @@ type quote struct {
 	number int
 	id     uint32
 	length int
-	// header is the IKE header, if it quotes that much.
-	header ike.Header
+	header ike.Header // if it quotes that much
 	isIKE  bool
-	// of is the fragmented datagram in this capture that was quoted, nil if it is not there. whole tells that all of it is there.
+	// of is the quoted fragmented datagram, nil if it is not in this capture; whole: all of it is.
 	of    *datagram
 	whole bool
 }
@@ -64,7 +63,7 @@ func (a *analyzer) icmp(d *datagram) {
 	a.record(d)
 }
 
-// quoted tells what a quoted packet is to a VPN.
+// quoted returns the VPN traffic that a quoted packet belongs to.
 func quoted(q *icmp.Quote) *datagram {
 	d := &datagram{packet: packet{src: q.Src, dst: q.Dst, protocol: q.Protocol}, kind: kindNone}
 	switch {

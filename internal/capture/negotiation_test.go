@@ -39,7 +39,7 @@ func play(steps ...step) (t trace) {
 	return t
 }
 
-// v1 is a message of IKEv1 that is told from others by its number.
+// v1 is a message of IKEv1 that differs from others by its number.
 func v1(exchange uint8, id uint32, number uint8) ikeMessage {
 	return ikeMessage{exchange: exchange, id: id, size: 100 + int(number), fill: number, reply: number > 1, flags: ike.FlagEncryption}
 }
@@ -81,7 +81,7 @@ func TestNegotiations(t *testing.T) {
 	}
 	refused := ike.Message{
 		Header:   ike.Header{InitiatorSPI: [8]byte{1, 2, 3, 4, 5, 6, 7}, Major: 2, Exchange: ike.ExchangeIKESAInit, Flags: ike.FlagResponse},
-		Payloads: []ike.Payload{{Type: ike.PayloadNotify, Body: ike.AppendNotify(nil, ike.Notify{Type: ike.NotifyNoProposalChosen})}},
+		Payloads: []ike.Payload{{Type: ike.PayloadNotify, Body: []byte{0, 0, 0, byte(ike.NotifyNoProposalChosen)}}},
 	}
 	no, err := refused.Append(nil)
 	if err != nil {
@@ -107,7 +107,7 @@ func TestNegotiations(t *testing.T) {
 		"refused": {
 			append(play(request), trace{{at(0.1), datagram(hq, branch, 1, 60, ip.ProtocolUDP, udp(hq, branch, 500, no))}}...), 60, "IKE_SA_INIT",
 			[]string{"ike_refused 192.0.2.2 198.51.100.2"},
-			"refused in the clear with NO_PROPOSAL_CHOSEN: the messages get through",
+			"refused unencrypted with NO_PROPOSAL_CHOSEN: the messages pass",
 		},
 		"the small IKE_AUTH is not answered": {
 			play(append([]step{request, response}, sentAgain(step{0.2, branch, small, true}, 3, 4)...)...), 30, "IKE_AUTH", []string{stuck}, "hangs in IKE_AUTH",
@@ -200,11 +200,11 @@ func TestESPOneWay(t *testing.T) {
 		every       float64
 		want        []string
 	}{
-		"no way back":      {20, 0, 1, []string{"ESP_ONE_WAY 192.0.2.2 198.51.100.2"}},
-		"too few":          {9, 0, 2, []string{}},
-		"too short":        {50, 0, 0.01, []string{}},
-		"both ways":        {20, 1, 1, []string{"esp_one_way 192.0.2.2 198.51.100.2"}},
-		"a way back later": {20, 20, 1, []string{}},
+		"no reverse path": {20, 0, 1, []string{"ESP_ONE_WAY 192.0.2.2 198.51.100.2"}},
+		"too few":         {9, 0, 2, []string{}},
+		"too short":       {50, 0, 0.01, []string{}},
+		"both ways":       {20, 1, 1, []string{"esp_one_way 192.0.2.2 198.51.100.2"}},
+		"a late reply":    {20, 20, 1, []string{}},
 	} {
 		var p trace
 		for i := range c.there {
@@ -266,6 +266,23 @@ func TestICMPErrors(t *testing.T) {
 			[]string{"ICMP_ADMIN_PROHIBITED 2001:db8::2 2001:db8:1::2"},
 			"",
 		},
+		"a loop": {
+			func(p *trace) {
+				p.add(0, request)
+				p.add(0.1, icmpError(router, branch, icmp.V4TimeExceeded, 0, 0, request))
+			},
+			[]string{"ICMP_TTL_EXCEEDED 192.0.2.2 198.51.100.2"},
+			"",
+		},
+		"a trace of the path": {
+			func(p *trace) {
+				traced := datagram(branch, hq, 1, 3, ip.ProtocolUDP, initRequest.on500(branch, hq))
+				p.add(0, traced)
+				p.add(0.1, icmpError(router, branch, icmp.V4TimeExceeded, 0, 0, traced))
+			},
+			[]string{"icmp_ttl_exceeded 192.0.2.2 198.51.100.2"},
+			"sent with a TTL this small on purpose",
+		},
 		"about somebody else": {
 			func(p *trace) {
 				p.add(0, icmpError(router, branch, icmp.V4DestinationUnreachable, icmp.V4PortUnreachable, 0, datagram(branch, hq, 1, 64, ip.ProtocolTCP, make([]byte, 20))))
@@ -287,7 +304,8 @@ func TestICMPErrors(t *testing.T) {
 	}
 }
 
-// Who floods a capture with addresses and negotiations does not fill the memory, and it is told that not all were kept.
+// A flood of addresses and negotiations does not fill the memory, and the report says
+// that not all were kept.
 func TestManyPeers(t *testing.T) {
 	var p trace
 	for i := range 5000 {

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -12,8 +13,8 @@ import (
 )
 
 const (
-	// A message waits for its answer in vain when it was sent this often, or at least twice and has waited this long. Who is in earnest sends again
-	// after a few seconds (daemons: 0.5 to 8 s; RFC 7296, section 2.1); a scanner asks once, and that nobody answers it is no fault.
+	// A message is unanswered when it was sent this often, or at least twice over this time. Peers
+	// repeat after 0.5 to 8 s (RFC 7296, section 2.1); an unanswered scan is not a fault.
 	stuckSent = 3
 	stuckTime = 15 * time.Second
 )
@@ -25,40 +26,58 @@ func exchangeName(typ uint8) string {
 	return fmt.Sprintf("exchange %d", typ)
 }
 
-// key is the pair regardless of who began.
-func (p Pair) key() [2]netip.Addr {
-	if p.B.Less(p.A) {
-		return [2]netip.Addr{p.B, p.A}
+// unordered returns two addresses in an order that does not depend on their direction.
+func unordered(a, b netip.Addr) [2]netip.Addr {
+	if b.Less(a) {
+		a, b = b, a
 	}
-	return [2]netip.Addr{p.A, p.B}
+	return [2]netip.Addr{a, b}
 }
 
-func (n *Negotiation) pair() [2]netip.Addr { return Pair{A: n.Initiator, B: n.Responder}.key() }
-
-// pairNegotiations judges the negotiations of a pair. One that hung does not matter any more once a later one got through.
-func (a *analyzer) pairNegotiations(p *Pair, all []*Negotiation) {
+// pairNegotiations judges the negotiations of a pair. A hung or refused one is a fault only without
+// later success.
+func (j *judge) pairNegotiations(p *Pair, all []*Negotiation) {
 	var established time.Time
+	var failed []Finding
+	var ends []time.Time
+	refused := make(map[string]int)
+	probes := 0
 	for _, n := range all {
-		if n.authenticated && p.Forward.ESP+p.Forward.ESPinUDP > 0 && p.Back.ESP+p.Back.ESPinUDP > 0 && !n.Established {
-			n.Established, n.Stage = true, "established"
+		n.carried(p)
+		f, stuck := j.stuck(n)
+		n.finish(stuck)
+		rejected, is := j.rejected(n)
+		switch {
+		case n.Probe:
+			probes++
+			continue
+		case is:
+			failed, ends = append(failed, rejected), append(ends, n.Last)
+		case n.Refused != "" && !n.Established:
+			refused[n.Refused]++
+		}
+		if stuck {
+			failed, ends = append(failed, f), append(ends, n.Last)
 		}
 		if n.Established {
 			established = later(established, n.Last)
 		}
+		if n.OtherResponder.IsValid() {
+			j.merge(Finding{Name: findOther, Src: n.Responder, Dst: n.Initiator, Summary: fmt.Sprintf(
+				"%s asked %s, and %s answered: firewalls and NAT drop such answers, and an initiator may ignore them", n.Initiator, n.Responder, n.OtherResponder)})
+		}
 	}
-	refused := make(map[string]int)
-	for _, n := range all {
-		if n.Refused != "" && !n.Established {
-			refused[n.Refused]++
-		}
-		if f, stuck := a.stuck(n); stuck {
-			f.Fault = !established.After(n.Last)
-			a.merge(f)
-		}
+	for i, f := range failed {
+		f.Fault = !established.After(ends[i])
+		j.merge(f)
 	}
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
-		a.conclude(Finding{Name: findRefused, Src: p.A, Dst: p.B, Summary: fmt.Sprintf(
-			"%s refused in the clear with %s: the messages get through, it is a matter of configuration (or of a probe that wants no more)", negotiationsText(refused[name]), name)})
+		j.conclude(Finding{Name: findRefused, Src: p.A, Dst: p.B, Summary: fmt.Sprintf(
+			"%s refused unencrypted with %s: the messages pass; this is a matter of configuration (or of a probe that needs no more)", negotiationsText(refused[name]), name)})
+	}
+	if probes > 0 {
+		j.conclude(Finding{Name: findProbes, Src: p.A, Dst: p.B, Summary: fmt.Sprintf(
+			"%s by ipsec_path_exporter (by its Vendor ID) between %s and %s: a refusal is the answer that they ask for", counted(probes, "probe"), p.A, p.B)})
 	}
 }
 
@@ -70,55 +89,76 @@ func negotiationsText(n int) string {
 }
 
 // merge adds a conclusion, or adds its evidence to the one like it.
-func (a *analyzer) merge(f Finding) {
-	for i := range a.out.Findings {
-		if g := &a.out.Findings[i]; g.Name == f.Name && g.Src == f.Src && g.Dst == f.Dst && g.Fault == f.Fault {
+func (j *judge) merge(f Finding) {
+	for i := range j.out.Findings {
+		if g := &j.out.Findings[i]; g.Name == f.Name && g.Src == f.Src && g.Dst == f.Dst && g.Fault == f.Fault {
 			if len(g.Evidence) < maxLines {
 				g.Evidence = append(g.Evidence, append([]string{f.Summary}, f.Evidence...)...)
 			}
 			return
 		}
 	}
-	a.conclude(f)
+	j.conclude(f)
 }
 
-// stuck tells whether a negotiation hangs, and where. Src and Dst of the conclusion are the direction of the message that got no answer or did
-// not come.
-func (a *analyzer) stuck(n *Negotiation) (Finding, bool) {
-	for i := range n.messages {
-		m := n.messages[len(n.messages)-1-i]
-		waited := a.out.Last.Sub(m.first)
+// stuck reports whether a negotiation hangs, and where. Src and Dst of the conclusion are the
+// direction of the message that got no answer or did not come.
+func (j *judge) stuck(n *Negotiation) (Finding, bool) {
+	for _, m := range slices.Backward(n.messages) {
+		waited := j.out.Last.Sub(m.first)
 		switch {
 		case m.again >= stuckSent-1 && m.sent >= stuckSent && !n.Established:
-			return a.unheard(n, m), true
+			return j.unheard(n, m), true
 		case !m.expects || m.answered:
 		case m.sent >= stuckSent || n.Begun && m.sent > 1 && waited >= stuckTime:
-			return a.unanswered(n, m), true
+			return j.unanswered(n, m), true
 		}
 	}
-	return a.awaitsXAUTH(n)
+	if f, is := j.awaitsXAUTH(n); is {
+		return f, true
+	}
+	return j.deadPeer(n)
 }
 
 // unanswered is about a message that no answer to is in the capture.
-func (a *analyzer) unanswered(n *Negotiation, m *message) Finding {
-	f := Finding{Name: findStuck, Src: m.src, Dst: m.dst, Evidence: []string{a.messageLine(n, m)}}
+func (j *judge) unanswered(n *Negotiation, m *message) Finding {
+	f := Finding{Name: findStuck, Src: m.src, Dst: m.dst, Evidence: []string{j.messageLine(n, m)}}
 	if n.Established {
 		f.Summary = fmt.Sprintf("IKEv%d: %s %s of %s, of an SA that was up, was sent %s and not answered by %s",
 			n.Version, article(m), exchangeName(m.exchange.typ), m.src, times(m.sent), m.dst)
 		return f
 	}
 	f.Summary = fmt.Sprintf("IKEv%d hangs in %s: %s %s of %s (%d bytes of IKE%s) was sent %s, and no answer of %s is in this capture until its end, %.1f s later",
-		n.Version, m.step(), article(m), exchangeName(m.exchange.typ), m.src, m.length, m.inFragments(), times(m.sent), m.dst, a.out.Last.Sub(m.first).Seconds())
-	if n.Begun && a.silent(m.dst, m.src) {
+		n.Version, m.step(), article(m), exchangeName(m.exchange.typ), m.src, m.length, m.inFragments(), times(m.sent), m.dst, j.out.Last.Sub(m.first).Seconds())
+	if parts := m.missingText(); parts != "" {
+		f.Summary += "; " + parts + " never arrived here, so it is lost before this capture"
+	}
+	if r := n.partialAnswer(m); r != nil {
+		f.Src, f.Dst = r.src, r.dst
+		f.Summary += fmt.Sprintf("; of the answer of %s, %s never arrived here", r.src, r.missingText())
+		f.Evidence = append(f.Evidence, j.messageLine(n, r))
+		return f
+	}
+	if n.Begun && j.silent(m.dst, m.src) {
 		f.Name = findSilent
-		f.Summary += "; nothing else came from there either"
+		f.Summary += "; nothing else arrived from there either"
 	}
 	return f
 }
 
-// silent tells that nothing at all came this way.
-func (a *analyzer) silent(src, dst netip.Addr) bool {
-	p := a.pair(src, dst, false)
+// partialAnswer returns the answer to m of which IKE fragments are missing.
+func (n *Negotiation) partialAnswer(m *message) *message {
+	for _, r := range slices.Backward(n.messages) {
+		if r.src != m.src && r.exchange == m.exchange && r.missingText() != "" {
+			return r
+		}
+	}
+	return nil
+}
+
+// silent reports that nothing at all came this way.
+func (j *judge) silent(src, dst netip.Addr) bool {
+	p := j.pairs[unordered(src, dst)]
 	if p == nil {
 		return true
 	}
@@ -127,25 +167,26 @@ func (a *analyzer) silent(src, dst netip.Addr) bool {
 }
 
 // unheard is about a message that is sent again although the answer to it is in the capture.
-func (a *analyzer) unheard(n *Negotiation, m *message) Finding {
+func (j *judge) unheard(n *Negotiation, m *message) Finding {
 	return Finding{
-		Name: findStuck, Src: m.dst, Dst: m.src, Evidence: []string{a.messageLine(n, m)},
+		Name: findStuck, Src: m.dst, Dst: m.src, Evidence: []string{j.messageLine(n, m)},
 		Summary: fmt.Sprintf("IKEv%d hangs in %s: %s sent its %s %s, %s after %s had answered it: the answer is in this capture but does not reach %s, or is not accepted there",
 			n.Version, m.step(), m.src, exchangeName(m.exchange.typ), times(m.sent), times(m.again), m.dst, m.src),
 	}
 }
 
-// awaitsXAUTH is about a client of Easy VPN that did its part of phase 1 and hears nothing more: the head-end should ask for the password.
-func (a *analyzer) awaitsXAUTH(n *Negotiation) (Finding, bool) {
+// awaitsXAUTH is about a client of Easy VPN that finished phase 1 and gets no request for the
+// password.
+func (j *judge) awaitsXAUTH(n *Negotiation) (Finding, bool) {
 	phase1 := n.distinct[exchangeID{typ: ike.ExchangeAggressive}] >= aggressiveMessages || n.distinct[exchangeID{typ: ike.ExchangeMain}] >= mainMessages
-	if !n.Begun || !n.XAUTH || !phase1 || n.exchange(ike.ExchangeTransaction) != nil || a.out.Last.Sub(n.Last) < stuckTime {
+	if !n.Begun || !n.XAUTH || !phase1 || n.exchange(ike.ExchangeTransaction) != nil || j.out.Last.Sub(n.Last) < stuckTime {
 		return Finding{}, false
 	}
 	last := n.messages[len(n.messages)-1]
 	return Finding{
-		Name: findStuck, Src: n.Responder, Dst: n.Initiator, Evidence: []string{a.messageLine(n, last)},
+		Name: findStuck, Src: n.Responder, Dst: n.Initiator, Evidence: []string{j.messageLine(n, last)},
 		Summary: fmt.Sprintf("IKEv1 hangs in XAUTH: %s is complete and both ends agreed on XAUTH, but no XAUTH request of %s is in this capture in the %.1f s that follow "+
-			"(an ASA calls this AM_TM_INIT_XAUTH_V6C at the client)", last.stage, n.Responder, a.out.Last.Sub(last.first).Seconds()),
+			"(an ASA calls this AM_TM_INIT_XAUTH_V6C at the client)", last.stage, n.Responder, j.out.Last.Sub(last.first).Seconds()),
 	}, true
 }
 
@@ -160,25 +201,23 @@ func article(m *message) string {
 }
 
 // step is where a negotiation hangs that waits with this message.
-func (m *message) step() string {
-	if m.stage != "" {
-		return m.stage
-	}
-	return exchangeName(m.exchange.typ)
-}
+func (m *message) step() string { return cmp.Or(m.stage, exchangeName(m.exchange.typ)) }
 
 func (m *message) inFragments() string {
-	if m.fragments < 2 {
+	switch {
+	case m.total > 1:
+		return fmt.Sprintf(" in %d of %d IKE fragments", len(m.parts), m.total)
+	case m.fragments < 2:
 		return ""
 	}
 	return fmt.Sprintf(", in %d IP fragments each time", m.fragments)
 }
 
-func (a *analyzer) messageLine(n *Negotiation, m *message) string {
+func (j *judge) messageLine(n *Negotiation, m *message) string {
 	ids := make([]string, 0, len(m.ids))
 	for _, id := range m.ids {
 		ids = append(ids, fmt.Sprintf("0x%04x", id))
 	}
 	return fmt.Sprintf("%s packet %d: initiator SPI %s, %s, message id %08x, %s to %s, %s; sent %s until %s; IP ids %s",
-		a.since(m.first), m.number, n.InitiatorSPI, exchangeName(m.exchange.typ), m.exchange.id, m.src, m.dst, m.kind, times(m.sent), a.since(m.last), strings.Join(ids, ", "))
+		j.since(m.first), m.number, n.InitiatorSPI, exchangeName(m.exchange.typ), m.exchange.id, m.src, m.dst, m.kind, times(m.sent), j.since(m.last), strings.Join(ids, ", "))
 }

@@ -17,14 +17,11 @@ import (
 // ErrFormat means that the bytes are no capture at all.
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
-// A DamageError tells where a capture cannot be read on.
+// A DamageError says where a capture cannot be read on.
 type DamageError struct {
-	// Packet is the number of the packet that could not be read, from 1.
-	Packet int
-	// Offset is the byte at which it begins, in what was unpacked if the file is compressed.
-	Offset int64
-	// Err is what is wrong.
-	Err error
+	Packet int   // number of the packet that could not be read, from 1
+	Offset int64 // byte at which it starts, after decompression
+	Err    error // cause
 }
 
 // Error implements error.
@@ -32,54 +29,50 @@ func (e *DamageError) Error() string {
 	return fmt.Sprintf("packet %d, at byte %d: %v", e.Packet, e.Offset, e.Err)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the cause.
 func (e *DamageError) Unwrap() error { return e.Err }
 
 // A Frame is one captured frame.
 type Frame struct {
-	// Number counts the frames of the capture from 1.
-	Number int
-	// Time is when it was captured.
-	Time time.Time
-	// Link is the kind of the link, which tells how Data begins.
-	Link layers.LinkType
-	// Data is what was captured of it. It is overwritten by the next frame.
-	Data []byte
+	Number int // from 1
+	Time   time.Time
+	// Shifted reports that the file has a time beyond the year 9999, and Time another in its place.
+	Shifted bool
+	Link    layers.LinkType // determines how Data starts
+	Data    []byte          // captured part, overwritten by the next frame
 }
 
 // The first bytes of files.
 const (
-	magicGzip      = 0x1f8b     // RFC 1952, section 2.3.1
-	magicPcap      = 0xa1b2c3d4 // draft-ietf-opsawg-pcap, section 4
-	magicPcapNanos = 0xa1b23c4d
-	magicPcapng    = 0x0a0d0d0a // draft-ietf-opsawg-pcapng, section 4.1: the same in both byte orders
+	magicGzip   = 0x1f8b     // RFC 1952, section 2.3.1
+	magicPcapng = 0x0a0d0d0a // draft-ietf-opsawg-pcapng, section 4.1: the same in both byte orders
 )
 
 const (
-	// maxBesides is how many bytes of a file may be something else than packets, or belong to a single packet. The pcapng reader
-	// keeps interfaces, names and secrets in memory, so this bounds its memory.
-	maxBesides = 4 << 20
-	// packetOverhead is what may stand around one packet.
-	packetOverhead = 256
+	// maxOtherBytes bounds the bytes of a file that are not packets: the pcapng reader keeps some in
+	// memory.
+	maxOtherBytes  = 4 << 20
+	packetOverhead = 256 // around one packet
 	bufferSize     = 64 << 10
 )
 
-var errTooMuch = errors.New("too much that is no packet")
+var errTooMuch = errors.New("too many bytes that are not packets")
 
-// Read calls each for every frame of a capture: pcap or pcapng, also compressed by gzip. If it cannot read on, everything up to there
-// has been handed out and the error is a DamageError; ErrFormat means that it could not begin.
+// Read calls each for every frame of a capture: pcap or pcapng, also compressed by gzip. If it
+// cannot read on, everything up to there has been handed out and the error is a DamageError;
+// ErrFormat means that it could not begin.
 func Read(r io.Reader, each func(*Frame)) error {
 	r, err := unpacked(r)
 	if err != nil {
 		return err
 	}
-	counted := &meter{r: r, allowed: maxBesides}
+	counted := &meter{r: r, allowed: maxOtherBytes}
 	in := bufio.NewReaderSize(counted, bufferSize)
 	next, err := open(in)
 	if err != nil {
 		return err
 	}
-	// The library takes a reader that is buffered already as it is, so this is where it stands.
+	// The library uses a buffered reader without wrapping it, so this is its position.
 	offset := func() int64 { return counted.n - int64(in.Buffered()) }
 	for number := 1; ; number++ {
 		at := offset()
@@ -91,12 +84,27 @@ func Read(r io.Reader, each func(*Frame)) error {
 			return &DamageError{Packet: number, Offset: at, Err: err}
 		}
 		f.Number = number
+		f.Time, f.Shifted = ordinary(f.Time)
 		counted.allowed += int64(len(f.Data)) + packetOverhead
 		each(&f)
 	}
 }
 
-// unpacked reads what is in r, compressed or not.
+// endOfTime is the start of the year 10000, in seconds: JSON has no later times (RFC 3339, section
+// 5.6).
+const endOfTime = 253_402_300_800
+
+// ordinary moves a time beyond what can be printed by a multiple of the time that can be, so that
+// differences stay.
+func ordinary(t time.Time) (time.Time, bool) {
+	s := t.Unix()
+	if s >= 0 && s < endOfTime {
+		return t, false
+	}
+	return time.Unix((s%endOfTime+endOfTime)%endOfTime, int64(t.Nanosecond())).UTC(), true
+}
+
+// unpacked returns the content of r, decompressed if need be.
 func unpacked(r io.Reader) (io.Reader, error) {
 	in := bufio.NewReader(r)
 	magic, err := in.Peek(2)
@@ -115,34 +123,19 @@ func unpacked(r io.Reader) (io.Reader, error) {
 	return z, nil
 }
 
-// open reads the head of a file and returns what reads its frames, whose error is io.EOF only between two packets.
+// open reads the head of a file and returns the reader of its frames.
 func open(in *bufio.Reader) (func() (Frame, error), error) {
 	magic, err := in.Peek(4)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	switch first := binary.LittleEndian.Uint32(magic); {
-	case first == magicPcapng:
+	if binary.BigEndian.Uint32(magic) == magicPcapng {
 		return openPcapng(in)
-	case first == magicPcap || first == magicPcapNanos:
-	case binary.BigEndian.Uint32(magic) == magicPcap || binary.BigEndian.Uint32(magic) == magicPcapNanos:
-	default:
-		return nil, fmt.Errorf("%w: it begins with %q", ErrFormat, magic)
 	}
-	r, err := pcapgo.NewReader(in)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	if order, m := pcapOrder(magic); order != nil {
+		return openPcap(in, order, m)
 	}
-	return func() (Frame, error) {
-		if _, err := in.Peek(1); err != nil {
-			return Frame{}, err
-		}
-		data, ci, err := r.ZeroCopyReadPacketData()
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // there was a beginning of a packet
-		}
-		return Frame{Time: ci.Timestamp, Link: r.LinkType(), Data: data}, err
-	}, nil
+	return nil, fmt.Errorf("%w: it starts with %q", ErrFormat, magic)
 }
 
 func openPcapng(in *bufio.Reader) (func() (Frame, error), error) {
@@ -152,12 +145,12 @@ func openPcapng(in *bufio.Reader) (func() (Frame, error), error) {
 	}
 	return func() (Frame, error) {
 		data, ci, err := r.ZeroCopyReadPacketData()
-		return Frame{Time: ci.Timestamp, Link: linkOf(ci), Data: data}, err
+		return Frame{Time: ci.Timestamp, Link: interfaceOf(ci), Data: data}, err
 	}, nil
 }
 
-// linkOf is the kind of the link that a packet of a pcapng file comes from.
-func linkOf(ci gopacket.CaptureInfo) layers.LinkType {
+// interfaceOf is the kind of the link that a packet of a pcapng file comes from.
+func interfaceOf(ci gopacket.CaptureInfo) layers.LinkType {
 	for _, a := range ci.AncillaryData {
 		if link, ok := a.(layers.LinkType); ok {
 			return link
@@ -166,7 +159,7 @@ func linkOf(ci gopacket.CaptureInfo) layers.LinkType {
 	return layers.LinkTypeMax
 }
 
-// A meter counts what is read, and ends where it is more than is allowed.
+// A meter counts the bytes read, and fails above its limit.
 type meter struct {
 	r          io.Reader
 	n, allowed int64

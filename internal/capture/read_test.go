@@ -29,18 +29,40 @@ func TestLinks(t *testing.T) {
 		return func(p []byte) []byte { return append(bytes.Clone(b), p...) }
 	}
 	for name, l := range map[string]link{
-		"VLAN":            ethernet(0x81, 0, 0, 7),
-		"QinQ":            ethernet(0x88, 0xa8, 0, 7, 0x81, 0, 0, 9),
-		"old QinQ":        ethernet(0x91, 0, 0, 7, 0x81, 0, 0, 9),
-		"PPPoE":           {layers.LinkTypeEthernet, front(2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0x64, 0x11, 0, 0, 1, 0, 99, 0, 0x21)},
-		"PPP":             {layers.LinkTypePPP, front(0xff, 3, 0, 0x21)},
-		"raw IP":          {layers.LinkTypeRaw, front()},
-		"raw IP of BSD":   {layers.LinkType(12), front()},
-		"raw IPv4":        {layers.LinkTypeIPv4, front()},
-		"Linux cooked":    {layers.LinkTypeLinuxSLL, cooked(14)},
-		"Linux cooked v2": {layers.LinkTypeLinuxSLL2, func(p []byte) []byte { return append(append(etherType(p), make([]byte, 18)...), p...) }},
-		"loopback":        {layers.LinkTypeNull, front(2, 0, 0, 0)},
-		"OpenBSD's":       {layers.LinkTypeLoop, front(0, 0, 0, 2)},
+		"VLAN":                 ethernet(0x81, 0, 0, 7),
+		"QinQ":                 ethernet(0x88, 0xa8, 0, 7, 0x81, 0, 0, 9),
+		"old QinQ":             ethernet(0x91, 0, 0, 7, 0x81, 0, 0, 9),
+		"PPPoE":                {layers.LinkTypeEthernet, front(2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0x64, 0x11, 0, 0, 1, 0, 99, 0, 0x21)},
+		"PPP":                  {layers.LinkTypePPP, front(0xff, 3, 0, 0x21)},
+		"raw IP":               {layers.LinkTypeRaw, front()},
+		"raw IP of BSD":        {layers.LinkType(12), front()},
+		"raw IPv4":             {layers.LinkTypeIPv4, front()},
+		"Linux cooked":         {layers.LinkTypeLinuxSLL, cooked(14)},
+		"Linux cooked v2":      {layers.LinkTypeLinuxSLL2, func(p []byte) []byte { return append(append(etherType(p), make([]byte, 18)...), p...) }},
+		"loopback":             {layers.LinkTypeNull, front(2, 0, 0, 0)},
+		"OpenBSD's":            {layers.LinkTypeLoop, front(0, 0, 0, 2)},
+		"PPP, short protocol":  {layers.LinkTypePPP_HDLC, front(0xff, 3, 0x21)},
+		"PPP, Cisco's framing": {layers.LinkTypePPP_HDLC, front(0x0f, 0, 0x08, 0)},
+		"PPP with direction":   {204, front(1, 0xff, 3, 0, 0x21)},
+		"PPP of pppd":          {166, front(0, 3, 0, 0x21)},
+		"PPPoE without frame":  {layers.LinkTypePPPEthernet, front(0x11, 0, 0, 1, 0, 99, 0, 0x21)},
+		"Cisco HDLC":           {layers.LinkTypeC_HDLC, front(0x0f, 0, 0x08, 0)},
+		"ENC":                  {109, front(2, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0)},
+		"PF log":               {layers.LinkTypePFLog, front(append([]byte{61}, make([]byte, 63)...)...)},
+		"NFLOG": {239, func(p []byte) []byte {
+			h := []byte{2, 0, 0, 7, 8, 0, 1, 0, 8, 0, 0, 0, 5, 0, 10, 0, 'x', 0, 0, 0}
+			return append(binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(h, uint16(4+len(p))), 9), p...)
+		}},
+		"NFLOG of a big-endian host": {239, func(p []byte) []byte {
+			h := []byte{2, 0, 0, 7, 0, 8, 0, 1, 8, 0, 0, 0, 0, 5, 0, 10, 'x', 0, 0, 0}
+			return append(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(h, uint16(4+len(p))), 9), p...)
+		}},
+		"PKTAP": {258, front(append([]byte{108, 0, 0, 0, 1, 0, 0, 0, 12}, make([]byte, 99)...)...)},
+		"Juniper, Ethernet": {178, func(p []byte) []byte {
+			return append([]byte("MGC\x81\x00\x06\x01\x01\x08\x02\x01\x00"), ethernet().wrap(p)...)
+		}},
+		"Juniper without link":  {200, front('M', 'G', 'C', 0x03, 0, 0, 0, 2, 1, 2, 3)},
+		"switch tag of Marvell": {284, front(2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0xc0, 0, 0, 0, 8, 0)},
 	} {
 		got := analyze(t, "x", packets.file(t, l, 0))
 		if diff := cmp.Diff(want.Pairs, got.Pairs, exported); diff != "" {
@@ -51,7 +73,7 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	if _, err := capture.Analyze("x", bytes.NewReader(packets.file(t, link{layers.LinkTypeIEEE802_11, front()}, 0))); err == nil ||
-		err.Error() != "x: cannot read packets of link type 105" {
+		err.Error() != "x: no VPN packet found: cannot read packets of WLAN (link type 105)" {
 		t.Errorf("WLAN: %v", err)
 	}
 }
@@ -77,10 +99,10 @@ func TestFormats(t *testing.T) {
 	}{
 		"empty":          {nil, "x: neither pcap nor pcapng: it is empty"},
 		"one byte":       {[]byte{0xd4}, "x: neither pcap nor pcapng: EOF"},
-		"a web page":     {[]byte("<html><body>Please log in</body></html>"), `x: neither pcap nor pcapng: it begins with "<htm"`},
+		"a web page":     {[]byte("<html><body>Please log in</body></html>"), `x: neither pcap nor pcapng: it starts with "<htm"`},
 		"half a header":  {pcap[:20], "x: neither pcap nor pcapng: unexpected EOF"},
-		"gzip of a page": {zip(t, []byte("<html>")), `x: neither pcap nor pcapng: it begins with "<htm"`},
-		"gzip twice":     {zip(t, zip(t, pcap)), `x: neither pcap nor pcapng: it begins with "\x1f\x8b\b\x00"`},
+		"gzip of a page": {zip(t, []byte("<html>")), `x: neither pcap nor pcapng: it starts with "<htm"`},
+		"gzip twice":     {zip(t, zip(t, pcap)), `x: neither pcap nor pcapng: it starts with "\x1f\x8b\b\x00"`},
 	} {
 		_, err := capture.Analyze("x", bytes.NewReader(c.file))
 		if !errors.Is(err, capture.ErrFormat) || err.Error() != c.want {
@@ -110,7 +132,7 @@ func swapHeaders(b []byte) {
 	}
 }
 
-// Whatever is in front of the damage counts, and the damage is told with its place.
+// Everything before the damage counts, and the damage is reported with its place.
 func TestDamage(t *testing.T) {
 	packets := negotiated()
 	pcap := packets.file(t, ethernet(), 0)
@@ -159,14 +181,14 @@ func TestEndlessFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Frames != 15 || !strings.HasSuffix(a.Damage, "too much that is no packet") {
+	if a.Frames != 15 || !strings.HasSuffix(a.Damage, "too many bytes that are not packets") {
 		t.Errorf("%d frames, %s", a.Frames, a.Damage)
 	}
 	huge := negotiated().file(t, ethernet(), 0)[:24]
 	binary.LittleEndian.PutUint32(huge[16:], 1<<31)
 	huge = append(huge, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0x7f)
 	a, err = capture.Analyze("x", io.MultiReader(bytes.NewReader(huge), &endless{b: iface}))
-	if err != nil || !strings.HasSuffix(a.Damage, "too much that is no packet") {
+	if err != nil || !strings.HasSuffix(a.Damage, "too many bytes that are not packets") {
 		t.Errorf("a packet of 2 GB: %v, %+v", err, a)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A record is what is kept of a datagram for a comparison.
+// A record holds the properties of a datagram that the comparison needs.
 type record struct {
 	number   int
 	at       time.Time
@@ -15,26 +15,24 @@ type record struct {
 	ttl      uint8
 	id       uint32
 	content  uint64
-	// have, total and fragments are those of the datagram, length is the size of its largest packet.
+	// have, total and fragments are the datagram's; length is that of its largest packet.
 	have                     spans
 	total, fragments, length int
-	// expected is the size that its UDP header names.
-	expected int
-	message  *message
-
-	// other is its record in the other capture, nil if it is not there.
-	other *record
+	expected                 int // size that its UDP header names
+	message                  *message
+	part                     int     // of the message
+	other                    *record // in the other capture, nil if it is not there
 }
 
 func recordOf(d *datagram) record {
 	return record{
 		number: d.number, at: d.at, src: d.src, dst: d.dst, protocol: d.protocol, kind: d.kind, ttl: d.ttl, id: d.id, content: d.content,
-		have: d.have, total: d.total, fragments: d.first + d.later, length: d.largest, expected: d.expected, message: d.message,
+		have: d.have, total: d.total, fragments: d.first + d.later, length: d.largest, expected: d.expected, message: d.message, part: d.part,
 	}
 }
 
-// missing is how many bytes of a datagram the other capture does not have. One that is there in one piece and is smaller was not cut by
-// the network, but by the sender's network card behind the capture (GSO).
+// missing is how many bytes of a datagram the other capture does not have. A smaller one in one
+// piece was cut by the sender's network card behind the capture (GSO), not by the network.
 func (r *record) missing() int {
 	if r.other.fragments == 0 {
 		return 0

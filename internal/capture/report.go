@@ -9,12 +9,11 @@ import (
 
 // A Report is everything that was found in one capture or in two of the same traffic.
 type Report struct {
-	// Faults tells that there is at least one.
+	// Faults reports that there is at least one.
 	Faults bool `json:"faults"`
 	// Findings are the conclusions of all captures and of their comparison, faults first.
-	Findings []Finding `json:"findings"`
-	// Comparison is nil with one capture.
-	Comparison *Comparison `json:"comparison,omitempty"`
+	Findings   []Finding   `json:"findings"`
+	Comparison *Comparison `json:"comparison,omitempty"` // nil with one capture
 	Captures   []*Analysis `json:"captures"`
 }
 
@@ -73,12 +72,15 @@ func prefixed(where string, lines []string) []string {
 	return out
 }
 
-// Damaged returns what could not be read of the captures.
-func (r *Report) Damaged() []string {
+// Problems returns what could not be read of the captures, and which show no VPN.
+func (r *Report) Problems() []string {
 	var all []string
 	for _, a := range r.Captures {
-		if a.Damage != "" {
+		switch why := a.empty(); {
+		case a.Damage != "":
 			all = append(all, fmt.Sprintf("%s: damaged: %s", a.Name, a.Damage))
+		case why != "":
+			all = append(all, fmt.Sprintf("%s: no VPN packet found: %s", a.Name, why))
 		}
 	}
 	return all

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -12,7 +13,7 @@ import (
 	"time"
 )
 
-// clockDigits is how exactly the difference of two clocks is printed: paths are not alike in both directions to more.
+// clockDigits is the precision of a clock difference: the directions of a path differ too.
 const clockDigits = 100 * time.Microsecond
 
 // maxShown is how many pairs and negotiations are printed for people; JSON has all.
@@ -54,15 +55,18 @@ func (r *Report) result() string {
 	switch {
 	case len(names) > 0:
 		return "FAULT " + strings.Join(names, ", ")
-	case len(r.Damaged()) > 0:
-		return "no fault found in what could be read"
 	}
+	related := false
 	for _, a := range r.Captures {
-		if a.Related > 0 {
-			return "no fault found"
+		if a.Damage != "" {
+			return "no fault found in the readable part"
 		}
+		related = related || a.empty() == ""
 	}
-	return "no fault found, and no packet of IKE, ESP or AH"
+	if related {
+		return "no fault found"
+	}
+	return "no VPN packet found"
 }
 
 func (r *Report) evidence(w io.Writer) {
@@ -86,19 +90,23 @@ func direction(src, dst netip.Addr) string {
 func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
 func (a *Analysis) text(w io.Writer) {
-	fmt.Fprintf(w, "\n%s: frames %d (%s), of a VPN %d", a.Name, a.Frames, strings.Join(a.Links, ", "), a.Related)
+	fmt.Fprintf(w, "\n%s: frames: %d (%s), of a VPN: %d", a.Name, a.Frames, strings.Join(slices.Concat(a.Links, a.Tunnels), ", "), a.Related)
 	if a.Frames > 0 {
 		fmt.Fprintf(w, ", %s, %.1f s", a.First.Format(timeFormat), a.Last.Sub(a.First).Seconds())
 	}
 	fmt.Fprintln(w)
 	if a.Damage != "" {
-		fmt.Fprintf(w, "  damaged, the rest could not be read: %s\n", a.Damage)
+		fmt.Fprintf(w, "  damaged; the rest could not be read: %s\n", a.Damage)
 	}
 	for _, line := range []struct {
 		n    int
 		text string
 	}{
-		{a.Cut, "packets captured only in part"}, {a.Unreadable, "frames with an IP header that cannot be read"}, {a.NotIP, "frames that are not IP"},
+		{a.Cut, "packets captured in part only"},
+		{a.Unreadable, "frames with an unreadable IP header"},
+		{a.NotIP, "frames that are not IP"},
+		{a.unread(), "frames of links that cannot be read"},
+		{a.Doubled, "copies of frames, not counted"},
 	} {
 		if line.n > 0 {
 			fmt.Fprintf(w, "  %d %s\n", line.n, line.text)
@@ -135,19 +143,23 @@ func (p *Pair) text(w io.Writer) {
 	}{
 		{"IKE on UDP 500", f.IKE, b.IKE},
 		{"IKE on UDP 4500", f.NATT, b.NATT},
-		{"of these sent again", f.Retransmissions, b.Retransmissions},
-		{"of these cut up by IKE itself", f.IKEFragments, b.IKEFragments},
+		{"IKE messages", f.Messages, b.Messages},
+		{"IKE packets retransmitted", f.Retransmissions, b.Retransmissions},
+		{"IKE fragments (RFC 7383, Cisco)", f.IKEFragments, b.IKEFragments},
 		{"ESP", f.ESP, b.ESP},
 		{"ESP in UDP", f.ESPinUDP, b.ESPinUDP},
 		{"AH", f.AH, b.AH},
+		{"of these with ESP inside", f.ESPinAH, b.ESPinAH},
+		{"WESP", f.WESP, b.WESP},
+		{"IKE or ESP over TCP", f.TCP, b.TCP},
 		{"NAT keepalives", f.Keepalives, b.Keepalives},
 		{"other on UDP 500 or 4500", f.Other, b.Other},
 		{"first fragments", f.FirstFragments, b.FirstFragments},
 		{"later fragments", f.LaterFragments, b.LaterFragments},
-		{"fragmented, all came", f.Whole, b.Whole},
+		{"fragmented, all arrived", f.Whole, b.Whole},
 		{"fragmented, rest missing", f.Incomplete, b.Incomplete},
 		{"fragmented, first missing", f.Headless, b.Headless},
-		{"fragmented, cannot be told yet", f.Undecided, b.Undecided},
+		{"fragmented, undecided at the end", f.Undecided, b.Undecided},
 		{"ICMP errors about it", f.errorCount(), b.errorCount()},
 	} {
 		if line.there+line.back > 0 {
@@ -186,8 +198,16 @@ func (n *Negotiation) text(w io.Writer) {
 		fmt.Fprint(w, "established")
 	case n.Refused != "":
 		fmt.Fprintf(w, "refused with %s", n.Refused)
+	case n.Stage == stageDeleted:
+		fmt.Fprint(w, "deleted at once")
 	default:
-		fmt.Fprintf(w, "stands at %s", n.stand())
+		fmt.Fprintf(w, "stopped at %s", cmp.Or(n.Stage, "an exchange of an earlier SA"))
+	}
+	if n.Probe {
+		fmt.Fprint(w, ", a probe of ipsec_path_exporter")
+	}
+	if len(n.Retries) > 0 {
+		fmt.Fprintf(w, ", first request asked for again with %s", strings.Join(n.Retries, ", "))
 	}
 	for i, e := range n.Exchanges {
 		sep := ", "
@@ -196,24 +216,17 @@ func (n *Negotiation) text(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s%s %d/%d", sep, e.Name, e.FromInitiator, e.FromResponder)
 		if e.Retransmissions > 0 {
-			fmt.Fprintf(w, ", %d sent again", e.Retransmissions)
+			fmt.Fprintf(w, ", %d retransmitted", e.Retransmissions)
 		}
 	}
 	fmt.Fprintln(w, ")")
-}
-
-func (n *Negotiation) stand() string {
-	if n.Stage == "" {
-		return "an exchange of an SA that was there before"
-	}
-	return n.Stage
 }
 
 func (c *Comparison) text(w io.Writer) {
 	fmt.Fprintf(w, "\n%s and %s: %d datagrams in both, %.1f s in common\n", c.A, c.B, c.Common, c.To.Sub(c.From).Seconds())
 	how := ", by packets of both directions"
 	if !c.Exact {
-		how = ", by packets of one direction, so with the time that they were under way"
+		how = ", by packets of one direction, so including their transit time"
 	}
 	ahead := time.Duration(c.ClockOffset * float64(time.Second)).Round(clockDigits)
 	fmt.Fprintf(w, "  the clock of %s is %v ahead%s\n", c.B, ahead, how)

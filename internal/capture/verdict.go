@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ipsec_path_exporter/internal/wire/icmp"
@@ -11,7 +12,7 @@ import (
 func (c *Comparison) judge(d *Crossing, a, b *Analysis) {
 	if d.Sender == "" {
 		if n := d.Lost + d.Part; n > 0 {
-			c.conclude(d, findLossUnknown, false, fmt.Sprintf("%s from %s to %s are in one capture only, on either side, and the time to live does not tell which end is whose: "+
+			c.conclude(d, findLossUnknown, false, fmt.Sprintf("%s from %s to %s are in one capture only, on either side, and the TTL does not show which capture is nearer to the sender: "+
 				"at least one of the captures is incomplete", datagrams(n), d.Src, d.Dst), c.lines(d, d.lost))
 		}
 		return
@@ -27,7 +28,7 @@ func (c *Comparison) judge(d *Crossing, a, b *Analysis) {
 		c.judgeLost(d, receiver)
 	}
 	if d.Unsent > 0 {
-		c.conclude(d, findIncomplete, false, fmt.Sprintf("%s from %s to %s are in %s and not in %s, where they were sent from: that capture is incomplete (its filter, its buffer, or another way out)",
+		c.conclude(d, findIncomplete, false, fmt.Sprintf("%s from %s to %s are in %s and not in %s, at their sender: that capture is incomplete (its filter, its buffer, or another route)",
 			datagrams(d.Unsent), d.Src, d.Dst, d.Receiver, d.Sender), nil)
 	}
 }
@@ -67,16 +68,16 @@ func (c *Comparison) judgePart(d *Crossing, sender, receiver *Analysis) {
 	s := fmt.Sprintf("%s of %s %s from %s to %s left %s and never reached %s: %s, with the same IP ids in both captures",
 		which, count(d.Part, d.fragmented()), what, d.Src, d.Dst, d.Sender, d.Receiver, rest)
 	lines := c.lines(d, d.part)
-	filtered := receiver.LaterFragments == 0 && !reassemblyTold(d, sender) && !reassemblyTold(d, receiver)
+	filtered := receiver.LaterFragments == 0 && !reassemblyReported(d, sender) && !reassemblyReported(d, receiver)
 	switch {
 	case filtered && answered > 0:
-		c.conclude(d, findFilter, false, s+fmt.Sprintf(". But %s of them were answered: so they came whole, and the filter of %s lets no later fragment through. Capture by address, not by port",
+		c.conclude(d, findFilter, false, s+fmt.Sprintf(". But %s of them were answered: so they arrived whole, and the filter of %s excludes later fragments. Capture by address, not by port",
 			number(answered), d.Receiver), lines)
 	case d.Part < minPattern:
-		c.conclude(d, findFragments, false, s+". One alone may be chance", lines)
+		c.conclude(d, findFragments, false, s+". A single one may be chance", lines)
 	case filtered:
 		c.conclude(d, findFragments, true, s+". Fragments are dropped between the two, unless the filter of "+d.Receiver+
-			" is by port (which lets no later fragment through: there is none in all of it)", lines)
+			" is by port (which excludes later fragments: the whole capture has none)", lines)
 	default:
 		c.conclude(d, findFragments, true, s+". Fragments are dropped between the two", lines)
 	}
@@ -92,21 +93,16 @@ func (d *Crossing) fragmented() (n int) {
 	return n
 }
 
-// reassemblyTold tells whether a capture has the receiver's own word that fragments are missing.
-func reassemblyTold(d *Crossing, a *Analysis) bool {
+// reassemblyReported reports whether a capture has the receiver's ICMP error about missing fragments.
+func reassemblyReported(d *Crossing, a *Analysis) bool {
 	for _, p := range a.Pairs {
-		if p.key() != (Pair{A: d.Src, B: d.Dst}).key() {
+		if unordered(p.A, p.B) != unordered(d.Src, d.Dst) {
 			continue
 		}
 		there, _ := p.direction(d.Src)
 		for _, e := range there.Errors {
-			if e.Name != icmp.ErrorName(false, icmp.V4TimeExceeded, icmp.V4ReassemblyTimeoutExceeded) {
-				continue
-			}
-			for _, q := range e.quotes {
-				if q.of != nil {
-					return true
-				}
+			if e.Name == icmp.NameReassemblyTimeout && slices.ContainsFunc(e.quotes, func(q quote) bool { return q.of != nil }) {
+				return true
 			}
 		}
 	}
@@ -118,8 +114,8 @@ func (c *Comparison) judgeLost(d *Crossing, receiver *Analysis) {
 	s := fmt.Sprintf("%s datagrams from %s to %s left %s and never reached %s", count(d.Lost, d.Sent), d.Src, d.Dst, d.Sender, d.Receiver)
 	lines := c.lines(d, d.lost)
 	if receiver.Oversized > 0 {
-		c.conclude(d, findLoss, false, s+": "+d.lostKinds()+". But "+d.Receiver+" has packets that the host joined (GRO), so some of these may be inside of them: "+
-			"switch that off for the capture (ethtool -K INTERFACE gro off)", lines)
+		c.conclude(d, findLoss, false, s+": "+d.lostKinds()+". But "+d.Receiver+" has packets that the host merged (GRO), which may contain some of these: "+
+			"turn that off for the capture (ethtool -K INTERFACE gro off)", lines)
 		return
 	}
 	if name, pattern := d.pattern(); name != "" {
@@ -129,7 +125,7 @@ func (c *Comparison) judgeLost(d *Crossing, receiver *Analysis) {
 	c.conclude(d, findLoss, d.Lost >= minLost && d.Lost*lostShare >= d.Sent, s+": "+d.lostKinds()+", without a pattern", lines)
 }
 
-// pattern tells what the lost datagrams have in common and those that arrived have not.
+// pattern returns what the lost datagrams have in common and the others do not.
 func (d *Crossing) pattern() (name, text string) {
 	if d.Lost < minPattern {
 		return "", ""
@@ -150,11 +146,14 @@ func (d *Crossing) pattern() (name, text string) {
 		}
 	}
 	if inFragments == d.Lost && arrivedInFragments == 0 && passed > 0 {
-		return findFragments, fmt.Sprintf("all of them were sent in fragments, and everything that was sent in one piece (up to %d bytes) arrived. Not even their first fragments are in %s: "+
-			"either all fragments are dropped, or that device captures only what it could put together, as an ASA may", passed, d.Receiver)
+		return findFragments, fmt.Sprintf("all of them were sent in fragments, and everything that was sent unfragmented (up to %d bytes) arrived. Not even their first fragments are in %s: "+
+			"either all fragments are dropped, or that device captures only reassembled datagrams, as an ASA may", passed, d.Receiver)
 	}
 	if name, text := d.blocked(); name != "" {
 		return name, text
+	}
+	if text := d.samePart(); text != "" {
+		return findLoss, text
 	}
 	if d.Lost >= minLost && passed > 0 && smallest > passed {
 		return findBlackHole, fmt.Sprintf("all of them are packets of %d bytes and more, and everything up to %d bytes arrived", smallest, passed)
@@ -162,7 +161,18 @@ func (d *Crossing) pattern() (name, text string) {
 	return "", ""
 }
 
-// blocked tells whether the lost datagrams are all those of one kind.
+// samePart names the IKE fragment that all lost datagrams are, empty if they are different ones.
+func (d *Crossing) samePart() string {
+	first := d.lost[0]
+	if first.message == nil || first.message.total < 2 || slices.ContainsFunc(d.lost, func(r *record) bool {
+		return r.message == nil || r.part != first.part || r.message.exchange != first.message.exchange
+	}) {
+		return ""
+	}
+	return fmt.Sprintf("all of them are IKE fragment %d of %d of %s, sent again each time", first.part, first.message.total, exchangeName(first.message.exchange.typ))
+}
+
+// blocked reports whether the lost datagrams are all datagrams of one kind that can be blocked.
 func (d *Crossing) blocked() (name, text string) {
 	var all []string
 	others := 0
@@ -181,22 +191,14 @@ func (d *Crossing) blocked() (name, text string) {
 	}
 	text = "all of them are " + strings.Join(all, " and ")
 	if others > 0 {
-		text += fmt.Sprintf(", of which nothing arrived, while all else did (%s)", datagrams(others))
+		text += fmt.Sprintf(", of which none arrived, while everything else did (%s)", datagrams(others))
 	} else {
-		text += ", and nothing arrived this way at all"
+		text += ", and nothing arrived in this direction"
 	}
-	switch all[0] {
-	case kindIKE.String():
-		name = "udp500_blocked"
-	case kindNATT.String(), kindESPinUDP.String():
-		name = "udp4500_blocked"
-	case kindESP.String():
-		name = "esp_blocked"
-	case kindAH.String():
-		name = "ah_blocked"
-	default:
-		return "", ""
-	}
+	name = map[string]string{
+		kindIKE.String(): "udp500_blocked", kindNATT.String(): "udp4500_blocked", kindESPinUDP.String(): "udp4500_blocked",
+		kindESP.String(): "esp_blocked", kindAH.String(): "ah_blocked",
+	}[all[0]]
 	return name, text
 }
 
@@ -210,7 +212,7 @@ func (d *Crossing) lostKinds() string {
 	return strings.Join(s, ", ")
 }
 
-// lines tell about single datagrams, by the clock of the capture of their sender.
+// lines describe single datagrams, by the clock of the capture of their sender.
 func (c *Comparison) lines(d *Crossing, all []*record) []string {
 	var lines []string
 	for _, r := range first(all) {
@@ -222,6 +224,9 @@ func (c *Comparison) lines(d *Crossing, all []*record) []string {
 		}
 		if r.message != nil {
 			s += fmt.Sprintf(", %s message id %08x", exchangeName(r.message.exchange.typ), r.message.exchange.id)
+			if r.message.total > 1 {
+				s += fmt.Sprintf(", IKE fragment %d of %d", r.part, r.message.total)
+			}
 		}
 		if o := r.other; o != nil {
 			s += fmt.Sprintf("; in %s packet %d on: %d bytes in %d of the fragments, %d bytes are missing", d.Receiver, o.number, o.have.bytes(), o.fragments, r.missing())
@@ -234,7 +239,7 @@ func (c *Comparison) lines(d *Crossing, all []*record) []string {
 	return lines
 }
 
-// timeFormat is for people who look the packet up.
+// timeFormat is for finding the packet in another tool.
 const timeFormat = "2006-01-02 15:04:05.000000"
 
 // count says "all 4" or "3 of 4".

@@ -32,11 +32,11 @@ const (
 	vendorHeader = 4     // RFC 7296, section 3.2; RFC 2408, section 3.2
 )
 
-// vendorText is how the Vendor ID of a probe begins, so that who sees it in a trace knows what it is. Any unique
-// string would do, and receivers ignore what they do not know (RFC 7296, section 3.12; RFC 2408, section 3.16).
+// vendorText starts the Vendor ID of a probe, so that a reader of a trace recognises the probe.
+// Receivers ignore unknown ones (RFC 7296, section 3.12; RFC 2408, section 3.16).
 const vendorText = "ipsec_path_exporter"
 
-// Size is the natural size of a form's UDP payload in bytes, the least that Build makes; 0 for an unknown form.
+// Size is the natural and least size of a form's UDP payload, in bytes; 0 if unknown.
 func Size(f Form, a Auth, marker bool) int {
 	m, err := message(f, a, make([]byte, nonceLength), newEntropy(nil))
 	if err != nil {
@@ -45,15 +45,17 @@ func Size(f Form, a Auth, marker bool) int {
 	return m.Size() + front(marker)
 }
 
-// Build makes the UDP payload of a probe, exactly size bytes long (0: its natural size), up to 65507. With marker, it
-// begins with the non-ESP marker of port 4500. All entropy comes from the nonce (at least 32 bytes): the same arguments
-// make the same bytes.
+// Build makes the UDP payload of a probe, exactly size bytes long (0: its natural size), up to
+// 65507. With marker, it begins with the non-ESP marker of port 4500. All entropy comes from the
+// nonce (at least 32 bytes): the same arguments make the same bytes.
 //
-// What is missing to size goes into one Vendor ID payload, the only padding that every tried responder takes at every
-// size. In IKEv2, a gap that is too small for one (below 23 bytes) makes the nonce longer instead, which may have up to
-// 256 bytes. The first message of IKEv1 has no nonce, so there the Vendor ID is always present, and grows.
+// What is missing to size goes into one Vendor ID payload, the only padding that every tried
+// responder takes at every size. In IKEv2, a gap that is too small for one (below 23 bytes) makes
+// the nonce longer instead, which may have up to 256 bytes. The first message of IKEv1 has no
+// nonce, so there the Vendor ID is always present, and grows.
 //
-// Responders need not take more than 1280 bytes of IKE, and should take 3000 (RFC 7296, section 2); strongSwan's limit is 10000.
+// Responders need not take more than 1280 bytes of IKE, and should take 3000 (RFC 7296, section 2);
+// strongSwan's limit is 10000.
 func Build(f Form, a Auth, spi [8]byte, marker bool, size int, nonce []byte) ([]byte, error) {
 	if len(nonce) < nonceLength {
 		return nil, fmt.Errorf("%w: %d of %d bytes", ErrShortNonce, len(nonce), nonceLength)
@@ -88,7 +90,7 @@ func front(marker bool) int {
 	return 0
 }
 
-// pad makes the message longer by gap bytes. The last payload is a nonce in IKEv2 and a Vendor ID in IKEv1.
+// pad makes the message longer by gap bytes, in its last payload (nonce or Vendor ID).
 func pad(m *ike.Message, gap int, random entropy) {
 	last := &m.Payloads[len(m.Payloads)-1]
 	switch {
@@ -103,8 +105,8 @@ func pad(m *ike.Message, gap int, random entropy) {
 	}
 }
 
-// An entropy is an endless stream of bytes that look random and are the same for the same seed. Padding is taken from it, because
-// a link that compresses would make less of a regular one, and let a packet pass that is too large.
+// An entropy is an endless stream of bytes that look random and are the same for the same seed.
+// Padding is taken from it, because a link that compresses might let regular padding pass.
 type entropy struct{ stream *rand.ChaCha8 }
 
 func newEntropy(seed []byte) entropy { return entropy{rand.NewChaCha8(sha256.Sum256(seed))} }

@@ -27,7 +27,8 @@ var (
 	auths     = [...]ikeprobe.Auth{ikeprobe.PSK, ikeprobe.XAUTH, ikeprobe.RSA}
 )
 
-// Security associations made by another program, whose messages were tried on strongSwan, Libreswan and OpenIKED.
+// Security associations made by another program, whose messages were tried on strongSwan, Libreswan
+// and OpenIKED.
 const (
 	saBadKE = "020000c401010016" +
 		"0300000c0100000c800e0100" + "0300000c0100000c800e00c0" + "0300000c0100000c800e0080" + "0300000801000003" + // AES-CBC, 3DES
@@ -97,7 +98,8 @@ func TestBuildIKEv1(t *testing.T) {
 	}
 }
 
-// Every size from the natural one on is met exactly, with a message that is well-formed and has one padding payload at most.
+// Every size from the natural one on is met exactly, with a message that is well-formed and has one
+// padding payload at most.
 func TestBuildEverySize(t *testing.T) {
 	for _, form := range ikeprobe.Ladder(ikeprobe.Auto) {
 		for _, auth := range auths {

@@ -9,38 +9,35 @@ import (
 	"ipsec_path_exporter/internal/wire/ike"
 )
 
-// Why a datagram is no reply.
+// Reasons why a datagram is not a reply.
 var (
 	// ErrForeign means that it is no IKE message, or not one with the initiator SPI of the probe.
 	ErrForeign = errors.New("not a reply to this IKE probe")
-	// ErrReflected means that it is a request such as the probe itself, sent back by something on the path.
+	// ErrReflected means that a device on the path has sent the probe back.
 	ErrReflected = errors.New("IKE probe was reflected")
 )
 
 // Names of replies that are no notify.
 const (
-	// NameSA is the name of a reply that accepted the offer.
-	NameSA = "SA"
-	// NameOther is the name of a reply that has neither a notify nor a security association that could be read.
-	NameOther = "OTHER"
+	NameSA    = "SA"    // the offer was accepted
+	NameOther = "OTHER" // no readable notify or security association
 )
 
 // A Reply is what a peer answered to a probe. It is not authenticated: evidence, not proof.
 type Reply struct {
 	// Version is the IKE version of the reply, not of the probe.
 	Version Version
-	// Name is what the peer said: the name of the notify as its RFC spells it (INVALID_KE_PAYLOAD, NO-PROPOSAL-CHOSEN), or
-	// NOTIFY_ and its number, NameSA, or NameOther. It is one of a bounded set, so it can be a metric label.
-	Name string
-	// Exchange is the exchange type of the reply.
-	Exchange uint8
+	// Name is the name of the notify as its RFC spells it (NO-PROPOSAL-CHOSEN), or NOTIFY_ and its
+	// number, NameSA, or NameOther: a bounded set, so it can be a metric label.
+	Name     string
+	Exchange uint8 // type of the reply's exchange
 	// Detail is what else the reply says, such as the group that the peer wants; often empty.
 	Detail string
 }
 
-// Classify reads a UDP payload as a reply to the probe with this initiator SPI. Any IKE message that repeats the SPI and is no
-// request such as the probe itself is a reply, whatever else is wrong with it: who sent it has seen the probe. With marker,
-// it must begin with the non-ESP marker, as everything from port 4500 does.
+// Classify reads a UDP payload as a reply to the probe with this initiator SPI. Any IKE message
+// that repeats the SPI and is not itself such a request is a reply, even if it is malformed: its
+// sender has seen the probe. With marker, it must start with the non-ESP marker of port 4500.
 func Classify(payload []byte, spi [8]byte, marker bool) (Reply, error) {
 	if marker {
 		if len(payload) < markerLength || binary.BigEndian.Uint32(payload) != 0 {
@@ -48,7 +45,7 @@ func Classify(payload []byte, spi [8]byte, marker bool) (Reply, error) {
 		}
 		payload = payload[markerLength:]
 	}
-	// A length that does not fit and payloads that cannot be read are the peer's fault, not a reason to say that it is silent.
+	// A length that does not fit and unreadable payloads do not make the peer silent.
 	m, err := ike.ParseMessage(payload)
 	if len(payload) < ike.HeaderLength {
 		return Reply{}, fmt.Errorf("%w: %w", ErrForeign, err)
@@ -67,10 +64,10 @@ func Classify(payload []byte, spi [8]byte, marker bool) (Reply, error) {
 	return r, nil
 }
 
-// reflected tells whether a message is a request of the initiator. A reply has the response flag (RFC 7296, section 3.1).
-// But it may also be a message on its own, which an INFORMATIONAL is; and it may be of another version than the probe: a
-// gateway without IKEv2 may answer in IKEv1, where only an INFORMATIONAL is sent without choosing a responder cookie (RFC 2408,
-// sections 4.5 and 4.8).
+// reflected reports whether a message is a request of the initiator. A reply has the response flag
+// (RFC 7296, section 3.1), or is an INFORMATIONAL on its own, or of another version than the probe:
+// a gateway without IKEv2 may answer in IKEv1, where only an INFORMATIONAL is sent without choosing
+// a responder cookie (RFC 2408, sections 4.5 and 4.8).
 func reflected(h *ike.Header) bool {
 	if h.Major <= 1 {
 		return h.Exchange != ike.ExchangeInformational1 && h.ResponderSPI == [8]byte{}
@@ -81,8 +78,8 @@ func reflected(h *ike.Header) bool {
 	return h.Flags&ike.FlagInitiator != 0 || h.Exchange == ike.ExchangeIKESAInit
 }
 
-// read finds out what the peer says. An error goes before an accepted offer, and that before other notifies, which
-// only announce abilities.
+// read finds out what the peer says. An error goes before an accepted offer, and that before other
+// notifies, which only announce abilities.
 func (r *Reply) read(m *ike.Message) {
 	status := ""
 	for _, p := range m.Payloads {
@@ -125,7 +122,7 @@ func notify(p ike.Payload) (n ike.Notify, name string, ok bool) {
 	return n, name, true
 }
 
-// detail reads the data of those IKEv2 errors that have some (RFC 7296, sections 1.2, 2.5 and 3.10.1).
+// detail reads the data of IKEv2 errors that have some (RFC 7296, sections 1.2, 2.5 and 3.10.1).
 func detail(payloadType uint8, n *ike.Notify) string {
 	switch {
 	case payloadType != ike.PayloadNotify:

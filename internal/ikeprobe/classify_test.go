@@ -22,11 +22,11 @@ func reply(tb testing.TB, h ike.Header, payloads ...ike.Payload) []byte {
 }
 
 func notify2(typ uint16, data ...byte) ike.Payload {
-	return ike.Payload{Type: ike.PayloadNotify, Body: ike.AppendNotify(nil, ike.Notify{Type: typ, Data: data})}
+	return ike.Payload{Type: ike.PayloadNotify, Body: append([]byte{0, 0, byte(typ >> 8), byte(typ)}, data...)}
 }
 
 func notify1(typ uint16) ike.Payload {
-	return ike.Payload{Type: ike.PayloadNotify1, Body: ike.AppendNotify1(nil, ike.Notify{Protocol: 1, Type: typ})}
+	return ike.Payload{Type: ike.PayloadNotify1, Body: []byte{0, 0, 0, 1, 1, 0, byte(typ >> 8), byte(typ)}}
 }
 
 // Replies captured from strongSwan 5.9.8 and OpenIKED 7.2.

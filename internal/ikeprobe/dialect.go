@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A Dialect remembers which form a peer answers by one method (port 500 or 4500). Whoever looks for it walks down the ladder:
-// probe with Form, then Confirm the form that was answered, or Advance. Others speak Form meanwhile. It may be used concurrently.
+// A Dialect remembers which form a peer answers by one method (port 500 or 4500). The search probes
+// with Form, then calls Confirm or Advance. It may be used concurrently.
 type Dialect struct {
 	auth Auth
 
@@ -30,15 +30,15 @@ func (d *Dialect) Form() Form {
 	return d.ladder[d.at]
 }
 
-// Answered tells whether Form was answered.
+// Answered reports whether Form was answered.
 func (d *Dialect) Answered() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.answered
 }
 
-// Confirm notes that a form was answered, at any time and in any order: a late answer to an earlier form counts as well.
-// A form that is not on the ladder is ignored.
+// Confirm registers that a form was answered, at any time and in any order: a late answer to an
+// earlier form counts as well. A form that is not on the ladder is ignored.
 func (d *Dialect) Confirm(f Form) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,8 +47,9 @@ func (d *Dialect) Confirm(f Form) {
 	}
 }
 
-// Drop takes a form off the ladder, because the peer accepted what it offers (NameSA): to send it again would leave one
-// half-open SA after the other there, until the peer locks out this address. Form still names the last one, but it is not allowed.
+// Drop takes a form off the ladder whose offer the peer accepted (NameSA): sent again, it would
+// leave one half-open SA after another there, until the peer locks out this address. Form still
+// names the last one, but it is not allowed.
 func (d *Dialect) Drop(f Form) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -69,14 +70,14 @@ func (d *Dialect) Drop(f Form) {
 	}
 }
 
-// Allows tells whether a form may be sent: it is on the ladder, and was not dropped. If Form is not allowed, none is.
+// Allows reports whether a form is on the ladder. If Form is not allowed, no form is.
 func (d *Dialect) Allows(f Form) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.spent && slices.Contains(d.ladder, f)
 }
 
-// Ladder are the forms that may be sent, in their order.
+// Ladder returns the forms that may be sent, in their order.
 func (d *Dialect) Ladder() []Form {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -86,8 +87,7 @@ func (d *Dialect) Ladder() []Form {
 	return slices.Clone(d.ladder)
 }
 
-// Advance moves to the next form, behind the last one to the first. The new form is not answered yet, whatever was
-// answered before is forgotten: whoever sticks to an answered form does not call it.
+// Advance moves to the next form, from the last one to the first. Earlier answers are forgotten.
 func (d *Dialect) Advance() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,68 +1,16 @@
 package ikeprobe
 
-import "fmt"
+import "ipsec_path_exporter/internal/enum"
 
-// String gives the version as it is configured: "auto", "1" or "2".
-func (v Version) String() string {
-	switch v {
-	case Auto:
-		return "auto"
-	case V1:
-		return "1"
-	case V2:
-		return "2"
-	}
-	return "unknown"
-}
+// String returns the version as it is configured: "auto", "1" or "2".
+func (v Version) String() string { return enum.Name(v, "auto", "1", "2") }
 
-// ParseVersion reads what String gives.
-func ParseVersion(s string) (Version, error) {
-	for _, v := range []Version{Auto, V1, V2} {
-		if s == v.String() {
-			return v, nil
-		}
-	}
-	return Auto, fmt.Errorf("unknown IKE version %q (want auto, 1 or 2)", s)
-}
-
-// String gives the method as it is configured: "psk", "xauth" or "rsa".
-func (a Auth) String() string {
-	switch a {
-	case PSK:
-		return "psk"
-	case XAUTH:
-		return "xauth"
-	case RSA:
-		return "rsa"
-	}
-	return "unknown"
-}
-
-// ParseAuth reads what String gives.
-func ParseAuth(s string) (Auth, error) {
-	for _, a := range []Auth{PSK, XAUTH, RSA} {
-		if s == a.String() {
-			return a, nil
-		}
-	}
-	return PSK, fmt.Errorf("unknown IKE authentication method %q (want psk, xauth or rsa)", s)
-}
+// String returns the method as it is configured: "psk", "xauth" or "rsa".
+func (a Auth) String() string { return enum.Name(a, "psk", "xauth", "rsa") }
 
 // String names the form: "v2-badke", "v2-major3", "v2-noprop", "v1-main" or "v1-minor".
 func (f Form) String() string {
-	switch f {
-	case V2BadKE:
-		return "v2-badke"
-	case V2Major3:
-		return "v2-major3"
-	case V2NoProp:
-		return "v2-noprop"
-	case V1Main:
-		return "v1-main"
-	case V1Minor:
-		return "v1-minor"
-	}
-	return "unknown"
+	return enum.Name(f, "v2-badke", "v2-major3", "v2-noprop", "v1-main", "v1-minor")
 }
 
 // Version is the IKE version that the form belongs to.
@@ -73,7 +21,7 @@ func (f Form) Version() Version {
 	return V2
 }
 
-// Ladder lists the forms to try for a version, in this order. One probe should be outstanding at a time.
+// Ladder returns the forms to try for a version, in order, one probe at a time.
 func Ladder(v Version) []Form {
 	switch v {
 	case V1:

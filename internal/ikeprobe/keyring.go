@@ -8,11 +8,10 @@ import (
 	"fmt"
 )
 
-// A Keyring derives initiator SPIs from a secret of the process. They are stable, so that a reply names what it answers, a late
-// reply is still proof, and a responder sees a bounded set of them; and they cannot be guessed off the path. It may be used concurrently.
-type Keyring struct {
-	secret [sha256.Size]byte
-}
+// A Keyring derives initiator SPIs from a secret of the process. They are stable, so a reply names
+// the probe that it answers, a late reply is still proof, and a responder sees a bounded set of
+// SPIs; and they cannot be guessed from outside the path. It may be used concurrently.
+type Keyring struct{ secret [sha256.Size]byte }
 
 // NewKeyring makes a Keyring with a random secret.
 func NewKeyring() (*Keyring, error) {
@@ -23,8 +22,8 @@ func NewKeyring() (*Keyring, error) {
 	return k, nil
 }
 
-// SPI derives the initiator SPI of a probe: the first 8 bytes of an HMAC-SHA256 of all that it is given. It is never 0, which would mean
-// "no SPI" (RFC 7296, section 2.6).
+// SPI derives the initiator SPI of a probe: the first 8 bytes of an HMAC-SHA256 of all that it is
+// given. It is never 0, which would mean "no SPI" (RFC 7296, section 2.6).
 func (k *Keyring) SPI(peer, method string, f Form, size int) [8]byte {
 	mac := hmac.New(sha256.New, k.secret[:])
 	input := make([]byte, 0, 64)

@@ -8,7 +8,8 @@ import (
 	"ipsec_path_exporter/internal/wire/ike"
 )
 
-// IKEv2 algorithms (IANA registry "Internet Key Exchange Version 2 Parameters"; RFC 7296, section 3.3.2).
+// IKEv2 algorithms (IANA registry "Internet Key Exchange Version 2 Parameters"; RFC 7296, section
+// 3.3.2).
 const (
 	encrDES     = 2
 	encr3DES    = 3
@@ -50,7 +51,7 @@ const (
 // vendorXAUTH is the Vendor ID by which both sides announce XAUTH (draft-beaulieu-ike-xauth).
 const vendorXAUTH = "\x09\x00\x26\x89\xdf\xd6\xb7\x12"
 
-// message makes a probe of the natural size. Its header lacks the initiator SPI. Message ID and responder SPI are 0.
+// message returns a probe of the natural size. Its header lacks the initiator SPI.
 func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) {
 	switch f {
 	case V2BadKE:
@@ -67,7 +68,8 @@ func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) 
 	return ike.Message{}, fmt.Errorf("%w: %d", ErrUnknownForm, f)
 }
 
-// saInit makes an IKE_SA_INIT request (RFC 7296, section 1.2). It has no NAT detection payloads: no error answers them.
+// saInit returns an IKE_SA_INIT (RFC 7296, section 1.2) without NAT detection, which no error
+// answers.
 func saInit(major uint8, offer []ike.Proposal, group uint16, public int, nonce []byte, random entropy) ike.Message {
 	ke := ike.AppendKE(make([]byte, 0, 4+public), group, nil)
 	ke = random.append(append(ke, 0), public-1) // below the prime of a MODP group (RFC 6989, section 2.1)
@@ -81,8 +83,9 @@ func saInit(major uint8, offer []ike.Proposal, group uint16, public int, nonce [
 	}
 }
 
-// badKEOffer is what nearly every gateway finds something in, with the group of the KE payload listed last (as RFC 7296,
-// section 3.4, demands that it is listed): so the gateway asks for another group, and keeps nothing.
+// badKEOffer is what nearly every gateway finds something in. The group of the KE payload is listed
+// last (RFC 7296, section 3.4, demands that it is listed): so the gateway asks for another group,
+// and keeps nothing.
 func badKEOffer() []ike.Proposal {
 	cbc := []ike.Transform{
 		encryption(encrAESCBC, 256), encryption(encrAESCBC, 192), encryption(encrAESCBC, 128), {Type: ike.TransformEncryption, ID: encr3DES},
@@ -97,7 +100,8 @@ func badKEOffer() []ike.Proposal {
 	}
 }
 
-// refusedOffer is what nobody takes any more, in numbers that everybody knows: some responders call private numbers a syntax error.
+// refusedOffer holds algorithms that no gateway accepts any more, with registered numbers: some
+// responders treat private numbers as a syntax error.
 func refusedOffer() []ike.Proposal {
 	return []ike.Proposal{proposal(1,
 		transforms(ike.TransformEncryption, encrDES),
@@ -125,8 +129,8 @@ func transforms(typ uint8, ids ...uint16) []ike.Transform {
 	return list
 }
 
-// mainMode makes the first message of main mode (RFC 2409, section 5.4). It offers one transform that nobody takes, under one
-// authentication method: some responders say nothing at all to an offer that mixes methods.
+// mainMode returns the first message of main mode (RFC 2409, section 5.4), with one transform that
+// no gateway accepts, under one authentication method: some responders ignore offers that mix them.
 func mainMode(minor uint8, a Auth) ike.Message {
 	offer := ike.Proposal{Number: 1, Protocol: ike.ProtocolIKE, Transforms: []ike.Transform{{
 		Type: 1, ID: ike.TransformKeyIKE, Attributes: []ike.Attribute{

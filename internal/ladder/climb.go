@@ -1,45 +1,51 @@
 package ladder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/volley"
 )
 
-// The pace of a ladder.
 const (
-	// rungs is how many TTLs are tried at once.
+	// rungs is the number of TTLs that are tried at once.
 	rungs = 3
-	// maxTTL is as far as any path goes.
+	// maxTTL is more than any path needs.
 	maxTTL = 30
-	// quiet is after how many TTLs without any answer nothing more is expected.
-	quiet = 5
-	// spacing is the pace of probes; firstTimeout how long answers are waited for while no round trip is known.
-	spacing, firstTimeout  = 10 * time.Millisecond, time.Second
-	pairSpacing            = 20 * time.Millisecond
-	minTimeout, maxTimeout = 200 * time.Millisecond, 2 * time.Second
-	// politePause is longer than common limits on ICMP errors want between two of them (Linux: 1 s, Cisco IOS: 500 ms).
-	politePause = 1100 * time.Millisecond
+	// quiet is the number of TTLs without any answer after which no more answers are expected,
+	// quietSparing that of a sparing climb.
+	quiet, quietSparing = 5, 2
+	// spacing is the pace of probes, pairSpacing that of matched pairs.
+	spacing, pairSpacing = 10 * time.Millisecond, 20 * time.Millisecond
+	// atOnce is the number of pairs that a duel sends before it waits, while nothing is lost.
+	atOnce = 3
+
+	defaultPackets = 150
 )
 
 // Options shape a climb. The zero value is usable.
 type Options struct {
-	// Arrivals counts an answer of the peer itself as one behind the last router: whoever does not get it is lost. It is for probes that the
-	// peer would answer alike. Else only what routers answer is compared.
+	// Arrivals counts an answer of the peer as one behind the last router: a kind of probe that
+	// gets none is lost. It is for probes that the peer would answer alike; without it, only the
+	// answers of routers are compared.
 	Arrivals bool
-	// Tries is how often in a row a probe must at least stay unanswered where another is answered, to count as lost; 0 means DefaultTries.
+	// Tries is the least number of pairs that show a loss; 0 means DefaultTries.
 	Tries int
 	// Packets is the most that may be sent; 0 means 150.
 	Packets int
-	// Seed makes the order of confirmations.
+	// Sparing sends few probes to a peer that may be silent: the first runner climbs alone, and the
+	// others do so up to the TTL with which it reached the peer, or to the one after its last answer.
+	// A runner that is answered there climbs on.
+	Sparing bool
+	// Seed makes the order within pairs.
 	Seed uint64
 }
-
-const defaultPackets = 150
 
 // A climber sends the probes of one ladder.
 type climber struct {
@@ -48,33 +54,18 @@ type climber struct {
 	opts    Options
 	result  Result
 	rtt     time.Duration
-	coin    volley.Coin
+	drawn   uint64 // number of pairs whose order was drawn
 }
 
-// Run sends the probes of all runners with rising TTL and finds out how far each gets.
+// Run sends the probes of all runners with rising TTL and returns how far each gets.
 func Run(ctx context.Context, to volley.Sender, runners []Runner, opts Options) (*Result, error) {
-	if opts.Packets == 0 {
-		opts.Packets = defaultPackets
-	}
-	if opts.Tries == 0 {
-		opts.Tries = DefaultTries
-	}
-	c := &climber{to: to, runners: runners, opts: opts, coin: volley.Coin{Seed: opts.Seed}}
+	opts.Packets, opts.Tries = cmp.Or(opts.Packets, defaultPackets), cmp.Or(opts.Tries, DefaultTries)
+	c := &climber{to: to, runners: runners, opts: opts}
 	for _, r := range runners {
 		c.result.Climbs = append(c.result.Climbs, Climb{Name: r.Name})
 	}
-	for base := 1; base <= maxTTL && !c.over(base); base += rungs {
-		var targets []target
-		for ttl := base; ttl < base+rungs; ttl++ {
-			for i := range runners {
-				if c.result.Climbs[i].Arrived() == 0 && c.result.Climbs[i].Err == nil {
-					targets = append(targets, target{i, ttl})
-				}
-			}
-		}
-		if err := c.send(ctx, targets, spacing); err != nil {
-			return nil, err
-		}
+	if err := c.rise(ctx); err != nil {
+		return nil, err
 	}
 	for i := range runners {
 		if err := c.contest(ctx, i); err != nil {
@@ -84,7 +75,59 @@ func Run(ctx context.Context, to volley.Sender, runners []Runner, opts Options) 
 	return &c.result, nil
 }
 
-// over tells whether there is nothing to learn from a TTL of base or more.
+// rise sends probes with rising TTL.
+func (c *climber) rise(ctx context.Context) error {
+	base := 1
+	if c.opts.Sparing {
+		for ; base <= maxTTL && !c.over(base); base += rungs {
+			if err := c.rungs(ctx, base, base+rungs, 1); err != nil {
+				return err
+			}
+		}
+		first := &c.result.Climbs[0]
+		limit := cmp.Or(first.Arrived(), first.Last()+1) + 1
+		for base = 1; base < limit; base += rungs {
+			if err := c.rungs(ctx, base, min(base+rungs, limit), len(c.runners)); err != nil {
+				return err
+			}
+		}
+		base = limit
+		if first.Arrived() > 0 || !c.answeredAt(limit-1) {
+			return nil
+		}
+	}
+	for ; base <= maxTTL && !c.over(base); base += rungs {
+		if err := c.rungs(ctx, base, base+rungs, len(c.runners)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answeredAt reports whether any kind of probe was answered at a TTL.
+func (c *climber) answeredAt(ttl int) bool {
+	return slices.ContainsFunc(c.result.Climbs, func(climb Climb) bool { return climb.At(ttl).IsValid() })
+}
+
+// rungs sends the probes of the first runners that have neither arrived nor been sent before, with
+// TTLs from base to below end.
+func (c *climber) rungs(ctx context.Context, base, end, runners int) error {
+	var targets []target
+	for ttl := base; ttl < end; ttl++ {
+		for i := range runners {
+			climb := &c.result.Climbs[i]
+			if d := c.result.Distance(); c.opts.Sparing && c.runners[i].Mute && d > 0 && ttl >= d {
+				continue
+			}
+			if climb.Arrived() == 0 && climb.Err == nil && len(climb.Hops) < ttl {
+				targets = append(targets, target{i, ttl})
+			}
+		}
+	}
+	return c.send(ctx, targets, spacing)
+}
+
+// over reports whether a TTL of base or more can show nothing new.
 func (c *climber) over(base int) bool {
 	last, all := 0, true
 	for i := range c.result.Climbs {
@@ -93,13 +136,16 @@ func (c *climber) over(base int) bool {
 		all = all && climb.Arrived() > 0
 	}
 	distance := c.result.Distance()
-	return all || distance > 0 && base > distance || base > last+quiet
+	patience := quiet
+	if c.opts.Sparing {
+		patience = quietSparing
+	}
+	return all || distance > 0 && base > distance || base > last+patience
 }
 
 // A target is one probe to send.
 type target struct{ runner, ttl int }
 
-// send sends probes and records what became of them.
 func (c *climber) send(ctx context.Context, targets []target, pace time.Duration) error {
 	if c.result.Packets+len(targets) > c.opts.Packets {
 		targets = targets[:max(0, c.opts.Packets-c.result.Packets)]
@@ -107,15 +153,15 @@ func (c *climber) send(ctx context.Context, targets []target, pace time.Duration
 	shots, fired := make([]*volley.Shot, 0, len(targets)), make([]target, 0, len(targets))
 	for _, t := range targets {
 		r := &c.runners[t.runner]
-		packet, err := r.Packet(uint8(t.ttl)) //nolint:gosec // at most maxTTL
+		packet, err := r.Packet(uint8(t.ttl))
 		if err != nil {
 			c.result.Climbs[t.runner].Err = fmt.Errorf("%s: %w", r.Name, err)
 			continue
 		}
-		packet.TTL = uint8(t.ttl) //nolint:gosec // at most maxTTL
+		packet.TTL = uint8(t.ttl)
 		shots, fired = append(shots, &volley.Shot{Packet: packet, Accept: r.Accept}), append(fired, t)
 	}
-	err := volley.Fire(ctx, c.to, shots, pace, c.patience())
+	err := volley.Fire(ctx, c.to, shots, pace, matched.Patience(c.rtt, matched.LeastPatience))
 	if ctx.Err() != nil || errors.Is(err, netio.ErrNoPrivilege) {
 		return err
 	}
@@ -132,7 +178,7 @@ func (c *climber) send(ctx context.Context, targets []target, pace time.Duration
 	return c.broken()
 }
 
-// broken is the error of the first runner if not one of them can send.
+// broken returns the error of the first runner if no runner can send.
 func (c *climber) broken() error {
 	for i := range c.result.Climbs {
 		if c.result.Climbs[i].Err == nil {
@@ -142,14 +188,7 @@ func (c *climber) broken() error {
 	return c.result.Climbs[0].Err
 }
 
-func (c *climber) patience() time.Duration {
-	if c.rtt == 0 {
-		return firstTimeout
-	}
-	return min(max(4*c.rtt, minTimeout), maxTimeout)
-}
-
-// contest finds out whether the probes of a runner get less far than those of another.
+// contest finds out whether the probes of a runner get less far than the probes of another one.
 func (c *climber) contest(ctx context.Context, runner int) error {
 	for {
 		climb := &c.result.Climbs[runner]
@@ -160,7 +199,7 @@ func (c *climber) contest(ctx context.Context, runner int) error {
 		before := climb.Last()
 		done, err := c.duel(ctx, runner, witness, ttls)
 		if err == nil && climb.Lost && len(ttls) > 1 {
-			// It is lost somewhere behind. That it is lost before the very next router has to be shown there.
+			// It is lost at one of these TTLs. Whether at the first has to be shown there.
 			climb.Lost = false
 			done, err = c.duel(ctx, runner, witness, ttls[:1])
 		}
@@ -170,7 +209,8 @@ func (c *climber) contest(ctx context.Context, runner int) error {
 	}
 }
 
-// witness is the runner that was answered at most TTLs behind the last answer to another, and where; -1 for none.
+// witness returns the runner that was answered at most TTLs behind the last answer to another, and
+// these TTLs; -1 if there is none.
 func (c *climber) witness(runner int) (best int, ttls []int) {
 	best = -1
 	climb := &c.result.Climbs[runner]
@@ -179,43 +219,33 @@ func (c *climber) witness(runner int) (best int, ttls []int) {
 		return -1, nil
 	}
 	for i := range c.result.Climbs {
-		if i == runner {
-			continue
-		}
 		other := &c.result.Climbs[i]
-		where := behind(climb, other, !c.opts.Arrivals)
-		if len(where) == 0 {
-			continue
-		}
-		if !sameWay(climb, other) {
+		switch where := behind(climb, other, !c.opts.Arrivals); {
+		case i == runner || len(where) == 0:
+		case !sameWay(climb, other):
 			climb.Detour = true
-			continue
-		}
-		if len(where) > len(ttls) {
+		case len(where) > len(ttls):
 			best, ttls = i, where
 		}
 	}
 	return best, ttls
 }
 
-// atOnce is how many pairs a duel sends before it waits, as long as nothing is lost.
-const atOnce = 3
-
-// duel sends probes of both runners alternately, in an order drawn by a hash, until the first is answered, or is convincingly lost.
+// duel sends matched pairs of both runners until the first is answered, or is convincingly lost.
 func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (done bool, err error) {
 	pace, controls, lost := pairSpacing, 0, 0
 	climb, other := &c.result.Climbs[runner], &c.result.Climbs[witness]
-	before := climb.Last()
-	wanted := func() int { return max(tries(lost, controls), c.opts.Tries) }
-	for missed := 0; missed < wanted() && missed < maxTries; {
+	before, rule := climb.Last(), rule(c.opts.Tries)
+	wanted := func() int { return rule.Pairs(rule.Loss(lost, controls)) }
+	for controls < min(wanted(), maxTries) {
 		n := 1
 		if pace == pairSpacing {
-			n = min(atOnce, wanted()-missed)
+			n = min(atOnce, wanted()-controls)
 		} else if err := volley.Pause(ctx, pace); err != nil {
 			return false, err
 		}
 		sent, answered := c.result.Packets, other.answered()
-		pairs := c.pairs(runner, witness, ttls, missed, n)
+		pairs := c.pairs(runner, witness, ttls, controls, n)
 		if err := c.send(ctx, pairs, pace); err != nil {
 			return false, err
 		}
@@ -225,25 +255,24 @@ func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (do
 		if climb.Last() > before {
 			return false, nil
 		}
-		missed, controls = missed+n, controls+n
+		controls += n
 		if lost += n - (other.answered() - answered); lost > 0 {
-			pace = politePause // somebody loses packets, or limits their rate
+			pace = matched.PolitePause // the path loses packets, or a router limits their rate
 		}
-		climb.Tries, climb.Answered = missed, controls-lost
+		climb.Tries, climb.Answered = controls, controls-lost
 	}
-	climb.Lost = climb.Answered >= 2 && climb.Tries >= wanted()
-	if climb.Lost {
+	if climb.Lost = rule.Convincing(climb.Tries, climb.Answered, rule.Loss(lost, controls)); climb.Lost {
 		climb.Witness = other.Name
 	}
 	return true, nil
 }
 
-// pairs are the next n pairs of a duel.
 func (c *climber) pairs(runner, witness int, ttls []int, first, n int) (pairs []target) {
 	for i := range n {
 		ttl := ttls[(first+i)%len(ttls)]
 		one, two := target{runner, ttl}, target{witness, ttl}
-		if c.coin.Heads() {
+		c.drawn++
+		if matched.Heads(c.opts.Seed, c.drawn) {
 			one, two = two, one
 		}
 		pairs = append(pairs, one, two)

@@ -1,80 +1,89 @@
-// Package ladder finds out how far several kinds of probes get on the same path, by sending them with rising TTL at the same time. A
-// router where the TTL of a probe runs out says so (RFC 792; RFC 4443, section 3.3): then the probe got that far.
+// Package ladder finds out how far several kinds of probes get on the same path. It sends them at
+// the same time with rising TTL. A router where the TTL of a probe expires reports that (RFC 792;
+// RFC 4443, section 3.3), which proves that the probe reached the router.
 //
 //	TTL  1      2      3      4
 //	     r1 --- r2 --- r3 --- peer
 //	A    x      x      x      x        A arrives
 //	B    x      x      .      .        B is lost behind r2, before or at r3
 //
-// That a router does not answer says nothing alone: many never do, most limit their rate, and packets get lost. So B counts as lost only
-// where A, sent alternately with it and with the same TTL, is answered by a router behind the last one that answered B, and
-// B is not, as often in a row as the loss of A demands. Where A and B meet different routers, nothing is said.
+// A missing answer alone proves nothing: many routers never answer, most limit their rate, and
+// packets get lost. So B counts as lost only where a matched pair shows it: A, sent alternately
+// with B and with the same TTL, is answered by a router behind the last one that answered B, and B
+// is not, in as many pairs in a row as the loss of A demands (package matched). Where A and B meet
+// different routers, they are not compared.
 //
-// climb.go sends; this file holds what was seen and what follows from it. The package opens no sockets.
+// climb.go sends; this file holds the answers and the conclusions. The package opens no sockets.
 package ladder
 
 import (
-	"math"
 	"net/netip"
 	"slices"
 	"time"
 
+	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 )
 
-// The confirmation of a loss.
 const (
-	// alpha is the accepted probability that chance alone made one kind of probe look lost.
-	alpha = 1e-4
-	// DefaultTries is how often at least. A router that answers once a second takes the first of each pair: chance puts the same one there
-	// n times in a row once in 2^n. maxTries is where it is no use to go on.
-	DefaultTries, maxTries = 17, 34
+	// DefaultTries is the least number of pairs that show a loss. A router that answers one packet
+	// a second answers the first of each pair: chance puts one probe first n times once in 2^n.
+	DefaultTries = 17
+	// maxTries is the number of pairs after which a duel is given up.
+	maxTries = 34
 )
+
+// rule says how many pairs show that a kind of probe is lost.
+func rule(least int) matched.Rule {
+	return matched.Rule{Alpha: 1e-4, PriorLost: 1, PriorSent: 5, Least: least}
+}
 
 // A Runner is one kind of probe.
 type Runner struct {
-	// Name tells it apart from others, and is shown.
-	Name string
-	// Packet makes a probe with a TTL. No two of its tokens are the same.
+	Name string // unique, and shown
+	// Packet returns a probe with a TTL. No two of its tokens are the same.
 	Packet func(ttl uint8) (*netio.Packet, error)
 	// Accept is that of a volley.Shot.
 	Accept func(a *netio.Answer) bool
+	// Mute means that the peer is known not to answer this kind of probe: a sparing climb sends it no
+	// further than to the last router before the peer.
+	Mute bool
 }
 
 // A Hop is what is known of one kind of probe at one TTL.
 type Hop struct {
-	// From is who answered, the router or the peer; the zero Addr if nobody did.
+	// From is the router or peer that answered; the zero Addr if none did.
 	From netip.Addr
 	// Arrived means that the peer itself answered.
-	Arrived bool
-	// Sent and Answered count probes.
-	Sent, Answered int
-	// RoundTrip is that of the first answer.
-	RoundTrip time.Duration
+	Arrived        bool
+	Sent, Answered int           // probes
+	RoundTrip      time.Duration // of the first answer
+	// Cut is the size of the first fragment in which a probe came here, 0 if none came in fragments.
+	Cut int
 }
 
 // A Climb is how far one kind of probe got.
 type Climb struct {
-	// Name is that of the Runner.
 	Name string
-	// Hops are what is known by TTL, the first of them 1.
+	// Hops are sorted by TTL, from 1.
 	Hops []Hop
-	// Refused is the answer of a router that refuses this kind of probe (an ICMP destination unreachable); its Outcome is 0 if none did.
-	Refused netio.Answer
-	// Refusals counts such answers of the same router.
+	// Refused is the ICMP destination unreachable by which a router refused this kind of probe, if
+	// any; Refusals counts such answers of the same router.
+	Refused  netio.Answer
 	Refusals int
 	// Lost means that another kind of probe, Witness, demonstrably gets further.
 	Lost    bool
 	Witness string
-	// Tries is how often it stayed unanswered where Witness was answered; Answered how often that was, of as many.
+	// Tries is the number of pairs in which it stayed unanswered, Answered the number of them in
+	// which Witness was answered.
 	Tries, Answered int
-	// Err is why probes of this kind did not leave this host; the others are not disturbed by that.
+	// Err is why probes of this kind did not leave this host.
 	Err error
-	// Detour means that it meets other routers than the others, so that they cannot be compared.
+	// Detour means that this kind meets other routers, so that it is not compared.
 	Detour bool
 }
 
-// Last is the highest TTL at which a router answered, or the least at which the peer did; 0 if none did.
+// Last returns the highest TTL that a router answered, or the least that the peer did; 0 if none.
 func (c *Climb) Last() int {
 	if at := c.Arrived(); at > 0 {
 		return at
@@ -87,12 +96,12 @@ func (c *Climb) Last() int {
 	return 0
 }
 
-// Arrived is the TTL with which it arrives at the peer, 0 if that was not seen.
+// Arrived returns the TTL with which the peer was reached, 0 if it was not.
 func (c *Climb) Arrived() int {
 	return slices.IndexFunc(c.Hops, func(h Hop) bool { return h.Arrived }) + 1
 }
 
-// At is who answered at a TTL; the zero Addr for nobody.
+// At returns the address that answered at a TTL; the zero Addr if none did.
 func (c *Climb) At(ttl int) netip.Addr {
 	if ttl < 1 || ttl > len(c.Hops) {
 		return netip.Addr{}
@@ -100,7 +109,16 @@ func (c *Climb) At(ttl int) netip.Addr {
 	return c.Hops[ttl-1].From
 }
 
-// answered counts all answers to it.
+// Cut returns the lowest TTL at which probes came in fragments and the size of the first fragment
+// there, 0 if none did.
+func (c *Climb) Cut() (ttl, bytes int) {
+	at := slices.IndexFunc(c.Hops, func(h Hop) bool { return h.Cut > 0 })
+	if at < 0 {
+		return 0, 0
+	}
+	return at + 1, c.Hops[at].Cut
+}
+
 func (c *Climb) answered() (n int) {
 	for i := range c.Hops {
 		n += c.Hops[i].Answered
@@ -108,20 +126,15 @@ func (c *Climb) answered() (n int) {
 	return n
 }
 
-// hop makes room for a TTL.
-func (c *Climb) hop(ttl int) *Hop {
+func (c *Climb) record(ttl int, a *netio.Answer) {
 	for len(c.Hops) < ttl {
 		c.Hops = append(c.Hops, Hop{})
 	}
-	return &c.Hops[ttl-1]
-}
-
-// record takes what became of one probe.
-func (c *Climb) record(ttl int, a *netio.Answer) {
-	h := c.hop(ttl)
+	h := &c.Hops[ttl-1]
 	h.Sent++
 	switch a.Outcome {
 	case netio.TimeExceeded:
+		h.Cut = max(h.Cut, a.Cut)
 	case netio.Delivered, netio.Refused:
 		h.Arrived = true
 	case netio.Unreachable:
@@ -140,14 +153,14 @@ func (c *Climb) record(ttl int, a *netio.Answer) {
 	}
 }
 
-// A Result is how far each kind of probe got, in the order of the runners.
+// A Result is how far each kind of probe got.
 type Result struct {
-	Climbs []Climb
-	// Packets is how many probes were sent.
+	// Climbs are in the order of the runners.
+	Climbs  []Climb
 	Packets int
 }
 
-// Distance is the TTL with which the peer was first reached by any of them, 0 if that was not seen.
+// Distance returns the least TTL with which any kind of probe reached the peer, 0 if none did.
 func (r *Result) Distance() int {
 	least := 0
 	for i := range r.Climbs {
@@ -158,7 +171,7 @@ func (r *Result) Distance() int {
 	return least
 }
 
-// Hops are the routers on the way by their TTL, as the first kind of probe saw them that was answered there; the zero Addr where none was.
+// Hops returns the routers on the path by TTL, the zero Addr where no kind of probe was answered.
 func (r *Result) Hops() []netip.Addr {
 	last := 0
 	for i := range r.Climbs {
@@ -187,7 +200,8 @@ func (r *Result) Of(name string) *Climb {
 	return &r.Climbs[i]
 }
 
-// FirstMissed is who answered the witness of a lost climb at the lowest TTL behind the last answer to itself.
+// FirstMissed returns the address that answered the witness of a lost climb at the lowest TTL
+// behind the last answer to the climb itself.
 func (r *Result) FirstMissed(c *Climb) netip.Addr {
 	if w := r.Of(c.Witness); c.Lost && w != nil {
 		for ttl := c.Last() + 1; ttl <= len(w.Hops); ttl++ {
@@ -199,7 +213,8 @@ func (r *Result) FirstMissed(c *Climb) netip.Addr {
 	return netip.Addr{}
 }
 
-// behind are the TTLs above the last answer to c at which w was answered; by routers only if routers is set.
+// behind returns the TTLs above the last answer to c at which w was answered, by routers only if
+// set.
 func behind(c, w *Climb, routers bool) (ttls []int) {
 	for ttl := c.Last() + 1; ttl <= len(w.Hops); ttl++ {
 		h := &w.Hops[ttl-1]
@@ -213,7 +228,7 @@ func behind(c, w *Climb, routers bool) (ttls []int) {
 	return ttls
 }
 
-// sameWay tells whether two climbs met the same routers as far as both were answered. One that was never answered has no way of its own.
+// sameWay reports whether no TTL shows two climbs at different routers.
 func sameWay(c, w *Climb) bool {
 	for ttl := 1; ttl <= min(len(c.Hops), len(w.Hops)); ttl++ {
 		a, b := c.At(ttl), w.At(ttl)
@@ -222,13 +237,4 @@ func sameWay(c, w *Climb) bool {
 		}
 	}
 	return true
-}
-
-// tries is how often in a row a probe must stay unanswered where so many of as many controls were lost: loss^n is at most alpha.
-func tries(lost, controls int) int {
-	loss := float64(lost+1) / float64(controls+5)
-	if loss >= 1 {
-		return math.MaxInt32
-	}
-	return int(math.Ceil(math.Log(alpha) / math.Log(loss)))
 }

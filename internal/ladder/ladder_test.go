@@ -193,7 +193,8 @@ func TestNothingIsLostByChance(t *testing.T) {
 	}
 }
 
-// TestLossIsFoundInSpiteOfChance: what is really lost is found by most runs, and never placed further away than it is.
+// TestLossIsFoundInSpiteOfChance: what is really lost is found by most runs, and never placed
+// further away than it is.
 func TestLossIsFoundInSpiteOfChance(t *testing.T) {
 	found := 0
 	const runs = 200
@@ -201,7 +202,7 @@ func TestLossIsFoundInSpiteOfChance(t *testing.T) {
 		r := climb(t, netsim.Config{Block: isESP, BlockBehind: 2, Loss: 0.1, ReverseLoss: 0.1}, seed, Options{}, echoes(84), esps())
 		c := r.Of("esp")
 		if c.Last() > 2 {
-			t.Errorf("seed %d: ESP is said to get to hop %d", seed, c.Last())
+			t.Errorf("seed %d: ESP gets to hop %d", seed, c.Last())
 		}
 		if c.Lost {
 			found++
@@ -209,5 +210,17 @@ func TestLossIsFoundInSpiteOfChance(t *testing.T) {
 	}
 	if found < runs*9/10 {
 		t.Errorf("found in %d of %d runs", found, runs)
+	}
+}
+
+// TestCut: a router behind a link whose near end clears DF quotes a fragment.
+func TestCut(t *testing.T) {
+	r := climb(t, netsim.Config{MTU: 1400, ClearDF: true, Narrow: 2}, 1, Options{}, echoes(1500))
+	if ttl, bytes := r.Climbs[0].Cut(); ttl != 3 || bytes != 1396 {
+		t.Errorf("cut to %d bytes at TTL %d", bytes, ttl)
+	}
+	r = climb(t, netsim.Config{Narrow: 2}, 1, Options{}, echoes(1500))
+	if ttl, bytes := r.Climbs[0].Cut(); ttl != 0 || bytes != 0 {
+		t.Errorf("clean path: cut to %d bytes at TTL %d", bytes, ttl)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// BenchmarkEcho is one echo over loopback, the kernel's part included: what 10,000 peers cost per probe.
+// BenchmarkEcho is one echo over loopback, the kernel's part included: what 10,000 peers cost per
+// probe.
 func BenchmarkEcho(b *testing.B) {
 	if err := netlab.Available(); err != nil {
 		b.Skip(err)

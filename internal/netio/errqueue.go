@@ -5,35 +5,32 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-
-	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// A queuedError is one entry of a socket's error queue: an ICMP error about a datagram that this socket sent.
+// A queuedError is one entry of a socket's error queue: an ICMP error about our datagram.
 type queuedError struct {
-	v6       bool
-	typ      uint8
-	code     uint8
-	mtu      int
-	offender netip.Addr
+	v6        bool
+	typ, code uint8
+	mtu       int
+	offender  netip.Addr
 }
 
-// Layout of struct sock_extended_err (linux/errqueue.h): errno u32, origin u8, type u8, code u8, pad, info u32, data u32,
-// then the offender's sockaddr.
+// Layout of struct sock_extended_err (linux/errqueue.h): errno u32, origin u8, type u8, code u8,
+// pad, info u32, data u32, then the offender's sockaddr.
 const extendedErrSize = 16
 
-// drainErrors reads all ICMP errors that wait. The kernel has matched ports and addresses; the quote, which begins at the
-// datagram's payload, is matched here.
-func (s *Stack) drainErrors(fd int, data, oob []byte) (some bool) {
+// drainErrors reads all pending ICMP errors. The kernel has matched ports and addresses; the quote,
+// which starts at the datagram's payload, is matched here. Where a raw socket gets them too, they are
+// not wanted.
+func (s *Stack) drainErrors(fd int, data, oob []byte, wanted bool) (some bool) {
 	for {
 		n, nn, _, to, err := unix.Recvmsg(fd, data, oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if err != nil {
 			return some
 		}
 		some = true
-		rx := arrival(oob[:nn])
-		if e, ok := parseQueued(oob[:nn]); ok {
-			s.onQueued(e, addrPort(to), data[:n], rx)
+		if e, ok := parseQueued(oob[:nn]); ok && wanted {
+			s.onQueued(e, addrPort(to), data[:n], arrival(oob[:nn]))
 		}
 	}
 }
@@ -52,16 +49,16 @@ func parseQueued(oob []byte) (e queuedError, ok bool) {
 		}
 		origin := data[4]
 		if origin != unix.SO_EE_ORIGIN_ICMP && origin != unix.SO_EE_ORIGIN_ICMP6 {
-			return e, false // made on this host: Send has said so already
+			return e, false // made on this host: Send has reported it already
 		}
-		e = queuedError{v6: v6, typ: data[5], code: data[6], mtu: int(binary.NativeEndian.Uint32(data[8:]))}
-		e.offender = offender(data[extendedErrSize:])
+		mtu := int(binary.NativeEndian.Uint32(data[8:]))
+		e = queuedError{v6: v6, typ: data[5], code: data[6], mtu: mtu, offender: offender(data[extendedErrSize:])}
 		return e, e.offender.IsValid()
 	}
 	return e, false
 }
 
-// offender reads the sockaddr of who sent the error (SO_EE_OFFENDER).
+// offender reads the address of the sender of an error (SO_EE_OFFENDER).
 func offender(sa []byte) netip.Addr {
 	if len(sa) < 2 {
 		return netip.Addr{}
@@ -76,41 +73,31 @@ func offender(sa []byte) netip.Addr {
 }
 
 func (s *Stack) onQueued(e queuedError, to netip.AddrPort, payload []byte, rx reception) {
-	tooBig := isTooBig(e.v6, e.typ, e.code)
 	f, reason := s.queuedFlight(to, payload)
-	if f == nil {
-		if tooBig {
-			s.rejected.add(reason)
-		}
-		return
-	}
-	a := Answer{Outcome: errorOutcome(e.v6, e.typ, e.code), From: e.offender, Type: e.typ, Code: e.code}
-	if a.Outcome == TooBig {
-		a.MTU = e.mtu
-	}
-	if a.Outcome == Refused && e.offender != f.dst {
-		a.Outcome = Unreachable
-	}
-	if s.flights.settle(f, a, rx) {
-		s.errors.add(icmp.ErrorName(e.v6, e.typ, e.code))
+	switch {
+	case f != nil:
+		s.settleError(f, e.v6, Answer{From: e.offender, Type: e.typ, Code: e.code}, e.mtu, s.isOwn(f, e.offender), rx)
+	case isTooBig(e.v6, e.typ, e.code):
+		s.rejected.add(reason)
 	}
 }
 
+// isOwn reports whether an error about a flight came from this host itself. A flight that no socket
+// has sent has no route.
+func (s *Stack) isOwn(f *flight, from netip.Addr) bool {
+	if f.set == nil {
+		return false
+	}
+	route, err := s.Route(Path{Dst: f.dst, Interface: f.set.device}.For(f.protocol, f.port))
+	return err == nil && route.Src == from
+}
+
 func (s *Stack) queuedFlight(to netip.AddrPort, payload []byte) (f *flight, reason string) {
-	for _, offset := range [...]int{0, markerSize} {
-		if len(payload) < offset+TokenSize {
-			break
-		}
-		f = s.flights.findToken(Token(payload[offset:]), to.Addr())
-		if f != nil && f.protocol == UDP && f.offset == offset && f.port == to.Port() {
-			return f, ""
-		}
+	if f = s.flights.findUDP(to, payload); f != nil {
+		return f, ""
 	}
 	if len(payload) >= markerSize+TokenSize {
 		return nil, RejectToken
 	}
-	if f = s.flights.findLargest(to); f == nil {
-		return nil, RejectUnknownProbe
-	}
-	return f, ""
+	return s.flights.findLargest(to), RejectUnknownProbe
 }

@@ -10,11 +10,11 @@ import (
 )
 
 // sorted runs both filters of a family over a packet.
-func sorted(t *testing.T, l layout, id, port uint16, packet []byte) (answers, suspects bool) {
+func sorted(t *testing.T, l layout, ids, ports []uint16, packet []byte) (answers, suspects bool) {
 	t.Helper()
 	var accepted [2]bool
 	for i, suspicious := range []bool{false, true} {
-		raw, err := l.filter(id, port, suspicious)
+		raw, err := l.filter(ids, ports, suspicious)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestFilterSortsWhatTheHostReceives(t *testing.T) {
 	echo, datagram := echoFlight(100), ikeFlight(300)
 	launch(s, echo)
 	launch(s, datagram)
-	id := s.flights.echoID
+	id := testFlow.echoID
 	edit := func(b []byte, at int) []byte {
 		c := append([]byte(nil), b...)
 		c[at]++
@@ -53,7 +53,7 @@ func TestFilterSortsWhatTheHostReceives(t *testing.T) {
 		b[20] = icmp.V4EchoReply
 		return b
 	}
-	esp := probeBytes(s, datagram)
+	esp := probeBytes(datagram)
 	esp[9] = ip.ProtocolESP
 	for name, tt := range map[string]struct {
 		packet            []byte
@@ -61,17 +61,17 @@ func TestFilterSortsWhatTheHostReceives(t *testing.T) {
 	}{
 		"our echo reply":             {reply(id), true, false},
 		"another program's reply":    {reply(id + 1), false, false},
-		"error for our echo":         {tooBig(1400, probeBytes(s, echo), 28), true, false},
-		"error for our datagram":     {tooBig(1400, probeBytes(s, datagram), 548), true, false},
-		"error for another echo":     {tooBig(1400, edit(probeBytes(s, echo), 25), 548), false, true},
-		"error for another datagram": {tooBig(1400, edit(probeBytes(s, datagram), 21), 548), false, true},
+		"error for our echo":         {tooBig(1400, probeBytes(echo), 28), true, false},
+		"error for our datagram":     {tooBig(1400, probeBytes(datagram), 548), true, false},
+		"error for another echo":     {tooBig(1400, edit(probeBytes(echo), 25), 548), false, true},
+		"error for another datagram": {tooBig(1400, edit(probeBytes(datagram), 21), 548), false, true},
 		"error for ESP":              {tooBig(1400, esp, 548), false, true},
-		"time exceeded for our echo": {icmpError(testRouter, 11, 0, 0, probeBytes(s, echo), 28), true, false},
-		"echo request":               {probeBytes(s, echo), false, false},
-		"error cut short":            {tooBig(1400, probeBytes(s, echo), 10), false, false},
+		"time exceeded for our echo": {icmpError(testRouter, 11, 0, 0, probeBytes(echo), 28), true, false},
+		"echo request":               {probeBytes(echo), false, false},
+		"error cut short":            {tooBig(1400, probeBytes(echo), 10), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answers, suspects := sorted(t, layout4(), id, testPort, tt.packet)
+			answers, suspects := sorted(t, layout4(), []uint16{id + 7, id}, []uint16{testPort, testPort + 7}, tt.packet)
 			if answers != tt.answers || suspects != tt.suspects {
 				t.Errorf("answers %t, suspects %t", answers, suspects)
 			}
@@ -81,7 +81,7 @@ func TestFilterSortsWhatTheHostReceives(t *testing.T) {
 			// The same behind IP options, which move everything that follows.
 			long := append([]byte{0x46}, tt.packet[1:20]...)
 			long = append(append(long, 1, 1, 1, 0), tt.packet[20:]...)
-			if a, b := sorted(t, layout4(), id, testPort, long); a != tt.answers || b != tt.suspects {
+			if a, b := sorted(t, layout4(), []uint16{id, id + 7}, []uint16{testPort + 7, testPort}, long); a != tt.answers || b != tt.suspects {
 				t.Errorf("behind IP options: answers %t, suspects %t", a, b)
 			}
 		})
@@ -107,7 +107,7 @@ func TestFilterIPv6(t *testing.T) {
 		"error for another":       {quote(ip.ProtocolUDP, 0, 53), false, true},
 		"router advertisement":    {[]byte{134, 0, 0, 0, 0, 0, 0, 0}, false, false},
 	} {
-		if a, b := sorted(t, layout6(), id, testPort, tt.packet); a != tt.answers || b != tt.suspects {
+		if a, b := sorted(t, layout6(), []uint16{id}, []uint16{testPort}, tt.packet); a != tt.answers || b != tt.suspects {
 			t.Errorf("%s: answers %t, suspects %t", name, a, b)
 		}
 	}

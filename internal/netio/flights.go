@@ -1,15 +1,15 @@
 package netio
 
 import (
-	"cmp"
-	"container/heap"
-	"context"
 	crand "crypto/rand"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"ipsec_path_exporter/internal/silence"
 )
 
 // A flight is one probe that was sent and is not forgotten yet.
@@ -18,135 +18,222 @@ import (
 //	  │                                            │
 //	  └─deadline──▶ silent ──answer──▶ late        ▼
 //	                   └────────────── forgotten after the grace time
+//
+// The time of an answer is when the kernel received it. That it is read later makes no difference:
+// the engine reads all that has come before it looks for deadlines.
 type flight struct {
-	set      *sockets // that it was sent on; answers come back to it
-	dst      netip.Addr
-	port     uint16
-	protocol Protocol
-	seq      uint16 // of an echo
-	token    Token
-	offset   int // of the token in a UDP payload
-	size     int // of the whole IP packet
-	ipID     uint16
-	checksum uint16 // of the UDP header, 0 if the kernel made it
+	set  *sockets // that it was sent on; answers come back to it
+	flow *flow
+	way  followed
+	dst  netip.Addr
+	port uint16
+	// sourcePort is the fixed source port, 0 for that of the flow.
+	sourcePort uint16
+	protocol   Protocol
+	seq        uint16 // of an echo
+	token      Token
+	offset     int // of the token in a UDP payload
+	size       int // of the whole IP packet
+	ipID       uint16
+	checksum   uint16 // of the UDP header, 0 if the kernel made it
 	// cacheWasClean: this host had no path MTU for the destination when the probe left.
 	cacheWasClean bool
-	sent          time.Time
+	entered, sent time.Time
+	deadline      time.Time
 	drops         uint64 // answers that this host had lost by then
 	forget        time.Time
 	decided       Outcome
 	answer        func(Answer)
-	// observed: whoever waits for the answer wants to see it as it was on the wire, which takes our own address.
+	// charge is its entry in the record of silence, queue counts it where it leaves.
+	charge silence.Charge
+	queue  *queueCount
+	// hint is Packet.Hint, hints is how often it was called.
+	hint  func(Hint)
+	hints int
+	// recorder keeps the echo as evidence, which is entry there.
+	recorder     Recorder
+	entry        Entry
+	purpose      string
+	dontFragment bool
+	// observed: the answer is wanted as it was on the wire, which takes our own address.
 	observed bool
 	src      netip.Addr
 
-	at    time.Time // the next thing that time does to it
-	index int       // in the heap
-	next  *flight   // the next younger one with the same token
+	at            time.Time // the next thing that time does to it
+	slot          int64     // of the wheel, where it is in a list
+	before, after *flight
+	next          *flight // the next younger one with the same token
+
+	// sending: its sender still uses it. gone: it was forgotten meanwhile.
+	sending, gone bool
 }
 
-// echoKey finds the echo that a reply answers. All have the same identifier.
-type echoKey struct {
+// A target is a destination with probes under way, apart from echoes without a hint, the oldest first.
+type target struct {
 	dst netip.Addr
-	seq uint16
+	all []*flight
 }
 
-// quoteKey finds the probe that an ICMPv4 error quotes with only 8 bytes of transport header (RFC 792).
+// quoteKey finds the probe that an ICMPv4 error quotes with 8 bytes of transport header.
 type quoteKey struct {
 	dst  netip.Addr
 	ipID uint16
 }
 
-// tokenKey finds the probe that a reply answers, or an error quotes. The token alone is not enough: whoever makes tokens may use one for
-// several destinations.
+// tokenKey finds the probe that a reply answers, or an error quotes. The token alone is not enough:
+// its maker may use one for several destinations.
 type tokenKey struct {
 	token Token
 	dst   netip.Addr
 }
 
+// arrived reports whether the probe is known to have reached the peer.
+func (f *flight) arrived() bool { return f.decided == Delivered || f.decided == Refused }
+
 func (f *flight) isEcho() bool { return f.protocol == Echo }
 
 func (f *flight) key() tokenKey { return tokenKey{f.token, f.dst} }
 
-// flights are all probes that are under way, found by what an answer tells.
+// flights are all probes under way, found by the contents of an answer.
 type flights struct {
-	mu      sync.Mutex
-	echoID  uint16 // of all echoes: the sockets' filters know it
-	echoes  map[echoKey]*flight
+	mu     sync.Mutex
+	echoes map[uint16]*echoTable // by the identifiers of the flows
+	recent struct {              // the table that was used last
+		id    uint16
+		table *echoTable
+	}
 	tokens  map[tokenKey]*flight // of all but echoes: the oldest; younger ones follow by next
-	quotes  map[quoteKey]*flight
-	targets map[netip.Addr]int // how many of them go there
-	queue   flightQueue
+	quotes  map[quoteKey]*flight // of all but echoes
+	targets map[netip.Addr]*target
+	wheel   wheel
+	n       int
 	random  *rand.ChaCha8
-	wake    chan struct{}
-	// drops tells how many answers this host has lost.
+	// until is when expire is called again at the latest, unless wake is called.
+	until time.Time
+	wake  func()
+	// drops returns how many answers this host has lost.
 	drops *dropCounts
+	// record takes what an answer shows of the silence of its destination.
+	record *silence.Record
+	unused sync.Pool // of flights
+	ended  []*flight // room for expire
+	// request is room for what a recorder gets.
+	request Request
 }
 
-func newFlights(drops *dropCounts) *flights {
+func newFlights(drops *dropCounts, record *silence.Record, wake func()) *flights {
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
-	random := rand.NewChaCha8(seed)
 	return &flights{
-		echoID:  uint16(random.Uint64()) | 1,
-		echoes:  make(map[echoKey]*flight),
+		echoes:  make(map[uint16]*echoTable),
 		tokens:  make(map[tokenKey]*flight),
 		quotes:  make(map[quoteKey]*flight),
-		targets: make(map[netip.Addr]int),
-		random:  random,
-		wake:    make(chan struct{}, 1),
+		targets: make(map[netip.Addr]*target),
+		wheel:   wheel{origin: time.Now()},
+		random:  rand.NewChaCha8(seed),
+		wake:    wake,
 		drops:   drops,
+		record:  record,
+		unused:  sync.Pool{New: func() any { return &flight{} }},
 	}
+}
+
+// make returns an empty flight.
+func (t *flights) make() *flight {
+	f, ok := t.unused.Get().(*flight)
+	if !ok {
+		f = &flight{}
+	}
+	*f = flight{}
+	return f
+}
+
+// newEchoID draws the identifier of the echoes of a flow.
+func (t *flights) newEchoID() uint16 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return uint16(t.random.Uint64()) | 1
+}
+
+// echoesOf returns the table of a flow, nil if there is no echo of this identifier. The caller holds
+// the lock.
+func (t *flights) echoesOf(id uint16) *echoTable {
+	if last := t.recent; last.table != nil && last.id == id {
+		return last.table
+	}
+	table := t.echoes[id]
+	if table != nil {
+		t.recent.id, t.recent.table = id, table
+	}
+	return table
+}
+
+// dropEchoes forgets the table of a flow that is closed.
+func (t *flights) dropEchoes(id uint16) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.echoes, id)
+	t.recent.table = nil
 }
 
 func (t *flights) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.queue)
+	return t.n
 }
 
-// add enters a probe that is about to be sent. An echo gets its sequence number and, if it has none, its
-// token here; every probe gets an IP identification that no other probe to the same address has.
-func (t *flights) add(f *flight, timeout, grace time.Duration) {
+// add enters a probe that is about to be sent. An echo gets its sequence number and, if it has
+// none, its token; every probe gets an IP identification, which is unique for the address of all but
+// echoes. departed or cancel must follow.
+func (t *flights) add(f *flight, now time.Time, timeout, grace time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	f.sent, f.at, f.drops = now, now.Add(timeout), t.drops.family(f.dst.Is6()).Load()
-	f.forget = f.at.Add(grace)
-	f.ipID = t.freeIPID(f.dst)
-	t.quotes[quoteKey{f.dst, f.ipID}] = f
+	f.entered, f.sent, f.deadline, f.drops = now, now, now.Add(timeout), t.drops.family(f.dst.Is6()).Load()
+	f.at, f.forget = f.deadline, f.deadline.Add(grace)
+	f.sending = true
 	if f.isEcho() {
 		if f.token == (Token{}) {
 			binary.BigEndian.PutUint64(f.token[:], t.random.Uint64())
 		}
-		f.seq = t.freeSeq(f.dst)
-		t.echoes[echoKey{f.dst, f.seq}] = f
+		f.ipID = uint16(t.random.Uint64()) | 1
+		id := f.flow.echoID
+		if t.echoes[id] == nil {
+			t.echoes[id] = newEchoTable(t.random)
+		}
+		t.echoesOf(id).add(f)
 	} else {
+		f.ipID = t.freeIPID(f.dst)
+		t.quotes[quoteKey{f.dst, f.ipID}] = f
 		t.link(f)
 	}
-	t.targets[f.dst]++
-	heap.Push(&t.queue, f)
-	if f.index == 0 {
-		select {
-		case t.wake <- struct{}{}:
-		default:
-		}
+	t.aim(f)
+	t.n++
+	t.wheel.put(f)
+	if f.deadline.Before(t.until) {
+		t.until = f.deadline
+		t.wake()
 	}
 }
 
-// freeSeq picks a random sequence number. Where all are taken one is used twice, and the older echo is lost.
-func (t *flights) freeSeq(dst netip.Addr) uint16 {
-	for range 64 {
-		seq := uint16(t.random.Uint64())
-		if _, taken := t.echoes[echoKey{dst, seq}]; !taken {
-			return seq
-		}
+// aimed reports whether a flight is listed at its destination: PTBs without its identifiers may be
+// about it.
+func (f *flight) aimed() bool { return !f.isEcho() || f.hint != nil }
+
+// aim lists a flight at its destination.
+func (t *flights) aim(f *flight) {
+	if !f.aimed() {
+		return
 	}
-	return uint16(t.random.Uint64())
+	to := t.targets[f.dst]
+	if to == nil {
+		to = &target{dst: f.dst}
+		t.targets[f.dst] = to
+	}
+	to.all = append(to.all, f)
 }
 
-// freeIPID picks a random identification: not 0, which asks the kernel to choose one (raw(7)). Where all are taken,
-// one is used twice: the other checks of a quote still hold.
+// freeIPID picks a random identification; 0 would ask the kernel to choose one (raw(7)). Where all
+// are taken, one is used twice: the other checks of a quote still hold.
 func (t *flights) freeIPID(dst netip.Addr) uint16 {
 	for range 64 {
 		id := uint16(t.random.Uint64())
@@ -187,37 +274,53 @@ func (t *flights) unlink(f *flight) {
 	}
 }
 
-// remove forgets a probe.
+// remove forgets a flight, which is not in the wheel any more.
 func (t *flights) remove(f *flight) {
 	if f.isEcho() {
-		if k := (echoKey{f.dst, f.seq}); t.echoes[k] == f {
-			delete(t.echoes, k)
+		if table := t.echoesOf(f.flow.echoID); table != nil {
+			table.remove(f)
 		}
 	} else {
 		t.unlink(f)
+		if k := (quoteKey{f.dst, f.ipID}); t.quotes[k] == f {
+			delete(t.quotes, k)
+		}
 	}
-	if k := (quoteKey{f.dst, f.ipID}); t.quotes[k] == f {
-		delete(t.quotes, k)
+	if to := t.targets[f.dst]; to != nil && f.aimed() {
+		to.all = slices.DeleteFunc(to.all, func(other *flight) bool { return other == f })
+		if len(to.all) == 0 {
+			delete(t.targets, to.dst)
+		}
 	}
-	if t.targets[f.dst]--; t.targets[f.dst] <= 0 {
-		delete(t.targets, f.dst)
+	t.n--
+	if f.gone = true; !f.sending {
+		t.unused.Put(f)
 	}
-	heap.Remove(&t.queue, f.index)
 }
 
 // cancel forgets a probe that was not sent after all.
 func (t *flights) cancel(f *flight) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.remove(f)
+	f.sending = false
+	if !f.gone {
+		t.wheel.take(f)
+		t.remove(f)
+		return
+	}
+	t.unused.Put(f)
 }
 
-// departed corrects the time of sending: a probe is entered before the kernel takes it, so that no answer finds it missing.
+// departed corrects the time of sending: a probe is entered before the kernel takes it, so that no
+// answer finds it missing. The sender does not use the flight any more.
 func (t *flights) departed(f *flight, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f.decided == 0 {
 		f.sent = at
+	}
+	if f.sending = false; f.gone {
+		t.unused.Put(f)
 	}
 }
 
@@ -244,8 +347,11 @@ func (f *flight) judge(a *Answer) (tell bool) {
 	return true
 }
 
+// duplicates is how long an answered echo is remembered, to know a second reply.
+const duplicates = time.Second
+
 // settle hands an answer to the probe's owner, unless it says nothing new.
-func (t *flights) settle(f *flight, a Answer, rx reception) (told bool) {
+func (t *flights) settle(f *flight, a Answer, rx reception) (answered bool) {
 	if f.observed {
 		a.Wire = rx.wire(f)
 	}
@@ -253,153 +359,93 @@ func (t *flights) settle(f *flight, a Answer, rx reception) (told bool) {
 	t.mu.Lock()
 	a.Sent, a.Received = f.sent, received(rx.at)
 	a.RoundTrip = max(0, a.Received.Sub(a.Sent))
+	undecided := f.decided == 0
+	late := undecided && a.Received.After(f.deadline)
+	if late {
+		f.decided = Silent
+	}
 	tell := f.judge(&a)
+	if undecided {
+		t.decided(f, &a)
+	}
 	t.mu.Unlock()
+	if late {
+		t.tell(f, t.silent(f))
+	}
 	if tell {
-		f.answer(a)
+		t.tell(f, a)
 	}
 	return tell
 }
 
-// findEcho returns the echo to an address with this identifier and sequence number.
-func (t *flights) findEcho(dst netip.Addr, id, seq uint16) *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if id != t.echoID {
-		return nil
-	}
-	return t.echoes[echoKey{dst, seq}]
-}
-
-// findToken returns the probe to an address that an answer with this token is for, which is no echo: of several the youngest that waits for one, since an
-// older one may belong to a measurement that has ended.
-func (t *flights) findToken(token Token, dst netip.Addr) *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var waiting, silent, last *flight
-	for f := t.tokens[tokenKey{token, dst}]; f != nil; f = f.next {
-		if f.decided == 0 {
-			waiting = f
+// decided takes note of the first answer to a flight. The caller holds the lock.
+func (t *flights) decided(f *flight, a *Answer) {
+	t.wheel.settled(f)
+	if f.isEcho() && a.Outcome == Delivered {
+		t.wheel.take(f)
+		if end := a.Received.Add(duplicates); end.Before(f.forget) {
+			f.forget = end
 		}
-		if f.decided == Silent {
-			silent = f
-		}
-		last = f
+		f.at = f.forget
+		t.wheel.put(f)
 	}
-	return cmp.Or(waiting, silent, last)
 }
 
-// findQuote returns the IPv4 probe with this destination and IP identification.
-func (t *flights) findQuote(dst netip.Addr, ipID uint16) *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.quotes[quoteKey{dst, ipID}]
-}
-
-// findLargest returns the undecided UDP probe with DF of the largest size to an address and port, for error queues whose
-// quote was too short to hold the token.
-func (t *flights) findLargest(dst netip.AddrPort) *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var best *flight
-	for _, f := range t.queue {
-		if f.protocol == UDP && f.decided == 0 && f.dst == dst.Addr() && f.port == dst.Port() && (best == nil || f.size > best.size) {
-			best = f
-		}
+// tell passes an answer on.
+func (t *flights) tell(f *flight, a Answer) {
+	if f.recorder != nil {
+		f.record(&a, &t.request)
 	}
-	return best
+	Learn(t.record, f.charge, f.dst, &a, time.Now())
+	f.answer(a)
 }
 
-// probed tells whether any probe to this address is under way.
-func (t *flights) probed(dst netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.targets[dst] > 0
+// silent is the answer for a probe whose time is over.
+func (t *flights) silent(f *flight) Answer {
+	return Answer{Outcome: Silent, Sent: f.sent, LocalDrops: t.drops.answers(f.dst.Is6()) != f.drops}
 }
 
-// expire ends the probes whose time is over and returns when to look again; ok is false if none is under way.
-func (t *flights) expire(now time.Time) (next time.Time, ok bool) {
-	var ended []*flight
+// expire ends probes whose time was over at a time up to which all answers were read. Only one
+// goroutine may call it and settle.
+func (t *flights) expire(now time.Time) {
 	t.mu.Lock()
-	for len(t.queue) > 0 && !t.queue[0].at.After(now) {
-		f := t.queue[0]
-		if f.at.Equal(f.forget) {
+	t.ended = t.wheel.due(now, t.ended[:0])
+	silent := t.ended[:0]
+	for _, f := range t.ended {
+		switch {
+		case f.decided == 0:
+			f.decided = Silent
+			silent = append(silent, f)
+		case !f.forget.After(now):
 			t.remove(f)
 			continue
 		}
-		if f.decided == 0 {
-			f.decided = Silent
-			ended = append(ended, f)
-		}
 		f.at = f.forget
-		heap.Fix(&t.queue, 0)
-	}
-	if len(t.queue) > 0 {
-		next, ok = t.queue[0].at, true
+		t.wheel.put(f)
 	}
 	t.mu.Unlock()
-	if len(ended) == 0 {
-		return next, ok
-	}
-	drops4, drops6 := t.drops.answers(false), t.drops.answers(true)
-	for _, f := range ended {
-		drops := drops4
-		if f.dst.Is6() {
-			drops = drops6
-		}
-		f.answer(Answer{Outcome: Silent, Sent: f.sent, LocalDrops: drops != f.drops})
-	}
-	return next, ok
-}
-
-// deadlineGrain is how coarsely deadlines are kept: one wake-up ends all probes that are due within it.
-const deadlineGrain = 20 * time.Millisecond
-
-// run ends probes when their time is over, until ctx ends.
-func (t *flights) run(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		next, ok := t.expire(time.Now())
-		wait := time.Hour
-		if ok {
-			wait = max(time.Until(next), deadlineGrain)
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-t.wake:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// flightQueue orders flights by the next thing that time does to them (container/heap).
-type flightQueue []*flight
-
-func (q flightQueue) Len() int           { return len(q) }
-func (q flightQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q flightQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push appends a flight.
-func (q *flightQueue) Push(x any) {
-	f, ok := x.(*flight)
-	if !ok {
+	if len(silent) == 0 {
 		return
 	}
-	f.index = len(*q)
-	*q = append(*q, f)
+	drops := map[bool]uint64{false: t.drops.answers(false), true: t.drops.answers(true)} // by IPv6
+	for _, f := range silent {
+		t.tell(f, Answer{Outcome: Silent, Sent: f.sent, LocalDrops: drops[f.dst.Is6()] != f.drops})
+	}
 }
 
-// Pop takes the last flight.
-func (q *flightQueue) Pop() any {
-	old := *q
-	f := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	return f
+// next returns when expire is to be called again. While no probe waits for its answer, that is after
+// a while, and without any probe much later.
+func (t *flights) next(now time.Time, while time.Duration) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.wheel.next(while)
+	switch {
+	case ok:
+	case t.n > 0:
+		at = now.Add(while)
+	default:
+		at = now.Add(time.Hour)
+	}
+	t.until = at
+	return at
 }

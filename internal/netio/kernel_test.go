@@ -2,6 +2,7 @@ package netio
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -70,8 +71,8 @@ func families(t *testing.T, f func(t *testing.T, v6 bool)) {
 	t.Run("ipv6", func(t *testing.T) { f(t, true) })
 }
 
-// TestPathMTUCacheIsNeitherObeyedNorWritten: after a "packet too big" the kernel of a host that probes in any other
-// way refuses or fragments what is larger, for ten minutes.
+// TestPathMTUCacheIsNeitherObeyedNorWritten: after a "packet too big" the kernel of a host that
+// probes in any other way refuses or fragments what is larger, for ten minutes.
 func TestPathMTUCacheIsNeitherObeyedNorWritten(t *testing.T) {
 	netlab.Need(t)
 	p := netlab.NewProvider(t)
@@ -105,7 +106,8 @@ func TestPathMTUCacheIsNeitherObeyedNorWritten(t *testing.T) {
 	})
 }
 
-// TestCacheEntryOfOthersStays: an entry that this host learned for its own traffic is not ours to remove.
+// TestCacheEntryOfOthersStays: an entry that this host learned for its own traffic is not ours to
+// remove.
 func TestCacheEntryOfOthersStays(t *testing.T) {
 	netlab.Need(t)
 	p := netlab.NewProvider(t)
@@ -232,7 +234,8 @@ func TestSourceAndInterface(t *testing.T) {
 	})
 }
 
-// blockingPolicy makes the namespace's kernel want IPsec for everything to dst, without having an SA.
+// blockingPolicy makes the namespace's kernel want IPsec for everything to dst, without having an
+// SA.
 func blockingPolicy(t *testing.T, ns *netlab.NS, dst netip.Addr) {
 	t.Helper()
 	ns.Do(t, func() {
@@ -271,7 +274,7 @@ func TestPolicyOfThisHost(t *testing.T) {
 		t.Errorf("with the bypass: %+v, %v", r, err)
 	}
 	p.Client.Do(t, func() { // the check connects a socket of its own
-		r, err := s.routes.ask(Path{Dst: dst})
+		r, err := s.routes.find(Path{Dst: dst})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,8 +319,11 @@ func TestSendRefusesImpossiblePackets(t *testing.T) {
 	dst := netip.MustParseAddr("127.0.0.1")
 	noToken := datagramOf(dst, 500, 100)
 	noToken.Token[0]++
+	unknown := datagramOf(dst, 500, 100)
+	unknown.Protocol = AH + 1
 	for name, packet := range map[string]*Packet{
 		"too small": echoOf(dst, 30), "too large": echoOf(dst, 65536), "no address": echoOf(netip.Addr{}, 100), "token missing": noToken,
+		"protocol unknown": unknown,
 	} {
 		if a := probe(t, s, packet); a.Outcome != NotSent || a.Err == nil {
 			t.Errorf("%s: %+v", name, a)
@@ -328,14 +334,15 @@ func TestSendRefusesImpossiblePackets(t *testing.T) {
 	}
 }
 
-// TestLocalDropsAreNotSilence: answers that this host throws away are told apart from those that never came.
+// TestLocalDropsAreNotSilence: answers that this host throws away are distinguished from answers
+// that never came.
 func TestLocalDropsAreNotSilence(t *testing.T) {
 	p, s := inLab(t)
-	sockets, err := s.set("")
+	sockets, _, err := s.use(&Packet{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = control(sockets.raw4.IPv4PacketConn().PacketConn, func(fd int) error { return set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	err = sockets.raw4.use(func(fd int) error { return set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +370,8 @@ func TestLocalDropsAreNotSilence(t *testing.T) {
 	}
 }
 
-// TestErrorsOfOthersAreNotOurs: without raw sockets, the kernel reports an ICMP error for one peer at the next send to any other.
+// TestErrorsOfOthersAreNotOurs: without raw sockets, the kernel reports an ICMP error for one peer
+// at the next send to any other.
 func TestErrorsOfOthersAreNotOurs(t *testing.T) {
 	netlab.Need(t)
 	p := netlab.NewProvider(t)
@@ -385,7 +393,8 @@ func TestErrorsOfOthersAreNotOurs(t *testing.T) {
 	})
 }
 
-// TestInterfaceComesBack: a dial-up line that is redialled has the same name and is another interface.
+// TestInterfaceComesBack: a dial-up line that is redialled has the same name and is another
+// interface.
 func TestInterfaceComesBack(t *testing.T) {
 	p, s := inLab(t)
 	link := func() {
@@ -427,4 +436,47 @@ func TestInterfaceComesBack(t *testing.T) {
 	if a := send(); a.Outcome != Silent {
 		t.Errorf("after it came back: %+v", a)
 	}
+}
+
+// TestFullQueueOfThisHost: what a full queue of this host drops was not sent, by any kind of probe.
+func TestFullQueueOfThisHost(t *testing.T) {
+	netlab.Need(t)
+	families(t, func(t *testing.T, v6 bool) {
+		t.Helper()
+		p, s := inLab(t)
+		dst := p.ServerAddr(v6)
+		whole, plain, esp, pieces := datagramOf(dst, 500, 1400), datagramOf(dst, 500, 1400), datagramOf(dst, 500, 1400), datagramOf(dst, 500, 1400)
+		plain.DontFragment = false
+		esp.Protocol = ESP
+		pieces.DontFragment, pieces.FragmentSize = false, 700
+		p.Shape(t, 100)
+		for name, packet := range map[string]*Packet{
+			"echo": echoOf(dst, 1400), "whole datagram": whole, "datagram": plain, "ESP": esp, "fragments": pieces,
+		} {
+			var last Answer
+			for range 4 { // the first ones fill the queue
+				done := make(chan Answer, 16)
+				s.Send(t.Context(), packet, 50*time.Millisecond, func(a Answer) { done <- a })
+				last = <-done
+			}
+			if last.Outcome != NotSent || !errors.Is(last.Err, ErrQueueFull) {
+				t.Errorf("%s: %+v", name, last)
+			}
+		}
+		route, err := s.Route(Path{Dst: dst})
+		if err != nil {
+			t.Fatal(err)
+		}
+		drops := s.Stats().QueueDrops
+		for range 4 {
+			probe(t, s, echoOf(dst, 1400))
+		}
+		if q := s.Queues()[route.Interface]; q.Refused < 3 || q.Dropped < q.Refused || s.Stats().QueueDrops < drops+3 {
+			t.Errorf("counted %+v", q)
+		}
+		p.Shape(t, 0)
+		if a := probe(t, s, echoOf(dst, 1400)); a.Outcome != Delivered {
+			t.Errorf("without the shaper: %+v", a)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ipsec_path_exporter/internal/silence"
 	"ipsec_path_exporter/internal/wire/icmp"
 	"ipsec_path_exporter/internal/wire/ip"
 )
@@ -21,12 +22,15 @@ var (
 
 const testPort = 40000
 
+// testFlow is the flow of all flights.
+var testFlow = &flow{echoID: 4711, port4: testPort, port6: testPort}
+
 // matching is a Stack without sockets: what is received is fed by hand.
 func matching(t *testing.T) *Stack {
 	t.Helper()
-	drops := &dropCounts{}
+	drops, record := &dropCounts{}, silence.New()
 	return &Stack{
-		flights: newFlights(drops), errors: newErrorCounters(), rejected: newCounters(RejectReasons()), drops: drops,
+		silence: record, flights: newFlights(drops, record, func() {}), errors: newCounters(icmp.ErrorNames()), rejected: newCounters(RejectReasons()), drops: drops,
 		pacer: newPacer(DefaultLimits), ports: map[uint16]bool{testPort: true},
 	}
 }
@@ -34,8 +38,9 @@ func matching(t *testing.T) *Stack {
 // launch enters a probe as if it had been sent and collects its answers.
 func launch(s *Stack, f *flight) *[]Answer {
 	var got []Answer
-	f.answer = func(a Answer) { got = append(got, a) }
-	s.flights.add(f, time.Minute, time.Minute)
+	f.flow, f.answer = testFlow, func(a Answer) { got = append(got, a) }
+	f.charge, _ = s.silence.Admit(Lane(Path{Dst: f.dst}, f.protocol, f.port), time.Now(), silence.Probe{Packets: 1})
+	s.flights.add(f, time.Now(), time.Minute, time.Minute)
 	return &got
 }
 
@@ -46,14 +51,14 @@ func ikeFlight(size int) *flight {
 }
 
 // probeBytes rebuilds the IPv4 packet that a flight was.
-func probeBytes(s *Stack, f *flight) []byte {
+func probeBytes(f *flight) []byte {
 	h := ip.IPv4{
 		HeaderLength: 20, TotalLength: f.size, ID: f.ipID, DontFragment: true, TTL: 64, Protocol: ip.ProtocolICMP, Src: testSelf, Dst: f.dst,
 	}
 	if f.isEcho() {
 		data := make([]byte, f.size-HeaderIPv4-HeaderEcho)
 		copy(data, f.token[:])
-		return icmp.AppendEcho4(h.Append(nil), s.flights.echoID, f.seq, data)
+		return icmp.AppendEcho4(h.Append(nil), testFlow.echoID, f.seq, data)
 	}
 	h.Protocol = ip.ProtocolUDP
 	payload := make([]byte, f.size-HeaderIPv4-HeaderUDP)
@@ -103,7 +108,7 @@ func TestPacketTooBigValidation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := matching(t)
 			got := launch(s, tt.flight)
-			s.onICMPv4(nil, tt.forge(probeBytes(s, tt.flight)), reception{at: time.Now()})
+			s.onICMPv4(nil, tt.forge(probeBytes(tt.flight)), reception{at: time.Now()})
 			want := make(map[string]uint64)
 			for _, r := range RejectReasons() {
 				want[r] = 0
@@ -129,9 +134,9 @@ func TestOtherProgramsErrorsAreNotOurs(t *testing.T) {
 	got := launch(s, echoFlight(1500))
 	other := echoFlight(1500)
 	other.dst, other.seq = netip.MustParseAddr("192.0.2.99"), 77
-	s.onICMPv4(nil, tooBig(1400, probeBytes(s, other), 548), reception{at: time.Now()})
+	s.onICMPv4(nil, tooBig(1400, probeBytes(other), 548), reception{at: time.Now()})
 	dns := ikeFlight(1500)
-	b := probeBytes(s, dns)
+	b := probeBytes(dns)
 	binary.BigEndian.PutUint16(b[20:], 53535) // not our port
 	s.onICMPv4(nil, tooBig(1400, b, 28), reception{at: time.Now()})
 	for reason, n := range s.Stats().Rejected {
@@ -148,7 +153,7 @@ func TestBadChecksumIsIgnored(t *testing.T) {
 	s := matching(t)
 	f := echoFlight(1500)
 	got := launch(s, f)
-	p := tooBig(1400, probeBytes(s, f), 548)
+	p := tooBig(1400, probeBytes(f), 548)
 	p[26]++ // the MTU
 	s.onICMPv4(nil, p, reception{at: time.Now()})
 	if len(*got) != 0 {
@@ -166,7 +171,7 @@ func TestAnswerOrder(t *testing.T) {
 	s.flights.expire(f.at)
 	s.onUDP(from, reply, reception{at: time.Now()})
 	s.onUDP(from, reply, reception{at: time.Now()})
-	s.onICMPv4(nil, icmpError(testPeer, 3, 3, 0, probeBytes(s, f), 100), reception{at: time.Now()})
+	s.onICMPv4(nil, icmpError(testPeer, 3, 3, 0, probeBytes(f), 100), reception{at: time.Now()})
 	type seen struct {
 		Outcome         Outcome
 		Late, Duplicate bool
@@ -194,7 +199,7 @@ func TestRefusedOnlyByThePeerItself(t *testing.T) {
 		s := matching(t)
 		f := ikeFlight(300)
 		got := launch(s, f)
-		s.onICMPv4(nil, icmpError(from, 3, 3, 0, probeBytes(s, f), 100), reception{at: time.Now()})
+		s.onICMPv4(nil, icmpError(from, 3, 3, 0, probeBytes(f), 100), reception{at: time.Now()})
 		if len(*got) != 1 || (*got)[0].Outcome != want {
 			t.Errorf("port unreachable from %s: %+v, want %s", from, *got, want)
 		}
@@ -213,7 +218,8 @@ func TestRepliesFromElsewhereAreStray(t *testing.T) {
 	}
 }
 
-// TestSameTokenTwice: a size that is probed twice has the same token; each reply answers one of them, the younger first.
+// TestSameTokenTwice: a size that is probed twice has the same token; each reply answers one of
+// them, the younger first.
 func TestSameTokenTwice(t *testing.T) {
 	s := matching(t)
 	first, second := ikeFlight(1400), ikeFlight(1400)
@@ -287,9 +293,8 @@ func TestDropCounterWraps(t *testing.T) {
 }
 
 func FuzzICMPv4(f *testing.F) {
-	s := &Stack{flights: newFlights(&dropCounts{})}
-	f.Add(tooBig(1400, probeBytes(s, ikeFlight(1500)), 548))
-	f.Add(tooBig(1400, probeBytes(s, echoFlight(100)), 28))
+	f.Add(tooBig(1400, probeBytes(ikeFlight(1500)), 548))
+	f.Add(tooBig(1400, probeBytes(echoFlight(100)), 28))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := matching(t)
 		got := launch(s, ikeFlight(1500))
@@ -313,4 +318,91 @@ func FuzzErrorQueue(f *testing.F) {
 			s.onQueued(e, netip.AddrPortFrom(testPeer, 500), payload, reception{at: time.Now()})
 		}
 	})
+}
+
+// TestInexactQuotes: a PTB whose quote a router cut short and a NAT rewrote is a hint for the probe
+// that it may be about, and decides nothing.
+func TestInexactQuotes(t *testing.T) {
+	newID := func(b []byte) { b[4]++ }
+	for name, tt := range map[string]struct {
+		flight *flight
+		change func(b []byte)
+		n      int
+		want   bool
+	}{
+		"echo, IP ID":                    {echoFlight(1500), newID, 28, true},
+		"echo, identifier and checksum":  {echoFlight(1500), func(b []byte) { b[22]++; b[24]++ }, 28, true},
+		"echo, identifier, token quoted": {echoFlight(1500), func(b []byte) { b[24]++ }, 548, true},
+		"echo, other token":              {echoFlight(1500), func(b []byte) { b[24]++; b[28]++ }, 548, false},
+		"echo, other size":               {echoFlight(1500), func(b []byte) { newID(b); b[3]-- }, 28, false},
+		"echo reply":                     {echoFlight(1500), func(b []byte) { newID(b); b[20] = 0 }, 28, false},
+		"echo, 4 bytes":                  {echoFlight(1500), newID, 24, false},
+		"udp, IP ID":                     {ikeFlight(1500), newID, 28, true},
+		"udp, source port and checksum":  {ikeFlight(1500), func(b []byte) { newID(b); b[20]++; b[26]++ }, 28, true},
+		"udp, other destination port":    {ikeFlight(1500), func(b []byte) { newID(b); b[23]++ }, 28, false},
+		"udp, other payload":             {ikeFlight(1500), func(b []byte) { newID(b); b[20]++; b[28]++ }, 548, false},
+		"other destination":              {ikeFlight(1500), func(b []byte) { newID(b); b[19]++ }, 28, false},
+		"other protocol":                 {ikeFlight(1500), func(b []byte) { newID(b); b[9] = ip.ProtocolESP }, 28, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := matching(t)
+			var hints []Hint
+			tt.flight.hint = func(h Hint) { hints = append(hints, h) }
+			answers := launch(s, tt.flight)
+			quote := probeBytes(tt.flight)
+			tt.change(quote)
+			for range maxHints + 3 {
+				s.onICMPv4(nil, tooBig(1400, quote, tt.n), reception{at: time.Now()})
+			}
+			if want := (Hint{From: testRouter, MTU: 1400}); tt.want && (len(hints) != maxHints || hints[0] != want) || !tt.want && len(hints) > 0 {
+				t.Errorf("hints %+v", hints)
+			}
+			if len(*answers) > 0 || tt.flight.decided != 0 {
+				t.Errorf("answers %+v", *answers)
+			}
+		})
+	}
+}
+
+// TestInexactQuotesAreShared: probes of one size get one hint each before any gets a second one, and
+// a probe that arrived gets none.
+func TestInexactQuotesAreShared(t *testing.T) {
+	s := matching(t)
+	var hints [3]int
+	for i := range hints {
+		f := ikeFlight(1500)
+		f.hint = func(Hint) { hints[i]++ }
+		launch(s, f)
+		if i == 0 {
+			s.onUDP(netip.AddrPortFrom(testPeer, 500), f.token[:], reception{at: time.Now()})
+		}
+		if i == 2 {
+			quote := probeBytes(f)
+			quote[4], quote[20] = quote[4]^0xff, quote[20]^0xff
+			for range 3 {
+				s.onICMPv4(nil, tooBig(1400, quote, 28), reception{at: time.Now()})
+			}
+		}
+	}
+	if hints != [3]int{0, 2, 1} {
+		t.Errorf("hints %v", hints)
+	}
+}
+
+// TestQuotedFragment: an ICMP error that quotes the first fragment of a probe shows that the probe
+// was cut.
+func TestQuotedFragment(t *testing.T) {
+	for _, f := range []*flight{echoFlight(1500), ikeFlight(1500)} {
+		s := matching(t)
+		got := launch(s, f)
+		quote := probeBytes(f)
+		s.onICMPv4(nil, icmpError(testRouter, 11, 0, 0, quote, 548), reception{at: time.Now()})
+		binary.BigEndian.PutUint16(quote[2:], 1396)
+		quote[6] = 0x20 // more fragments
+		f.decided = 0
+		s.onICMPv4(nil, icmpError(testRouter, 11, 0, 0, quote, 548), reception{at: time.Now()})
+		if len(*got) != 2 || (*got)[0].Cut != 0 || (*got)[1].Cut != 1396 {
+			t.Errorf("%s: %+v", f.protocol, *got)
+		}
+	}
 }

@@ -1,12 +1,9 @@
 package netio
 
 import (
-	"context"
-	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Limits bound what the whole process puts on the wire.
@@ -15,50 +12,65 @@ type Limits struct {
 	BytesPerSecond   float64
 }
 
-// DefaultLimits are far below what any uplink or gateway notices and enough for 10,000 peers echoed every five seconds.
+// DefaultLimits are harmless for any uplink, and enough for 10,000 peers every five seconds.
 var DefaultLimits = Limits{PacketsPerSecond: 2000, BytesPerSecond: 2e6}
 
-// maxPacket is the largest IPv4 packet (RFC 791, section 3.1); the byte budget must be able to hold one.
+// maxPacket is the largest IPv4 packet (RFC 791, section 3.1). The byte budget must hold one.
 const maxPacket = 65535
 
-// A pacer spends the packet budget in the order in which it is asked, so that over budget everything stretches evenly.
+// burstTime is the time whose budget may leave at once: a burst of a search fits, a flood that
+// overruns a router's queue does not.
+const burstTime = time.Second / 20
+
+// A pacer spends the packet budget in the order of requests: overload delays all evenly.
 type pacer struct {
-	packets, bytes *rate.Limiter
-	delayed        atomic.Int64 // nanoseconds
+	delayed atomic.Int64 // nanoseconds
+
+	mu             sync.Mutex
+	packets, bytes bucket
+}
+
+// A bucket is one budget (the generic cell rate algorithm, ITU-T I.371): each unit takes cost, and
+// may be up to tolerance early. free is when all units so far are paid for.
+type bucket struct {
+	free            time.Time
+	cost, tolerance time.Duration
 }
 
 func newPacer(l Limits) *pacer {
-	p := &pacer{packets: rate.NewLimiter(0, 1), bytes: rate.NewLimiter(0, maxPacket)}
+	p := &pacer{}
 	p.set(l)
 	return p
 }
 
-// set changes the budget. A twentieth of a second's worth may leave at once: a burst of a search fits,
-// a flood that overruns a router's queue does not.
+// set changes the budget.
 func (p *pacer) set(l Limits) {
-	p.packets.SetLimit(rate.Limit(l.PacketsPerSecond))
-	p.packets.SetBurst(max(1, int(l.PacketsPerSecond/20)))
-	p.bytes.SetLimit(rate.Limit(l.BytesPerSecond))
-	p.bytes.SetBurst(max(maxPacket, int(l.BytesPerSecond/20)))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.packets.set(l.PacketsPerSecond, 1)
+	p.bytes.set(l.BytesPerSecond, maxPacket)
 }
 
-// wait returns when so many packets of size bytes together may leave.
-func (p *pacer) wait(ctx context.Context, packets, size int) error {
-	now := time.Now()
-	rp, rb := p.packets.ReserveN(now, min(packets, p.packets.Burst())), p.bytes.ReserveN(now, min(size, maxPacket))
-	delay := max(rp.DelayFrom(now), rb.DelayFrom(now))
-	if delay <= 0 {
-		return nil
+// set changes the rate. So many units may leave at once in any case.
+func (b *bucket) set(perSecond float64, least int) {
+	b.cost = time.Duration(float64(time.Second) / perSecond)
+	b.tolerance = max(burstTime, time.Duration(least)*b.cost)
+}
+
+// reserve takes n units and returns how long they have to wait.
+func (b *bucket) reserve(now time.Time, n int) time.Duration {
+	if b.free.Before(now) {
+		b.free = now
 	}
+	b.free = b.free.Add(time.Duration(n) * b.cost)
+	return b.free.Sub(now) - b.tolerance
+}
+
+// reserve returns how long n packets of size bytes together have to wait until they may leave.
+func (p *pacer) reserve(now time.Time, packets, size int) (delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delay = max(p.packets.reserve(now, packets), p.bytes.reserve(now, size), 0)
 	p.delayed.Add(int64(delay))
-	t := time.NewTimer(delay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		rp.Cancel()
-		rb.Cancel()
-		return fmt.Errorf("waiting for the packet budget: %w", ctx.Err())
-	}
+	return delay
 }

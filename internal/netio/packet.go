@@ -1,9 +1,12 @@
 package netio
 
 import (
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"ipsec_path_exporter/internal/enum"
 )
 
 // Sizes that the probes of this package are made of, in bytes.
@@ -14,14 +17,14 @@ const (
 	HeaderIPv6 = 40
 	// HeaderUDP is the size of a UDP header (RFC 768).
 	HeaderUDP = 8
-	// HeaderEcho is the size of the ICMP header of an echo request (RFC 792; RFC 4443, section 4.1).
+	// HeaderEcho is the size of an echo request's ICMP header (RFC 792; RFC 4443, section 4.1).
 	HeaderEcho = 8
-	// TokenSize is the size of the unguessable token that every probe carries and every reply repeats.
+	// TokenSize is the size of the random token that every probe carries and every reply repeats.
 	TokenSize = 8
 )
 
-// A Token is the secret by which an answer proves that its sender has seen the probe. An echo carries it at
-// the start of its data, an IKE message as its initiator SPI. An off-path attacker does not know it.
+// A Token is the secret by which an answer proves that its sender has seen the probe: the start of
+// an echo's data, the initiator SPI of an IKE message. An off-path attacker does not know it.
 type Token [TokenSize]byte
 
 // A Path names where packets go and how they leave this host.
@@ -32,9 +35,29 @@ type Path struct {
 	Src netip.Addr
 	// Interface is the network interface or VRF device to leave by; empty lets routing choose.
 	Interface string
+	// Flow chooses the UDP source port and the ICMP identifier.
+	Flow Flow
+	// Mark is the firewall mark of the packets (socket(7), SO_MARK); 0 is none.
+	Mark uint32
+	// Traffic is what goes there: policy routing may send IKE by another way than echoes. A Packet
+	// needs none in its Path, it says itself what it is.
+	Traffic Traffic
 }
 
-// String names the destination, and the configured way there.
+// Traffic is a kind of packets that policy routing may know apart. The zero value is echoes.
+type Traffic struct {
+	Protocol Protocol
+	// Port is the UDP destination port.
+	Port uint16
+}
+
+// For returns the path as packets of this protocol, and UDP port, take it.
+func (p Path) For(protocol Protocol, port uint16) Path {
+	p.Traffic = Traffic{protocol, port}
+	return p
+}
+
+// String names the destination, and the configured interface, source and mark.
 func (p Path) String() string {
 	s := p.Dst.String()
 	if p.Src.IsValid() {
@@ -43,10 +66,13 @@ func (p Path) String() string {
 	if p.Interface != "" {
 		s += " by " + p.Interface
 	}
+	if p.Mark != 0 {
+		s += fmt.Sprintf(" with mark %#x", p.Mark)
+	}
 	return s
 }
 
-// IPv6 tells whether the path is an IPv6 one.
+// IPv6 reports whether the path is an IPv6 one.
 func (p Path) IPv6() bool { return p.Dst.Is6() && !p.Dst.Is4In6() }
 
 // HeaderIP is the size of the IP header of a probe on this path, in bytes.
@@ -66,25 +92,13 @@ const (
 	Echo Protocol = iota
 	// UDP is a datagram with a payload of the caller's, usually an IKE message.
 	UDP
-	// ESP and AH are IP protocols 50 and 51 (RFC 4303, RFC 4302); the payload begins with their header.
+	// ESP and AH are IP protocols 50 and 51; the payload starts with their header.
 	ESP
 	AH
 )
 
 // String names the protocol as in labels.
-func (p Protocol) String() string {
-	switch p {
-	case Echo:
-		return "icmp"
-	case UDP:
-		return "udp"
-	case ESP:
-		return "esp"
-	case AH:
-		return "ah"
-	}
-	return "unknown"
-}
+func (p Protocol) String() string { return enum.Name(p, "icmp", "udp", "esp", "ah") }
 
 // A Packet is one probe to send.
 type Packet struct {
@@ -92,49 +106,74 @@ type Packet struct {
 	Protocol Protocol
 	// Port is the UDP destination port.
 	Port uint16
+	// SourcePort is SourcePortIKE or SourcePortNATT for a datagram that has to leave from there; 0
+	// means the port of the flow. It needs a raw socket.
+	SourcePort uint16
 	// TTL is the hop limit; 0 means 64.
 	TTL uint8
 	// DontFragment sets DF on IPv4 and forbids fragmentation by this host on both families.
 	DontFragment bool
-	// FragmentSize, if set, sends the packet as IP fragments of at most so many bytes each, headers included, whatever the link would
-	// carry. It wants a raw socket and no DontFragment.
+	// FragmentSize, if set, sends the packet as IP fragments of at most that many bytes, headers
+	// included, regardless of the link's MTU. It needs a raw socket and excludes DontFragment.
 	FragmentSize int
-	// Size is the size of the whole IP packet of an Echo, header included; at least
-	// HeaderIP + HeaderEcho + TokenSize. Ignored for others, where the payload decides.
+	// LastFirst sends the fragments in reverse order.
+	LastFirst bool
+	// Size is the size of the whole IP packet of an Echo, at least HeaderIP + HeaderEcho +
+	// TokenSize. For others the payload decides.
 	Size int
-	// Token is what the answer repeats. A zero Token of an Echo is replaced by a random one. For others it must stand
-	// in the payload where the reply or an error's quote repeats it, at offset TokenOffset.
+	// Token is what the answer repeats. A zero Token of an Echo is replaced by a random one. For
+	// other protocols the payload must contain it at offset TokenOffset, where the reply or an
+	// error's quote repeats it.
 	Token Token
-	// TokenOffset is where the Token stands in a payload and in its reply: 0 for IKE on port 500,
-	// 4 behind the non-ESP marker (RFC 3948, section 2.2); 0 for ESP and 4 for AH, whose SPI and sequence number it is.
+	// TokenOffset is the offset of the Token in a payload and in its reply: 0 for IKE on port 500,
+	// 4 behind the non-ESP marker (RFC 3948, section 2.2); 0 for ESP, 4 for AH (SPI and sequence
+	// number).
 	TokenOffset int
-	// Payload is what follows the UDP header, or the whole ESP or AH packet. Not changed, and not used after Send returns.
+	// Payload is what follows the UDP header, or the whole ESP or AH packet. It is not changed, and
+	// not used after Send returns.
 	Payload []byte
-	// Linger is how much longer than usual the probe is remembered after its time, for answers that take theirs: a reassembly that
-	// timed out is reported after 30 to 60 s (RFC 1122, section 3.3.2; RFC 8200, section 4.5).
+	// Linger extends the time for which the probe is remembered after its deadline, for answers
+	// that take longer: a reassembly timeout is reported after 30 to 60 s (RFC 1122, section 3.3.2;
+	// RFC 8200, section 4.5).
 	Linger time.Duration
-	// Account, if set, is charged with what was put on the wire.
+	// Account, if set, counts the packets and bytes sent.
 	Account *Account
-	// Purpose says in a few words what the probe is for, for whoever looks at the evidence later.
+	// Memory, if set, belongs to the sender's packets of this kind by this path.
+	Memory *Memory
+	// Purpose describes the probe in a few words for readers of the evidence.
 	Purpose string
-	// OnWire, if set, is shown every IP packet that the kernel took for this probe, as it is on the wire, and then Answer.Wire is set.
-	// The bytes are valid only during the call.
+	// Deferred lets an echo request wait for the next call of Stack.Flush, some milliseconds at most, so
+	// that many leave by one system call. Other packets leave at once.
+	Deferred bool
+	// Hint, if set, is called with a "packet too big" that may be about this probe but does not quote
+	// it exactly, at most maxHints times. It may be forged: it decides nothing.
+	Hint func(Hint)
+	// Recorder, if set, keeps an echo request in one piece as evidence.
+	Recorder Recorder
+	// OnWire, if set, is called with every IP packet that the kernel accepted for this probe, as on
+	// the wire, and Answer.Wire is set. The bytes are valid only during the call.
 	OnWire func(at time.Time, packet []byte)
 }
 
 // WireSize is the size of the whole IP packet in bytes, before it is cut into fragments.
 func (p *Packet) WireSize() int {
-	switch p.Protocol {
-	case Echo:
+	if p.Protocol == Echo {
 		return p.Size
-	case UDP:
-		return p.Path.HeaderIP() + HeaderUDP + len(p.Payload)
-	case ESP, AH:
 	}
-	return p.Path.HeaderIP() + len(p.Payload)
+	size := p.Path.HeaderIP() + len(p.Payload)
+	if p.Protocol == UDP {
+		size += HeaderUDP
+	}
+	return size
 }
 
-// leastFragment is the least payload of a fragment: the unit of offsets (RFC 791, section 3.1; RFC 8200, section 4.5).
+// path is the path with what the packet is.
+func (p *Packet) path() Path { return p.Path.For(p.Protocol, p.Port) }
+
+// observed reports whether the answer is wanted as it was on the wire.
+func (p *Packet) observed() bool { return p.OnWire != nil || p.Recorder != nil }
+
+// leastFragment is the unit of fragment offsets (RFC 791, section 3.1; RFC 8200, section 4.5).
 const leastFragment = 8
 
 // wireBytes is the size of all IP packets that the probe is sent as.
@@ -145,7 +184,6 @@ func (p *Packet) wireBytes() int {
 	return p.WireSize()
 }
 
-// overhead is the size of the headers of each fragment.
 func (p *Packet) overhead() int {
 	if p.Path.IPv6() {
 		return HeaderIPv6 + headerFragment6
@@ -161,7 +199,7 @@ func (p *Packet) piece() int {
 	return max(leastFragment, (p.FragmentSize-p.overhead())&^(leastFragment-1))
 }
 
-// fragments is how many IP packets the probe is sent as. One that fits into a fragment is sent whole.
+// fragments returns how many IP packets the probe needs.
 func (p *Packet) fragments() int {
 	if p.FragmentSize == 0 || p.WireSize() <= p.FragmentSize {
 		return 1
@@ -178,16 +216,13 @@ func (p *Packet) largest() int {
 	return p.WireSize()
 }
 
-// needsSource tells whether the source address must be known before the packet is built.
+// needsSource reports whether the source address must be known before the packet is built.
 func (p *Packet) needsSource() bool {
-	if p.Protocol == UDP && (p.DontFragment || p.TTL != 0 || p.FragmentSize != 0) {
+	if p.Protocol == UDP && (p.SourcePort != 0 || p.DontFragment || p.TTL != 0 || p.FragmentSize != 0) {
 		return true
 	}
 	return p.Path.IPv6() && (p.FragmentSize != 0 || p.Protocol == ESP || p.Protocol == AH)
 }
 
-// An Account counts what was put on the wire on behalf of somebody.
-type Account struct {
-	// Packets and Bytes (whole IP packets) that left for the wire.
-	Packets, Bytes atomic.Uint64
-}
+// An Account counts the packets, and the bytes of whole IP packets, that were sent for one owner.
+type Account struct{ Packets, Bytes atomic.Uint64 }

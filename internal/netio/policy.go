@@ -17,8 +17,9 @@ const (
 	policyDirOut    = 1 // XFRM_POLICY_OUT
 )
 
-// bypassPolicy exempts a socket from this host's IPsec policies in both directions, as IKE daemons do for their own: on a VPN
-// gateway a probe to a peer must not be pulled into the tunnel to that peer. It needs CAP_NET_ADMIN.
+// bypassPolicy exempts a socket from this host's IPsec policies in both directions, as IKE daemons
+// do for their own: on a VPN gateway a probe to a peer must not be pulled into the tunnel to that
+// peer. It needs CAP_NET_ADMIN.
 func bypassPolicy(fd, level int) error {
 	option, family := unix.IP_XFRM_POLICY, unix.AF_INET
 	if level == unix.IPPROTO_IPV6 {

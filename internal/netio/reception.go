@@ -10,16 +10,17 @@ import (
 	"ipsec_path_exporter/internal/wire/ip"
 )
 
-// A reception is how an answer came.
+// A reception describes how an answer arrived.
 type reception struct {
 	// at is when the kernel received it, zero if it did not say.
 	at time.Time
 	// fragment is the size of the largest fragment in which it came, 0 if it came whole.
 	fragment int
-	// ttl and df are those of an IPv4 header.
+	// ttl and df are fields of an IPv4 header.
 	ttl uint8
 	df  bool
-	// One of these is what the socket delivered: a whole IPv4 packet, an ICMPv6 message, or a UDP payload that came to port.
+	// One of these is what the socket delivered: a whole IPv4 packet, an ICMPv6 message, or a UDP
+	// payload that came to port.
 	packet, icmp6, udp []byte
 	from               netip.Addr // of the ICMPv6 message
 	port               uint16
@@ -44,8 +45,8 @@ func arrival(oob []byte) (rx reception) {
 	return rx
 }
 
-// wire is the IP packet of the answer to a probe. Sockets keep headers to themselves: what they do not tell is written as it must have
-// been, with the usual hop limit.
+// wire returns the IP packet of the answer to a probe. Sockets hide headers: the fields that they
+// do not show are written as they must have been, with the usual hop limit.
 func (rx *reception) wire(f *flight) []byte {
 	switch {
 	case rx.packet != nil:

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -9,32 +10,48 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// routeAge is how long what was learned about a way out is believed without asking again.
-const routeAge = 5 * time.Second
+const (
+	// routeAge is how long a route is used without asking again.
+	routeAge = 5 * time.Second
+	// wayAge is how long probes follow a way: a question for each would be too expensive. One that the
+	// kernel refuses asks again.
+	wayAge = 30 * time.Second
+)
 
 // maxRoutes bounds the memory for them.
 const maxRoutes = 65536
 
-// routes asks this host's kernel about the ways out. All its descriptors are opened at the start, so they stay in the network
-// namespace of then.
+// routes asks this host's kernel for routes. All its descriptors stay in the network namespace in
+// which they were opened.
 type routes struct {
+	// rules are the newest policy rules, nil before the first question.
+	rules atomic.Pointer[rules]
+	// numbers means that the kernel routes whole packets by the protocol that the sender names.
+	numbers bool
+	home    *namespace // of the Stack
+
 	mu     sync.Mutex
 	handle *netlink.Handle
+	socket *nl.NetlinkSocket
 	xfrm   *os.File // /proc/net/xfrm_stat, nil where the kernel has no IPsec
-	cache  map[Path]cachedRoute
+	cache  map[Path]cachedWay
+	// departures are where traffic was seen to leave.
+	departures map[Path]departure
 }
 
-type cachedRoute struct {
-	route Route
-	err   error
-	at    time.Time
+type cachedWay struct {
+	way
+	err error
+	at  time.Time
 }
 
 func newRoutes() (*routes, error) {
@@ -42,76 +59,76 @@ func newRoutes() (*routes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routing socket: %w", err)
 	}
-	r := &routes{handle: h, cache: make(map[Path]cachedRoute)}
-	if f, err := os.Open("/proc/thread-self/net/xfrm_stat"); err == nil {
-		r.xfrm = f
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("routing socket: %w", err)
 	}
+	r := &routes{handle: h, socket: socket, numbers: routesByNumber(), cache: make(map[Path]cachedWay), departures: make(map[Path]departure)}
+	r.xfrm, _ = os.Open("/proc/thread-self/net/xfrm_stat")
 	return r, nil
 }
 
 func (r *routes) close() {
 	r.handle.Close()
+	r.socket.Close()
 	if r.xfrm != nil {
 		r.xfrm.Close()
 	}
 }
 
-// forget drops what is known about a path, because the kernel said something that does not fit it.
+// forget drops the route of a path, because the kernel reported something that contradicts it.
 func (r *routes) forget(p Path) {
+	p = r.plain(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.cache, p)
 }
 
-// remembered is what was last learned about a path, however long ago.
+// remembered returns the last known route of a path, of any age.
 func (r *routes) remembered(p Path) (Route, bool) {
+	p = r.plain(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, ok := r.cache[p]
-	return c.route, ok && c.err == nil
+	return c.Route, ok && c.err == nil
 }
 
-// lookup tells how packets of a path leave this host. bypass: no policy of this host applies to our sockets.
-func (r *routes) lookup(p Path, bypass bool) (Route, error) {
+// lookup returns the way of a path, of that age at most. With bypass, no policy of this host applies to
+// us.
+func (r *routes) lookup(p Path, age time.Duration, bypass bool) (way, error) {
+	p = r.plain(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if c, ok := r.cache[p]; ok && now.Sub(c.at) < routeAge {
-		return c.route, c.err
+	if c, ok := r.cache[p]; ok && now.Sub(c.at) < age {
+		return c.way, c.err
 	}
 	if len(r.cache) >= maxRoutes {
 		clear(r.cache)
 	}
-	route, err := r.ask(p)
-	if err == nil && route.Tunnel == "" && !bypass {
-		route.Tunnel, err = r.policy(p)
+	w, err := r.find(p)
+	if err == nil && w.Tunnel == "" && !bypass {
+		w.Tunnel, err = r.policy(p)
 	}
-	r.cache[p] = cachedRoute{route: route, err: err, at: now}
-	return route, err
+	r.cache[p] = cachedWay{way: w, err: err, at: now}
+	return w, err
 }
 
-func (r *routes) ask(p Path) (Route, error) {
-	opt := &netlink.RouteGetOptions{Oif: p.Interface}
-	if p.Src.IsValid() {
-		opt.SrcAddr = p.Src.AsSlice()
-	}
-	found, err := r.handle.RouteGetWithOptions(p.Dst.AsSlice(), opt)
+// route completes what the kernel says about a route.
+func (r *routes) route(p Path, f found) (Route, error) {
+	link, err := r.handle.LinkByIndex(f.link)
 	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: %w", p, err)
+		return Route{}, fmt.Errorf("route to %s: interface %d: %w", p, f.link, err)
 	}
-	if len(found) == 0 {
-		return Route{}, fmt.Errorf("route to %s: %w", p, unix.ENETUNREACH)
+	route := Route{
+		Interface: link.Attrs().Name, Gateway: f.gateway, LinkMTU: min(link.Attrs().MTU, maxPacket), Src: p.Src,
 	}
-	link, err := r.handle.LinkByIndex(found[0].LinkIndex)
-	if err != nil {
-		return Route{}, fmt.Errorf("route to %s: interface %d: %w", p, found[0].LinkIndex, err)
+	if !route.Src.IsValid() {
+		route.Src = f.src
 	}
-	route := Route{Interface: link.Attrs().Name, LinkMTU: min(link.Attrs().MTU, maxPacket), Src: p.Src}
-	if src, ok := netip.AddrFromSlice(found[0].Src); ok && !route.Src.IsValid() {
-		route.Src = src.Unmap()
-	}
-	if m := found[0].MTU; m > 0 && m != link.Attrs().MTU {
-		route.CachedMTU = m
+	if f.mtu > 0 && f.mtu != link.Attrs().MTU {
+		route.CachedMTU = f.mtu
 	}
 	if p.Interface == "" {
 		route.Tunnel = tunnelDevice(link)
@@ -119,8 +136,9 @@ func (r *routes) ask(p Path) (Route, error) {
 	return route, nil
 }
 
-// tunnelDevice says why a link is the inside of an IPsec tunnel: a route-based VPN's interface, or the TUN device of a
-// userspace IPsec (strongSwan's kernel-libipsec names it ipsec0). Other tunnels are a path like any other.
+// tunnelDevice returns why a link is the inside of an IPsec tunnel, "" if it is not: a route-based
+// VPN's interface, or the TUN device of a userspace IPsec (strongSwan's kernel-libipsec names it
+// ipsec0). Other tunnels are a path like any other.
 func tunnelDevice(link netlink.Link) string {
 	name, kind := link.Attrs().Name, link.Type()
 	switch {
@@ -131,13 +149,13 @@ func tunnelDevice(link netlink.Link) string {
 	return ""
 }
 
-// policyTries is how often a connect must have been caught by a policy before we believe it: other traffic
-// of this host moves the same counters.
+// policyTries is how many connects a policy must catch: other traffic moves the counters too.
 const policyTries = 3
 
-// policy tells whether an IPsec policy of this host would catch our probes. Without CAP_NET_ADMIN policies cannot be listed,
-// but connecting a UDP socket (no packet is sent) takes the way through them: with an SA the path becomes smaller than the
-// interface, without one the kernel counts that it found none.
+// policy reports whether an IPsec policy of this host would catch our probes. Without CAP_NET_ADMIN
+// policies cannot be listed, but connecting a UDP socket, which sends no packet, passes through
+// them: with an SA the path MTU becomes smaller than that of the interface, without one the kernel
+// counts that it found none.
 func (r *routes) policy(p Path) (string, error) {
 	if r.xfrm == nil {
 		return "", nil
@@ -157,13 +175,13 @@ func (r *routes) policy(p Path) (string, error) {
 	return "policy", nil
 }
 
-// connect connects a UDP socket and returns the MTU that the kernel has for it and the one it has for the route alone.
+// connect connects a UDP socket and returns the kernel's MTU for it, and for the route alone.
 func (r *routes) connect(p Path) (mtu, routeMTU int, err error) {
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return bindRaw(c, p.Interface) }}
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return bindRaw(c, p.Interface, p.Mark) }}
 	if p.Src.IsValid() {
 		d.LocalAddr = &net.UDPAddr{IP: p.Src.AsSlice()}
 	}
-	c, err := d.Dial("udp", netip.AddrPortFrom(p.Dst, 500).String())
+	c, err := d.Dial("udp", netip.AddrPortFrom(p.Dst, ikePort).String())
 	if err != nil {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EAGAIN) {
 			return 0, 1, nil // refused by a policy
@@ -171,11 +189,7 @@ func (r *routes) connect(p Path) (mtu, routeMTU int, err error) {
 		return 0, 0, fmt.Errorf("route to %s: %w", p.Dst, err)
 	}
 	defer c.Close()
-	u, ok := c.(net.PacketConn)
-	if !ok {
-		return 0, 0, ErrNoSocket
-	}
-	err = control(u, func(fd int) error {
+	err = controlled(c, func(fd int) error {
 		level, option := unix.IPPROTO_IP, unix.IP_MTU
 		if p.IPv6() {
 			level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
@@ -187,26 +201,41 @@ func (r *routes) connect(p Path) (mtu, routeMTU int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	route, err := r.ask(p)
+	w, err := r.find(p.For(UDP, ikePort))
 	if err != nil {
 		return 0, 0, err
 	}
-	if route.CachedMTU != 0 {
-		return mtu, route.CachedMTU, nil
-	}
-	return mtu, route.LinkMTU, nil
+	return mtu, cmp.Or(w.CachedMTU, w.LinkMTU), nil
 }
 
-// bindRaw binds a socket to a device, if there is one.
-func bindRaw(c syscall.RawConn, device string) error {
-	if device == "" {
-		return nil
+// controlled calls f with the descriptor of a connection.
+func controlled(c net.Conn, f func(fd int) error) error {
+	u, ok := c.(*net.UDPConn)
+	if !ok {
+		return fmt.Errorf("%w: %T", ErrNoSocket, c)
+	}
+	rc, err := u.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
 	}
 	var inner error
-	if err := c.Control(func(fd uintptr) { inner = unix.BindToDevice(int(fd), device) }); err != nil {
-		return err
+	if err := rc.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return fmt.Errorf("socket: %w", err)
 	}
 	return inner
+}
+
+func bindRaw(c syscall.RawConn, device string, mark uint32) error {
+	var inner error
+	err := c.Control(func(fd uintptr) {
+		if device != "" {
+			inner = unix.BindToDevice(int(fd), device)
+		}
+		if mark != 0 {
+			inner = cmp.Or(inner, set(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+		}
+	})
+	return cmp.Or(err, inner)
 }
 
 // blocked is how often this host found a policy but no SA for a packet, or a policy that blocks.

@@ -5,68 +5,72 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/net/icmp"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
-// sockets are those of one interface, or of none in particular. A nil one could not be had.
+// sockets are the sockets of one interface, or of no particular one; nil if not available.
 type sockets struct {
 	device string
-	echoID uint16 // the ICMP identifier of all echoes
-	raw4   *icmp.PacketConn
-	raw6   *icmp.PacketConn
+	raw4   *conn
+	raw6   *conn
 	// suspects get the ICMP errors that do not quote us at first sight (filter.go).
-	suspects4, suspects6 *icmp.PacketConn
-	// whole6 sends whole IPv6 packets: fragments, and protocols without a socket of their own. It receives nothing.
-	whole6 *net.IPConn
-	udp4   *net.UDPConn
-	udp6   *net.UDPConn
-	port4  uint16
-	port6  uint16
-	bypass bool // every socket is exempt from IPsec policies
-	stamps bool // every socket stamps what it receives
+	suspects4, suspects6 *conn
+	// whole4 sends whole IPv4 packets, whole6 whole IPv6 packets: fragments, ESP and AH. They receive
+	// nothing.
+	whole4, whole6 *conn
+	// outboxes are those of whole4 and raw6, nil without a socket.
+	outbox4, outbox6 *outbox
+	// flows are open from their first use on, the first one always. Stack.mu guards them.
+	flows  [Flows]*flow
+	fixed  fixedPorts // guarded likewise
+	bypass bool       // every socket is exempt from IPsec policies
+	stamps bool       // every socket stamps what it receives
+	marks  bool       // this process may set firewall marks
 }
 
 // A receiver is one socket to read from.
 type receiver struct {
 	set  *sockets
 	name string // as counted in local_drops_total
-	conn syscall.Conn
-	pc   net.PacketConn
+	conn *conn
 	v6   bool
-	port uint16
+	port uint16 // of UDP
 	// suspects: it gets what is not ours at first sight.
 	suspects bool
-	// errors: ICMP errors come by this socket's error queue, because there is no raw socket.
-	errors bool
+	// copies: it gets whole datagrams that other sockets get too. tap: it gets all that arrives.
+	copies, tap bool
+	// queue: it has an error queue. errors: ICMP errors come by it alone, as there is no raw socket.
+	// queued: something is in it.
+	queue, errors, queued bool
+	lost                  *dropSocket
 }
 
 func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, error) {
-	s := &sockets{device: device, echoID: echoID, bypass: true, stamps: true}
+	s := &sockets{device: device, bypass: true, stamps: true, marks: true}
 	var failed error
 	if !unprivileged {
-		for _, open := range [...]func() error{s.openRaw4, s.openRaw6, s.openWhole6} {
+		for _, open := range [...]func() error{s.openRaw4, s.openRaw6, s.openWhole4, s.openWhole6} {
 			if err := open(); err != nil && !isPermission(err) && !isNoFamily(err) {
 				failed = errors.Join(failed, err)
 			}
 		}
 	}
-	for _, open := range [...]func() error{s.openUDP4, s.openUDP6} {
-		if err := open(); err != nil && !isNoFamily(err) {
-			failed = errors.Join(failed, err)
-		}
+	if s.whole4 != nil {
+		s.outbox4 = &outbox{conn: s.whole4}
 	}
-	failed = errors.Join(failed, s.filter())
-	if s.udp4 == nil && s.udp6 == nil && failed == nil {
-		failed = ErrNoSocket
+	if s.raw6 != nil {
+		s.outbox6 = &outbox{conn: s.raw6}
 	}
-	if failed != nil {
+	first, err := s.openFlow(0, echoID)
+	if s.flows[0] = first; err == nil {
+		err = s.filter()
+	}
+	if failed = errors.Join(failed, err); failed != nil {
 		s.close()
 		if device != "" {
 			return nil, fmt.Errorf("interface %s: %w", device, failed)
@@ -76,79 +80,102 @@ func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, err
 	return s, nil
 }
 
-func (s *sockets) close() {
-	for _, c := range s.receivers() {
-		closing(c.pc)
+// openFlow opens the UDP sockets of a flow.
+func (s *sockets) openFlow(number Flow, echoID uint16) (*flow, error) {
+	f := &flow{number: number, echoID: echoID}
+	var err4, err6, failed error
+	f.udp4, f.port4, err4 = s.listenUDP("udp4", "UDP socket", options4(), s.raw4 == nil)
+	f.udp6, f.port6, err6 = s.listenUDP("udp6", "UDP socket (IPv6)", options6(), s.raw6 == nil)
+	for _, err := range [...]error{err4, err6} {
+		if err != nil && !isNoFamily(err) {
+			failed = errors.Join(failed, err)
+		}
 	}
-	if s.whole6 != nil {
-		closing(s.whole6)
+	if f.udp4 == nil && f.udp6 == nil && failed == nil {
+		failed = ErrNoSocket
 	}
+	if failed != nil {
+		f.close()
+		return nil, failed
+	}
+	return f, nil
 }
 
-// closing closes a socket that nobody needs any more. What could go wrong then helps nobody.
+func (s *sockets) close() {
+	for _, c := range [...]*conn{s.raw4, s.raw6, s.suspects4, s.suspects6, s.whole4, s.whole6} {
+		c.close()
+	}
+	for _, f := range s.flows {
+		if f != nil {
+			f.close()
+		}
+	}
+	s.fixed.close()
+}
+
+// closing closes a socket whose error would help no reader.
 func closing(c io.Closer) { c.Close() }
 
 func (s *sockets) capabilities() map[Capability]bool {
 	return map[Capability]bool{
 		RawICMP:          s.raw4 != nil || s.raw6 != nil,
-		RawIP:            s.raw4 != nil,
+		RawIP:            s.whole4 != nil,
 		PolicyBypass:     s.bypass,
 		KernelTimestamps: s.stamps,
-		IPv4:             s.udp4 != nil,
-		IPv6:             s.udp6 != nil,
+		FirewallMark:     s.marks,
+		IPv4:             s.flows[0].udp4 != nil,
+		IPv6:             s.flows[0].udp6 != nil,
 	}
 }
 
-func (s *sockets) receivers() []*receiver {
-	var rs []*receiver
-	add := func(r *receiver, pc net.PacketConn) {
-		if c, ok := pc.(syscall.Conn); ok {
-			r.set, r.conn, r.pc = s, c, pc
-			rs = append(rs, r)
-		}
-	}
-	if s.raw4 != nil {
-		add(&receiver{name: "icmp4"}, s.raw4.IPv4PacketConn().PacketConn)
-	}
-	if s.raw6 != nil {
-		add(&receiver{name: "icmp6", v6: true}, s.raw6.IPv6PacketConn().PacketConn)
-	}
-	if s.suspects4 != nil {
-		add(&receiver{name: "icmp4_suspects", suspects: true}, s.suspects4.IPv4PacketConn().PacketConn)
-	}
-	if s.suspects6 != nil {
-		add(&receiver{name: "icmp6_suspects", v6: true, suspects: true}, s.suspects6.IPv6PacketConn().PacketConn)
-	}
-	if s.udp4 != nil {
-		add(&receiver{name: "udp4", port: s.port4, errors: s.raw4 == nil}, s.udp4)
-	}
-	if s.udp6 != nil {
-		add(&receiver{name: "udp6", v6: true, port: s.port6, errors: s.raw6 == nil}, s.udp6)
-	}
+// receivers are the sockets that all flows share.
+func (s *sockets) receivers() (rs receivers) {
+	rs.add(s, &receiver{name: "icmp4", conn: s.raw4})
+	rs.add(s, &receiver{name: "icmp6", conn: s.raw6, v6: true})
+	rs.add(s, &receiver{name: "icmp4_suspects", conn: s.suspects4, suspects: true})
+	rs.add(s, &receiver{name: "icmp6_suspects", conn: s.suspects6, v6: true, suspects: true})
 	return rs
 }
 
-// filter has the kernel sort what the raw sockets get. The filters know the port of the UDP sockets, so they come last.
+func (f *flow) receivers(s *sockets) (rs receivers) {
+	rs.add(s, &receiver{name: "udp4", conn: f.udp4, port: f.port4, queue: true, errors: s.raw4 == nil})
+	rs.add(s, &receiver{name: "udp6", conn: f.udp6, v6: true, port: f.port6, queue: true, errors: s.raw6 == nil})
+	return rs
+}
+
+type receivers []*receiver
+
+// add adds a socket if it is open.
+func (rs *receivers) add(s *sockets, r *receiver) {
+	if r.conn != nil {
+		r.set = s
+		*rs = append(*rs, r)
+	}
+}
+
+// filter has the kernel sort what the raw sockets get. The filters know the identifiers and the
+// ports of all flows, so each flow that is opened or closed changes them.
 func (s *sockets) filter() error {
+	var ids, ports4, ports6 []uint16
+	for _, f := range s.flows {
+		if f != nil {
+			ids, ports4, ports6 = append(ids, f.echoID), append(ports4, f.port4), append(ports6, f.port6)
+		}
+	}
 	for _, f := range [...]struct {
-		answers, suspects *icmp.PacketConn
+		answers, suspects *conn
 		layout            layout
-		port              uint16
-	}{{s.raw4, s.suspects4, layout4(), s.port4}, {s.raw6, s.suspects6, layout6(), s.port6}} {
+		ports             []uint16
+	}{{s.raw4, s.suspects4, layout4(), ports4}, {s.raw6, s.suspects6, layout6(), ports6}} {
 		if f.answers == nil {
 			continue
 		}
-		for c, suspects := range map[*icmp.PacketConn]bool{f.answers: false, f.suspects: true} {
-			code, err := f.layout.filter(s.echoID, f.port, suspects)
+		for c, suspects := range map[*conn]bool{f.answers: false, f.suspects: true} {
+			code, err := f.layout.filter(ids, f.ports, suspects)
 			if err != nil {
 				return err
 			}
-			if p := c.IPv4PacketConn(); p != nil {
-				err = p.SetBPF(code)
-			} else {
-				err = c.IPv6PacketConn().SetBPF(code)
-			}
-			if err != nil {
+			if err := c.use(func(fd int) error { return attachRaw(fd, code) }); err != nil {
 				return fmt.Errorf("filter of a raw socket: %w", err)
 			}
 		}
@@ -156,82 +183,83 @@ func (s *sockets) filter() error {
 	return nil
 }
 
-// openRaw4 opens the raw ICMP sockets: on the first, whole IPv4 packets are sent, UDP ones too.
+// openRaw4 opens the raw ICMP sockets.
 func (s *sockets) openRaw4() (err error) {
-	if s.raw4, err = s.listenRaw4(); err != nil {
-		return err
+	if s.raw4, err = s.listenRaw4(); err == nil {
+		s.suspects4, err = s.listenRaw4()
 	}
-	s.suspects4, err = s.listenRaw4()
 	return err
 }
 
-func (s *sockets) listenRaw4() (*icmp.PacketConn, error) {
+func (s *sockets) listenRaw4() (*conn, error) {
 	c, err := icmp.ListenPacket("ip4:icmp", "0.0.0.0")
 	if err != nil {
 		return nil, fmt.Errorf("raw ICMP socket: %w", err)
 	}
-	// Everything but echo replies, unreachables, time exceeded and parameter problems stays in the kernel (raw(7)).
+	ip, err := ipConn(c, false)
+	if err != nil {
+		return nil, err
+	}
+	// Echo replies, unreachables, time exceeded, parameter problems; the rest stays in the kernel
+	// (raw(7)).
 	const wanted = 1<<0 | 1<<3 | 1<<11 | 1<<12
-	err = control(c.IPv4PacketConn().PacketConn, func(fd int) error {
-		return errors.Join(
-			set(fd, unix.IPPROTO_IP, unix.IP_HDRINCL, 1),
-			set(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE),
-			set(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^wanted),
-			// Connection tracking on this host would otherwise put fragments of ours together again (ip(7)).
-			set(fd, unix.IPPROTO_IP, unix.IP_NODEFRAG, 1),
-			s.common(fd, unix.IPPROTO_IP))
+	return s.configure(ip, "raw ICMP socket", options4(), unix.IP_PMTUDISC_INTERFACE, func(fd int) error {
+		return set(fd, unix.SOL_RAW, unix.ICMP_FILTER, ^wanted)
 	})
-	if err != nil {
-		closing(c)
-		return nil, fmt.Errorf("raw ICMP socket: %w", err)
-	}
-	return c, nil
 }
 
-// openWhole6 opens the socket for whole IPv6 packets (raw(7), IPPROTO_RAW: IPV6_HDRINCL is implied).
-func (s *sockets) openWhole6() error {
-	pc, err := net.ListenPacket("ip6:255", "::") //nolint:noctx // opens at once
-	if err != nil {
-		return fmt.Errorf("raw IPv6 socket: %w", err)
-	}
-	c, ok := pc.(*net.IPConn)
-	if !ok {
-		return fmt.Errorf("%w: %T", ErrNoSocket, pc)
-	}
-	err = control(c, func(fd int) error {
-		return errors.Join(
-			set(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_INTERFACE),
-			s.common(fd, unix.IPPROTO_IPV6))
+// openWhole4 opens the socket for whole IPv4 packets (raw(7), IPPROTO_RAW).
+func (s *sockets) openWhole4() (err error) {
+	s.whole4, err = s.openWhole("ip4:255", "raw IPv4 socket", options4(), func(fd int) error {
+		// Or connection tracking on this host would put our fragments together again (ip(7)).
+		return set(fd, unix.IPPROTO_IP, unix.IP_NODEFRAG, 1)
 	})
-	if err != nil {
-		closing(c)
-		return fmt.Errorf("raw IPv6 socket: %w", err)
-	}
-	// Nobody reads it: what others send under this protocol number is not to pile up.
-	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
-	if err == nil {
-		err = ipv6.NewPacketConn(c).SetBPF(nothing)
-	}
-	if err != nil {
-		closing(c)
-		return fmt.Errorf("raw IPv6 socket: %w", err)
-	}
-	s.whole6 = c
-	return nil
-}
-
-func (s *sockets) openRaw6() (err error) {
-	if s.raw6, err = s.listenRaw6(); err != nil {
-		return err
-	}
-	s.suspects6, err = s.listenRaw6()
 	return err
 }
 
-func (s *sockets) listenRaw6() (*icmp.PacketConn, error) {
+// openWhole6 opens the socket for whole IPv6 packets.
+func (s *sockets) openWhole6() (err error) {
+	s.whole6, err = s.openWhole("ip6:255", "raw IPv6 socket", options6(), func(int) error { return nil })
+	return err
+}
+
+// openWhole opens a socket that only sends. Its error queue has the kernel report a packet that a
+// full queue of this host dropped: without it, sending seems to succeed (ip(7), ENOBUFS). No ICMP
+// error comes by it, because it has a protocol of its own.
+func (s *sockets) openWhole(network, name string, o options, own func(fd int) error) (*conn, error) {
+	pc, err := net.ListenPacket(network, "") //nolint:noctx // opens at once
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	ip, ok := pc.(*net.IPConn)
+	if !ok {
+		return nil, fmt.Errorf("%w: %T", ErrNoSocket, pc)
+	}
+	c, err := s.configure(ip, name, o, unix.IP_PMTUDISC_INTERFACE, func(fd int) error {
+		return errors.Join(set(fd, o.level, o.errorQueue, 1), attach(fd, nothing()), own(fd))
+	})
+	if err == nil {
+		// The queue, which is not read, takes local errors as well: it may be as small as it can.
+		err = c.use(func(fd int) error { return set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0) })
+	}
+	return c, err
+}
+
+func (s *sockets) openRaw6() (err error) {
+	if s.raw6, err = s.listenRaw6(); err == nil {
+		s.suspects6, err = s.listenRaw6()
+	}
+	return err
+}
+
+func (s *sockets) listenRaw6() (*conn, error) {
 	c, err := icmp.ListenPacket("ip6:ipv6-icmp", "::")
 	if err != nil {
 		return nil, fmt.Errorf("raw ICMPv6 socket: %w", err)
+	}
+	ip, err := ipConn(c, true)
+	if err != nil {
+		return nil, err
 	}
 	var filter unix.ICMPv6Filter
 	for i := range filter.Data {
@@ -240,99 +268,90 @@ func (s *sockets) listenRaw6() (*icmp.PacketConn, error) {
 	for _, typ := range [...]uint{1, 2, 3, 4, 129} {
 		filter.Data[typ/32] &^= 1 << (typ % 32)
 	}
-	err = control(c.IPv6PacketConn().PacketConn, func(fd int) error {
-		return errors.Join(
-			unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter),
-			set(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_INTERFACE),
-			s.common(fd, unix.IPPROTO_IPV6))
+	return s.configure(ip, "raw ICMPv6 socket", options6(), unix.IPV6_PMTUDISC_INTERFACE, func(fd int) error {
+		return unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter)
+	})
+}
+
+// listenUDP opens the socket that owns the probes' source port. It has an error queue for the same
+// reason as openWhole. Without a raw socket beside it, it sends the DF probes too: then it must learn
+// of ICMP errors by that queue, which only path MTU discovery modes that write the cache offer.
+func (s *sockets) listenUDP(network, name string, o options, unprivileged bool) (*conn, uint16, error) {
+	udp, err := net.ListenUDP(network, nil)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	mode := unix.IP_PMTUDISC_INTERFACE
+	if unprivileged {
+		mode = unix.IP_PMTUDISC_PROBE
+	}
+	c, err := s.configure(udp, name, o, mode, func(fd int) error { return set(fd, o.level, o.errorQueue, 1) })
+	if err != nil {
+		return nil, 0, err
+	}
+	return c, c.port(), nil
+}
+
+// receiveBuffer holds some 20,000 answers, as many as a burst over all peers at once brings.
+const receiveBuffer = 16 << 20
+
+// options are the numbers of socket options that differ between the families. The modes of path MTU
+// discovery have the same values in both.
+type options struct{ level, discover, errorQueue, fragmentSize int }
+
+func options4() options {
+	return options{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_RECVERR, unix.IP_RECVFRAGSIZE}
+}
+
+func options6() options {
+	return options{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR, unix.IPV6_RECVFRAGSIZE}
+}
+
+// configure sets the options of a new socket, its own ones and as far as kernel and privileges allow
+// the common ones, and takes it over.
+func (s *sockets) configure(from interface {
+	syscall.Conn
+	io.Closer
+}, name string, o options, mode int, own func(fd int) error,
+) (*conn, error) {
+	c, err := adopt(from, o.level == unix.IPPROTO_IPV6)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	err = c.use(func(fd int) error {
+		if err := errors.Join(set(fd, o.level, o.discover, mode), own(fd)); err != nil {
+			return err
+		}
+		if s.device != "" {
+			if err := unix.BindToDevice(fd, s.device); err != nil {
+				return fmt.Errorf("bind to the device: %w", err)
+			}
+		}
+		if set(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			_ = set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // capped at net.core.rmem_max
+		}
+		_ = set(fd, o.level, o.fragmentSize, 1) // without it, less is known about the return path
+		s.stamps = s.stamps && set(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
+		s.marks = s.marks && set(fd, unix.SOL_SOCKET, unix.SO_MARK, 0) == nil
+		s.bypass = s.bypass && bypassPolicy(fd, o.level) == nil
+		return nil
 	})
 	if err != nil {
-		closing(c)
-		return nil, fmt.Errorf("raw ICMPv6 socket: %w", err)
+		c.close()
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return c, nil
 }
 
-// openUDP4 opens the socket that owns the probes' source port. Without a raw socket beside it, it sends the DF probes too:
-// then it must learn of ICMP errors by its error queue, which only path MTU discovery modes that write the cache offer.
-func (s *sockets) openUDP4() error {
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero})
-	if err != nil {
-		return fmt.Errorf("UDP socket: %w", err)
-	}
-	err = control(c, func(fd int) error {
-		mode, queue := unix.IP_PMTUDISC_INTERFACE, 0
-		if s.raw4 == nil {
-			mode, queue = unix.IP_PMTUDISC_PROBE, 1
-		}
-		return errors.Join(
-			set(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode),
-			set(fd, unix.IPPROTO_IP, unix.IP_RECVERR, queue),
-			s.common(fd, unix.IPPROTO_IP))
-	})
-	if err != nil {
-		closing(c)
-		return fmt.Errorf("UDP socket: %w", err)
-	}
-	s.udp4, s.port4 = c, localPort(c)
-	return nil
-}
-
-func (s *sockets) openUDP6() error {
-	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6zero})
-	if err != nil {
-		return fmt.Errorf("UDP socket (IPv6): %w", err)
-	}
-	err = control(c, func(fd int) error {
-		mode, queue := unix.IPV6_PMTUDISC_INTERFACE, 0
-		if s.raw6 == nil {
-			mode, queue = unix.IPV6_PMTUDISC_PROBE, 1
-		}
-		return errors.Join(
-			set(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, mode),
-			set(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, queue),
-			s.common(fd, unix.IPPROTO_IPV6))
-	})
-	if err != nil {
-		closing(c)
-		return fmt.Errorf("UDP socket (IPv6): %w", err)
-	}
-	s.udp6, s.port6 = c, localPort(c)
-	return nil
-}
-
-// receiveBuffer holds some 20,000 answers: those of a burst over all peers at once.
-const receiveBuffer = 16 << 20
-
-// common sets what all sockets have in common. What an old kernel or a lack of rights forbids is done without.
-func (s *sockets) common(fd, level int) error {
-	if s.device != "" {
-		if err := unix.BindToDevice(fd, s.device); err != nil {
-			return fmt.Errorf("bind to the device: %w", err)
-		}
-	}
-	if set(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-		_ = set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // capped at net.core.rmem_max
-	}
-	// Without the size of an answer's fragments less is known about the way back, and nothing is wrong.
-	if level == unix.IPPROTO_IP {
-		_ = set(fd, level, unix.IP_RECVFRAGSIZE, 1)
-	} else {
-		_ = set(fd, level, unix.IPV6_RECVFRAGSIZE, 1)
-	}
-	s.stamps = s.stamps && set(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
-	s.bypass = s.bypass && bypassPolicy(fd, level) == nil
-	return nil
-}
-
-// drops asks the kernel how many packets it could not put into the socket's buffer (SK_MEMINFO_DROPS, linux/sock_diag.h).
+// drops asks the kernel how many packets it could not put into the socket's buffer
+// (SK_MEMINFO_DROPS, linux/sock_diag.h).
 func (r *receiver) drops() (n uint32, err error) {
 	const field = 8
-	err = control(r.pc, func(fd int) error {
+	err = r.conn.use(func(fd int) error {
 		var info [field + 1]uint32
 		size := uint32(unsafe.Sizeof(info))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // no wrapper for SO_MEMINFO exists
 		if errno != 0 {
 			return errno
 		}
@@ -349,39 +368,13 @@ func set(fd, level, option, value int) error {
 	return nil
 }
 
-// control runs f on the descriptor of a socket.
-func control(pc net.PacketConn, f func(fd int) error) error {
-	c, ok := pc.(syscall.Conn)
-	if !ok {
-		return fmt.Errorf("%w: %T has no descriptor", ErrNoSocket, pc)
+// attachRaw sets the filter of a socket.
+func attachRaw(fd int, code []bpf.RawInstruction) error {
+	raw := make([]unix.SockFilter, len(code))
+	for i, c := range code {
+		raw[i] = unix.SockFilter{Code: c.Op, Jt: c.Jt, Jf: c.Jf, K: c.K}
 	}
-	rc, err := c.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	var inner error
-	if err := rc.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	return inner
-}
-
-// port is the UDP port from which a peer is probed.
-func (s *sockets) port(dst netip.Addr) uint16 {
-	switch {
-	case s == nil:
-		return 0
-	case dst.Is4():
-		return s.port4
-	}
-	return s.port6
-}
-
-func localPort(c *net.UDPConn) uint16 {
-	if a, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
-		return a.Port()
-	}
-	return 0
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
 }
 
 func isPermission(err error) bool {
@@ -396,7 +389,8 @@ func isNoDevice(err error) bool { return errors.Is(err, unix.ENODEV) || errors.I
 
 func isMessageSize(err error) bool { return errors.Is(err, unix.EMSGSIZE) }
 
-// pingSocketAllowed tells whether this process may open an unprivileged echo socket (icmp(7), ping_group_range).
+// pingSocketAllowed reports whether this process may open an unprivileged echo socket (icmp(7),
+// ping_group_range).
 func pingSocketAllowed() bool {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	if err != nil {

@@ -5,15 +5,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// Reasons for which a "packet too big" is not believed.
+// Reasons for which a "packet too big" is rejected.
 const (
 	// RejectMalformed: it, or the packet that it quotes, cannot be read.
 	RejectMalformed = "malformed"
-	// RejectUnknownProbe: it quotes a packet to an address we probe, but no probe that is under way.
+	// RejectUnknownProbe: it quotes a packet to an address that we probe, but no probe under way.
 	RejectUnknownProbe = "unknown_probe"
 	// RejectToken: the quote reaches as far as the token, and that is not the probe's.
 	RejectToken = "wrong_token"
@@ -30,12 +28,17 @@ func RejectReasons() []string { return rejectReasons[:] }
 
 // Stats counts what the sockets saw. All counters only grow.
 type Stats struct {
-	// Errors counts the believed ICMP errors by icmp.ErrorName.
+	// Errors counts the ICMP errors that matched a probe, by icmp.ErrorName.
 	Errors map[string]uint64
-	// Rejected counts the packet-too-big messages that were not believed, by reason.
+	// Rejected counts the packet-too-big messages that matched no probe, by reason.
 	Rejected map[string]uint64
-	// Drops counts, by socket, the answers that the kernel threw away because the socket's buffer was full.
+	// Drops counts, by socket, the answers lost because the socket's buffer was full, or because they
+	// were too old when they were read.
 	Drops map[string]uint64
+	// Standstills counts how often the program, or this host, stood still, or the clock was set.
+	Standstills uint64
+	// QueueDrops counts the probes that a full queue of this host dropped.
+	QueueDrops uint64
 	// Stray counts UDP packets that came to our port and answered no probe.
 	Stray uint64
 	// Delayed is how long probes have waited for the packet budget, all together.
@@ -68,16 +71,19 @@ func (c *counters) snapshot() map[string]uint64 {
 	return m
 }
 
-// dropCounts counts, by the names of sockets, what the kernel threw away because their buffers were full. The kernel keeps a
-// 32-bit total for each socket, which is asked for when it is needed (SO_MEMINFO, socket(7)).
+// dropCounts counts, by the names of sockets, the packets that the kernel dropped because a buffer
+// was full. The kernel keeps a 32-bit total for each socket, which is read when it is needed
+// (SO_MEMINFO, socket(7)).
 type dropCounts struct {
 	mu      sync.Mutex
 	sockets []*dropSocket
-	// known is what answers last returned for IPv4 and IPv6: how many were lost, as far as that is known without asking.
+	// disturbances counts when any answer may have been lost.
+	disturbances uint64
+	// known is the last result of answers for IPv4 and IPv6.
 	known [2]atomic.Uint64
 }
 
-// A dropSocket is one socket. What is lost on one for suspects (filter.go) was most likely no answer.
+// A dropSocket is one socket. Losses of suspects (filter.go) are most likely not answers.
 type dropSocket struct {
 	name     string
 	v6       bool
@@ -87,13 +93,45 @@ type dropSocket struct {
 	sum      uint64
 }
 
+// disturb takes note that answers may have been lost without a trace.
+func (d *dropCounts) disturb() {
+	d.mu.Lock()
+	d.disturbances++
+	d.mu.Unlock()
+	for _, v6 := range [...]bool{false, true} {
+		d.answers(v6)
+	}
+}
+
+// shed counts packets that were thrown away unread.
+func (d *dropCounts) shed(s *dropSocket, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.sum += uint64(n)
+}
+
 func (d *dropCounts) register(s *dropSocket) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sockets = append(d.sockets, s)
 }
 
-// refresh asks the kernel.
+// forget drops sockets that are about to be closed, but not their counts.
+func (d *dropCounts) forget(closed []*dropSocket) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refresh()
+	d.sockets = slices.DeleteFunc(d.sockets, func(s *dropSocket) bool { return slices.Contains(closed, s) })
+	for _, s := range closed {
+		at := slices.IndexFunc(d.sockets, func(o *dropSocket) bool {
+			return o.name == s.name && o.v6 == s.v6 && o.suspects == s.suspects
+		})
+		if at >= 0 { // one of the first flow stays open
+			d.sockets[at].sum += s.sum
+		}
+	}
+}
+
 func (d *dropCounts) refresh() {
 	for _, s := range d.sockets {
 		if total, err := s.read(); err == nil {
@@ -103,9 +141,10 @@ func (d *dropCounts) refresh() {
 	}
 }
 
-// answers is how many answers of a family were lost. The kernel's counter also grows with every ICMPv6 message of a wrong checksum,
-// which anybody can send, for each raw socket alike: what the suspects' socket lost as well was no lack of room for answers.
-func (d *dropCounts) answers(v6 bool) (n uint64) {
+// answers returns how many answers of a family were lost, or may have been. The kernel's counter also grows, on each
+// raw socket, with every ICMPv6 message of a wrong checksum, which any host can send: losses that
+// the suspects' socket shares do not mean a full buffer.
+func (d *dropCounts) answers(v6 bool) uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
@@ -119,11 +158,10 @@ func (d *dropCounts) answers(v6 bool) (n uint64) {
 			answers += s.sum
 		}
 	}
-	n = answers - min(answers, junk)
+	n := answers - min(answers, junk) + d.disturbances
 	family := d.family(v6)
-	n = max(n, family.Load()) // it only grows
-	family.Store(n)
-	return n
+	family.Store(max(n, family.Load())) // it only grows
+	return family.Load()
 }
 
 func (d *dropCounts) family(v6 bool) *atomic.Uint64 {
@@ -147,13 +185,13 @@ func (d *dropCounts) snapshot() map[string]uint64 {
 // Stats returns the counters as they are now.
 func (s *Stack) Stats() Stats {
 	return Stats{
-		Errors:   s.errors.snapshot(),
-		Rejected: s.rejected.snapshot(),
-		Drops:    s.drops.snapshot(),
-		Stray:    s.stray.Load(),
-		Delayed:  time.Duration(s.pacer.delayed.Load()),
-		UnderWay: s.flights.len(),
+		Errors:      s.errors.snapshot(),
+		Rejected:    s.rejected.snapshot(),
+		Drops:       s.drops.snapshot(),
+		Standstills: s.engine.stops.Load(),
+		QueueDrops:  s.queues.dropped(),
+		Stray:       s.stray.Load(),
+		Delayed:     time.Duration(s.pacer.delayed.Load()),
+		UnderWay:    s.flights.len(),
 	}
 }
-
-func newErrorCounters() *counters { return newCounters(icmp.ErrorNames()) }

@@ -1,10 +1,11 @@
 package netio
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -18,12 +19,13 @@ import (
 // defaultTTL is the hop limit of probes that ask for none (RFC 1700: 64).
 const defaultTTL = 64
 
-// A buffer is for a packet under construction: its payload, and the packet or the fragment of it that is sent.
+// A buffer holds a packet under construction: its payload, and the packet or fragment to send.
 type buffer struct{ b, packet []byte }
 
 var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 2048), packet: make([]byte, 0, 2048)} }}
 
-// transmit hands a probe to the kernel: whole packets on the raw sockets where their headers matter, and where there is a raw socket.
+// transmit hands a probe to the kernel: as a whole packet on a raw socket where headers matter and
+// there is such a socket.
 func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 	buf, ok := buffers.Get().(*buffer)
 	if !ok {
@@ -31,19 +33,26 @@ func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 	}
 	defer buffers.Put(buf)
 	v6 := p.Path.IPv6()
+	single := p.Protocol == UDP && p.fragments() == 1
 	var err error
 	switch {
-	case p.Protocol == UDP && p.fragments() == 1 && (v6 || set.raw4 == nil || !p.DontFragment && p.TTL == 0):
-		return set.datagram(p, f)
+	case p.Protocol > AH:
+		return fmt.Errorf("protocol %d: %w", p.Protocol, unix.EPROTONOSUPPORT)
+	case single && p.SourcePort == 0 && (v6 || set.whole4 == nil || !p.DontFragment && p.TTL == 0):
+		return s.datagram(p, f)
 	case v6 && p.Protocol == Echo && p.fragments() == 1:
 		return set.echo6(buf, p, f)
-	case v6 && set.whole6 == nil, !v6 && set.raw4 == nil:
+	case v6 && set.whole6 == nil, !v6 && set.whole4 == nil:
 		return fmt.Errorf("%s: %w", p.Protocol, ErrNoPrivilege)
+	case p.Protocol == UDP && f.way.raw.apart:
+		return s.beside(set, p, f)
+	case f.way.raw.apart:
+		return s.apart(p)
 	case p.Protocol == UDP:
-		buf.b = set.appendUDP(buf.b[:0], p, f)
+		buf.b = appendUDP(buf.b[:0], p, f)
 		f.checksum = binary.BigEndian.Uint16(buf.b[6:])
 	case p.Protocol == Echo:
-		buf.b, err = set.appendEcho(buf.b[:0], p, f)
+		buf.b, err = appendEcho(buf.b[:0], p, f)
 	default:
 		buf.b = append(buf.b[:0], p.Payload...)
 	}
@@ -53,32 +62,41 @@ func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 	return set.whole(buf, p, f)
 }
 
-// appendUDP appends the datagram as it leaves from the port that the UDP socket owns.
-func (s *sockets) appendUDP(b []byte, p *Packet, f *flight) []byte {
-	return ip.AppendUDP(b, netip.AddrPortFrom(f.src, s.port(p.Path.Dst)), netip.AddrPortFrom(p.Path.Dst, p.Port), p.Payload)
+// appendUDP appends the datagram as it leaves from a fixed port, or from that of its flow.
+func appendUDP(b []byte, p *Packet, f *flight) []byte {
+	return ip.AppendUDP(b, netip.AddrPortFrom(f.src, cmp.Or(p.SourcePort, f.flow.port(p.Path.Dst))), netip.AddrPortFrom(p.Path.Dst, p.Port), p.Payload)
 }
 
-// appendEcho appends the ICMP message.
-func (s *sockets) appendEcho(b []byte, p *Packet, f *flight) ([]byte, error) {
+func appendEcho(b []byte, p *Packet, f *flight) ([]byte, error) {
 	if !p.Path.IPv6() {
-		return icmp.AppendEcho4(b, s.echoID, f.seq, echoData(p, f)), nil
+		return icmp.AppendEcho4(b, f.flow.echoID, f.seq, appendEchoData(nil, p, f)), nil
 	}
 	if !f.src.IsValid() {
 		return b, fmt.Errorf("%w: no source address", ErrNoSocket)
 	}
-	return icmp.AppendEcho6(b, f.src, p.Path.Dst, s.echoID, f.seq, echoData(p, f)), nil
+	return icmp.AppendEcho6(b, f.src, p.Path.Dst, f.flow.echoID, f.seq, appendEchoData(nil, p, f)), nil
 }
 
 // whole sends a packet with the payload in the buffer on a raw socket, in fragments if it is to be.
 func (s *sockets) whole(buf *buffer, p *Packet, f *flight) error {
+	return p.each(buf, f, func(packet []byte) error { return s.write(packet, p, f) })
+}
+
+// each makes the IP packets that a probe with the payload in the buffer is sent as, and sends and
+// observes each.
+func (p *Packet) each(buf *buffer, f *flight, send func(packet []byte) error) error {
 	n, piece := p.fragments(), p.piece()
-	for i := range n {
+	for k := range n {
+		i := k
+		if p.LastFirst {
+			i = n - 1 - k
+		}
 		begin, end := 0, len(buf.b)
 		if n > 1 {
 			begin, end = i*piece, min((i+1)*piece, len(buf.b))
 		}
 		buf.packet = appendFragment(buf.packet[:0], p, f, buf.b[begin:end], begin, i < n-1, n > 1)
-		if err := s.write(buf.packet, p); err != nil {
+		if err := send(buf.packet); err != nil {
 			return err
 		}
 		p.observe(buf.packet)
@@ -109,43 +127,35 @@ func appendFragment(b []byte, p *Packet, f *flight, part []byte, offset int, mor
 	return append(h.Append(b), part...)
 }
 
+func (p *Packet) number() uint8 { return p.Protocol.number(p.Path.IPv6()) }
+
 // number is the IP protocol number.
-func (p *Packet) number() uint8 {
-	switch p.Protocol {
-	case Echo:
-		if p.Path.IPv6() {
-			return ip.ProtocolICMPv6
-		}
-		return ip.ProtocolICMP
-	case UDP:
+func (p Protocol) number(v6 bool) uint8 {
+	switch {
+	case p == UDP:
 		return ip.ProtocolUDP
-	case ESP:
+	case p == ESP:
 		return ip.ProtocolESP
-	case AH:
+	case p == AH:
 		return ip.ProtocolAH
+	case v6:
+		return ip.ProtocolICMPv6
 	}
-	return ip.ProtocolNoNextHeader
+	return ip.ProtocolICMP
 }
 
-func hopLimit(p *Packet) uint8 {
-	if p.TTL != 0 {
-		return p.TTL
-	}
-	return defaultTTL
-}
+func hopLimit(p *Packet) uint8 { return cmp.Or(p.TTL, defaultTTL) }
 
 // write hands the kernel one whole IP packet.
-func (s *sockets) write(packet []byte, p *Packet) (err error) {
-	to := &net.IPAddr{IP: p.Path.Dst.AsSlice()}
+func (s *sockets) write(packet []byte, p *Packet, f *flight) (err error) {
+	// The source once more, beside the header: routing looks at this one.
+	oob := source(p, f.way.raw)
 	if p.Path.IPv6() {
-		// The source once more, beside the header: routing looks at this one.
-		_, _, err = s.whole6.WriteMsgIP(packet, source(p, true), to)
+		// Routing takes the protocol number from the port of the address (ipv6(7)); 0 leaves it to the
+		// socket.
+		err = s.whole6.send(packet, oob, netip.AddrPortFrom(p.Path.Dst, uint16(f.way.raw.number)))
 	} else {
-		c, ok := s.raw4.IPv4PacketConn().PacketConn.(*net.IPConn)
-		if !ok {
-			return ErrNoSocket
-		}
-		_, _, err = c.WriteMsgIP(packet, source(p, false), to)
+		err = s.whole4.send(packet, oob, netip.AddrPortFrom(p.Path.Dst, 0))
 	}
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
@@ -153,7 +163,7 @@ func (s *sockets) write(packet []byte, p *Packet) (err error) {
 	return nil
 }
 
-// observe shows a packet to whoever keeps the evidence.
+// observe passes a packet to the evidence.
 func (p *Packet) observe(packet []byte) {
 	if p.OnWire != nil {
 		p.OnWire(time.Now(), packet)
@@ -165,85 +175,68 @@ func (s *sockets) echo6(buf *buffer, p *Packet, f *flight) error {
 	if s.raw6 == nil {
 		return fmt.Errorf("echo: %w", ErrNoPrivilege)
 	}
-	c, ok := s.raw6.IPv6PacketConn().PacketConn.(*net.IPConn)
-	if !ok {
-		return ErrNoSocket
-	}
-	unset := netip.IPv6Unspecified()
-	b := icmp.AppendEcho6(buf.b[:0], unset, unset, s.echoID, f.seq, echoData(p, f))
-	buf.b = b
-	if _, _, err := c.WriteMsgIP(b, source(p, true), &net.IPAddr{IP: p.Path.Dst.AsSlice()}); err != nil {
+	buf.b = appendEchoFor6(buf.b[:0], f, appendEchoData(nil, p, f))
+	if err := s.raw6.send(buf.b, source(p, f.way.raw), netip.AddrPortFrom(p.Path.Dst, 0)); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	if p.OnWire != nil {
-		message := icmp.AppendEcho6(nil, f.src, p.Path.Dst, s.echoID, f.seq, echoData(p, f))
+		message := icmp.AppendEcho6(nil, f.src, p.Path.Dst, f.flow.echoID, f.seq, appendEchoData(nil, p, f))
 		p.observe(appendFragment(nil, p, f, message, 0, false, false))
 	}
 	return nil
 }
 
-// echoData is the token and zeros up to the wanted size.
-func echoData(p *Packet, f *flight) []byte {
-	data := make([]byte, p.Size-p.Path.HeaderIP()-HeaderEcho)
-	copy(data, f.token[:])
-	return data
+// appendEchoFor6 appends an ICMPv6 message for the kernel, which fills in the checksum.
+func appendEchoFor6(b []byte, f *flight, data []byte) []byte {
+	unset := netip.IPv6Unspecified()
+	return icmp.AppendEcho6(b, unset, unset, f.flow.echoID, f.seq, data)
 }
 
-// datagram sends by a UDP socket.
-func (s *sockets) datagram(p *Packet, f *flight) error {
-	c := s.udp4
-	if p.Path.IPv6() {
-		c = s.udp6
-	}
-	if c == nil {
-		return ErrNoSocket
-	}
-	to := netip.AddrPortFrom(p.Path.Dst, p.Port)
-	oob := source(p, p.Path.IPv6())
-	var err error
-	for range pendingTries {
-		if _, _, err = c.WriteMsgUDPAddrPort(p.Payload, oob, to); !isPending(err) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("send: %w", err)
-	}
-	if p.OnWire != nil {
-		p.observe(appendFragment(nil, p, f, s.appendUDP(nil, p, f), 0, false, false))
-	}
-	return nil
+// appendEchoData appends the token and zeros up to the wanted size.
+func appendEchoData(b []byte, p *Packet, f *flight) []byte {
+	begin := len(b)
+	b = slices.Grow(b, p.Size)[:begin+p.Size-p.Path.HeaderIP()-HeaderEcho]
+	clear(b[begin+copy(b[begin:], f.token[:]):])
+	return b
 }
 
-// pendingTries is how often a send is tried that fails with what may be the ICMP error of an earlier one, to whomever that went: a socket
-// with an error queue reports each of them once, in the place of whatever comes next (ip(7), IP_RECVERR).
-const pendingTries = 8
-
-// source is the control message that chooses the source address and hop limit of one packet (ip(7) IP_PKTINFO,
-// ipv6(7) IPV6_PKTINFO), or nothing where routing may choose.
-func source(p *Packet, v6 bool) []byte {
+// source returns the control messages that choose the way, the source address and the hop limit of
+// one packet (ip(7) IP_PKTINFO, ipv6(7) IPV6_PKTINFO), or nil where routing and the socket choose.
+func source(p *Packet, by pin) []byte {
+	v6, src := p.Path.IPv6(), p.Path.Src
+	if !src.IsValid() {
+		src = by.src
+	}
 	var oob []byte
 	switch {
-	case !p.Path.Src.IsValid():
+	case !src.IsValid() && by.link == 0:
 	case v6:
-		src := p.Path.Src.As16()
-		data := make([]byte, unix.SizeofInet6Pktinfo)
-		copy(data, src[:])
-		oob = appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, data)
+		info := unix.Inet6Pktinfo{Ifindex: uint32(by.link)}
+		if src.IsValid() {
+			info.Addr = src.As16()
+		}
+		oob = unix.PktInfo6(&info)
 	default:
-		src := p.Path.Src.As4()
-		data := make([]byte, unix.SizeofInet4Pktinfo)
-		copy(data[4:], src[:]) // ipi_spec_dst
-		oob = appendControl(oob, unix.IPPROTO_IP, unix.IP_PKTINFO, data)
+		info := unix.Inet4Pktinfo{Ifindex: int32(by.link)}
+		if src.IsValid() {
+			info.Spec_dst = src.As4()
+		}
+		oob = unix.PktInfo4(&info)
+	}
+	number := func(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+	if p.Path.Mark != 0 {
+		oob = appendControl(oob, unix.SOL_SOCKET, unix.SO_MARK, number(p.Path.Mark))
+	}
+	if by.number != 0 && !v6 {
+		oob = appendControl(oob, unix.IPPROTO_IP, unix.IP_PROTOCOL, number(uint32(by.number)))
 	}
 	switch {
 	case p.TTL == 0:
+		return oob
 	case v6:
-		oob = appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, binary.NativeEndian.AppendUint32(nil, uint32(p.TTL)))
-	default:
-		oob = appendControl(oob, unix.IPPROTO_IP, unix.IP_TTL, binary.NativeEndian.AppendUint32(nil, uint32(p.TTL)))
+		return appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, number(uint32(p.TTL)))
 	}
-	return oob
+	return appendControl(oob, unix.IPPROTO_IP, unix.IP_TTL, number(uint32(p.TTL)))
 }
 
 // appendControl appends one control message (cmsg(3)).

@@ -9,7 +9,7 @@ import (
 	"ipsec_path_exporter/internal/wire/ip"
 )
 
-// ipsecOf is an ESP or AH packet under an SPI that nobody uses.
+// ipsecOf is an ESP or AH packet under an unused SPI.
 func ipsecOf(dst netip.Addr, protocol Protocol, ttl uint8) *Packet {
 	p := &Packet{Path: Path{Dst: dst}, Protocol: protocol, TTL: ttl, Token: Token{0xf0, 1, 2, ttl, 0, 0, 0, 1}, Payload: make([]byte, 64)}
 	if protocol == AH {
@@ -41,13 +41,14 @@ func TestFragments(t *testing.T) {
 		}
 		p.Reset(t)
 		p.SetReverseMTU(t, 1400)
-		// An IPv6 router does not fragment: its "packet too big" makes the server do so from the second reply on.
+		// An IPv6 router does not fragment: its "packet too big" makes the server do so from the
+		// second reply on.
 		a := probe(t, s, echo)
 		if v6 {
 			a = probe(t, s, echo)
 		}
 		if want := map[bool]int{false: 1396, true: 1400}[v6]; a.Outcome != Delivered || a.FragmentSize != want {
-			t.Errorf("echo in fragments, way back of 1400 bytes: %+v, want a reply in fragments of %d", a, want)
+			t.Errorf("echo in fragments, reverse path of 1400 bytes: %+v, want a reply in fragments of %d", a, want)
 		}
 		p.Reset(t)
 	})

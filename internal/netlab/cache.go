@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CachedMTU is the path MTU to an address that the namespace's kernel believes in. Nothing is sent.
+// CachedMTU returns the path MTU to an address in the cache of the namespace's kernel. It sends
+// nothing.
 func (n *NS) CachedMTU(t T, dst netip.Addr) int {
 	t.Helper()
 	var mtu int
@@ -28,11 +29,11 @@ func (n *NS) CachedMTU(t T, dst netip.Addr) int {
 	return mtu
 }
 
-// discardPort is where packets go that are only meant to travel (RFC 863).
+// discardPort is for packets that need no receiver (RFC 863).
 const discardPort = 9
 
-// learnMTU sends large UDP packets until the kernel has learned from a "packet too big" that the path takes only
-// want bytes: what ordinary traffic of a host does.
+// learnMTU sends large UDP packets, like the ordinary traffic of a host, until a "packet too big"
+// has lowered the kernel's path MTU to want bytes.
 func (n *NS) learnMTU(dst netip.Addr, want int) error {
 	return n.Run(func() error {
 		fd, err := connect(dst)
@@ -45,7 +46,8 @@ func (n *NS) learnMTU(dst netip.Addr, want int) error {
 		defer tick.Stop()
 		deadline := time.Now().Add(3 * time.Second)
 		for {
-			// The port is closed at the other side, and its complaint about an earlier packet may come back here.
+			// The port of the other side is closed, and its error for an earlier packet may be
+			// reported here.
 			if err := unix.Send(fd, payload, 0); err != nil && !errors.Is(err, unix.ECONNREFUSED) {
 				return fmt.Errorf("send to %s: %w", dst, err)
 			}
@@ -55,13 +57,12 @@ func (n *NS) learnMTU(dst netip.Addr, want int) error {
 				return err
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("the kernel believes in %d bytes to %s, not in %d", mtu, dst, want)
+				return fmt.Errorf("cached path MTU to %[2]s is %[1]d bytes, want %[3]d", mtu, dst, want)
 			}
 		}
 	})
 }
 
-// connect is a UDP socket to the address.
 func connect(dst netip.Addr) (int, error) {
 	domain, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: dst.As16(), Port: discardPort})
 	if dst.Is4() {
@@ -78,7 +79,6 @@ func connect(dst netip.Addr) (int, error) {
 	return fd, nil
 }
 
-// kernelMTU asks for the path MTU of a connected socket.
 func kernelMTU(fd int, dst netip.Addr) (int, error) {
 	if dst.Is4() {
 		return unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU)

@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -10,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Fault is the name of a fault in force. Faults made of MTUs have none: they are set, not counted.
+// A Fault is the name of an active fault. Faults made of MTUs have no name, because they are set
+// and not counted.
 type Fault string
 
-// The faults that exist once. DropUDPPort and DropProtocol name theirs by the number.
+// Faults that exist once. DropUDPPort and DropProtocol name their faults by number.
 const (
 	FaultICMP        Fault = "icmp"
 	FaultPTB         Fault = "ptb"
@@ -23,11 +25,13 @@ const (
 	FaultICMPLimit   Fault = "icmp-limit"
 	FaultEchoLimit   Fault = "echo-limit"
 	FaultRewrittenTB Fault = "rewritten-ptb"
+	FaultClearedDF   Fault = "cleared-df"
+	FaultSilence     Fault = "silence"
 	// FaultSecondWay counts the packets that take the second way of scenario S15.
 	FaultSecondWay Fault = "second-way"
 )
 
-// A Direction is a way across the provider.
+// A Direction is a direction across the provider.
 type Direction uint8
 
 // The directions, as seen by the client.
@@ -36,22 +40,22 @@ const (
 	Forward Direction = 1 << iota
 	// Reverse is from the server to the client.
 	Reverse
-	// Both is either way.
+	// Both is either direction.
 	Both = Forward | Reverse
 )
 
-// installed is a fault and where its rules are.
+// installed is a fault and the routers with its rules.
 type installed struct {
 	name Fault
 	at   []*NS
 }
 
-// install puts a fault in force at the routers.
+// install activates a fault at the routers.
 func (p *Provider) install(t T, name Fault, rules []rule, at ...*NS) Fault {
 	t.Helper()
 	i := slices.IndexFunc(p.faults, func(f installed) bool { return f.name == name })
 	if i >= 0 {
-		p.Heal(t, name) // a fault set anew starts anew
+		p.Heal(t, name) // a fault that is set again starts fresh
 	}
 	for _, n := range at {
 		if err := name.install(n, rules); err != nil {
@@ -62,7 +66,7 @@ func (p *Provider) install(t T, name Fault, rules []rule, at ...*NS) Fault {
 	return name
 }
 
-// Heal ends a fault. The fault must be in force.
+// Heal ends a fault. The fault must be active.
 func (p *Provider) Heal(t T, name Fault) {
 	t.Helper()
 	i := slices.IndexFunc(p.faults, func(f installed) bool { return f.name == name })
@@ -77,7 +81,7 @@ func (p *Provider) Heal(t T, name Fault) {
 	p.faults = slices.Delete(p.faults, i, i+1)
 }
 
-// Dropped is the number of packets on which the fault has acted, by dropping or changing them, since it was set.
+// Dropped returns the number of packets that the fault has dropped or changed since it was set.
 func (p *Provider) Dropped(t T, name Fault) uint64 {
 	t.Helper()
 	i := slices.IndexFunc(p.faults, func(f installed) bool { return f.name == name })
@@ -95,7 +99,7 @@ func (p *Provider) Dropped(t T, name Fault) uint64 {
 	return sum
 }
 
-// Faults are the names of the faults in force, the oldest first.
+// Faults returns the names of the active faults, the oldest first.
 func (p *Provider) Faults() []Fault {
 	names := make([]Fault, len(p.faults))
 	for i, f := range p.faults {
@@ -104,8 +108,9 @@ func (p *Provider) Faults() []Fault {
 	return names
 }
 
-// SetMTU sets the MTU of net3, the link inside the provider, so that r2 and r3 send "packet too big". Below 1280 bytes
-// the link has no IPv6 (RFC 8200, section 5); it gets it back when it grows again.
+// SetMTU sets the MTU of net3, the link inside the provider, so that r2 and r3 send "packet too
+// big". Below 1280 bytes the link has no IPv6 (RFC 8200, section 5); IPv6 returns when the MTU
+// grows.
 func (p *Provider) SetMTU(t T, mtu int) {
 	t.Helper()
 	middle := p.segments[middleSegment]
@@ -118,22 +123,23 @@ func (p *Provider) SetMTU(t T, mtu int) {
 	p.setMiddle(t)
 }
 
-// SetForwardMTU limits only what r2 sends to the server, 0 ends that. A link cannot do this: one end of a veth drops what
-// exceeds its own MTU on arrival.
+// SetForwardMTU limits only packets from r2 to the server; 0 ends the limit. A link cannot do this,
+// because one end of a veth drops packets above its own MTU on arrival.
 func (p *Provider) SetForwardMTU(t T, mtu int) {
 	t.Helper()
 	p.forward = mtu
 	p.setMiddle(t)
 }
 
-// SetReverseMTU limits only what r3 sends to the client, 0 ends that.
+// SetReverseMTU limits only packets from r3 to the client; 0 ends the limit.
 func (p *Provider) SetReverseMTU(t T, mtu int) {
 	t.Helper()
 	p.reverse = mtu
 	p.setMiddle(t)
 }
 
-// setMiddle sets the routes across net3. Those of the hosts stay, and so does what their kernels have learned.
+// setMiddle sets the routes across net3. The routes of the hosts and their kernels' path MTU caches
+// stay.
 func (p *Provider) setMiddle(t T) {
 	t.Helper()
 	for _, v6 := range p.plan.families() {
@@ -143,7 +149,8 @@ func (p *Provider) setMiddle(t T) {
 	}
 }
 
-// DropICMP drops all ICMP that r2 sends, receives or forwards, of both families, but no IPv6 neighbour discovery.
+// DropICMP drops all ICMP that r2 sends, receives or forwards, of both families, except IPv6
+// neighbour discovery.
 func (p *Provider) DropICMP(t T) Fault {
 	t.Helper()
 	return p.install(t, FaultICMP, atHooks(
@@ -158,8 +165,8 @@ func (p *Provider) DropPTB(t T) Fault {
 		[]*nftables.ChainHook{nftables.ChainHookForward, nftables.ChainHookOutput}, ptb4(), ptb6()), p.R2, p.R3)
 }
 
-// DropFragments drops all fragments at r2 and r3: the fragments that one of them makes itself pass its own
-// forward hook whole, and only the other sees them.
+// DropFragments drops all fragments at r2 and r3. Packets that one of them fragments itself pass
+// its own forward hook unfragmented, and only the other router sees the fragments.
 func (p *Provider) DropFragments(t T) Fault {
 	t.Helper()
 	return p.install(t, FaultFragments, atForward(fragment4(), fragment6()), p.R2, p.R3)
@@ -171,7 +178,7 @@ func (p *Provider) DropUDPPort(t T, port uint16) Fault {
 	return p.install(t, FaultUDPPort(port), atForward(udpPort(0, port), udpPort(2, port)), p.R2)
 }
 
-// FaultUDPPort is the name of the fault that DropUDPPort makes.
+// FaultUDPPort returns the name of the fault of DropUDPPort.
 func FaultUDPPort(port uint16) Fault { return Fault("udp-" + strconv.Itoa(int(port))) }
 
 // DropProtocol drops at r2 all packets of an IP protocol: 50 is ESP, 51 is AH.
@@ -180,8 +187,8 @@ func (p *Provider) DropProtocol(t T, number uint8) Fault {
 	return p.install(t, FaultProtocol(number), atForward(ipProtocol(number)...), p.R2)
 }
 
-// RejectProtocol refuses at r2 all packets of an IP protocol towards the server, and says so: communication administratively prohibited
-// (RFC 1812, section 5.2.7.1; RFC 4443, section 3.1).
+// RejectProtocol refuses at r2 all packets of an IP protocol towards the server, with communication
+// administratively prohibited (RFC 1812, section 5.2.7.1; RFC 4443, section 3.1).
 func (p *Provider) RejectProtocol(t T, number uint8) Fault {
 	t.Helper()
 	var matches [][]expr.Any
@@ -195,16 +202,28 @@ func (p *Provider) RejectProtocol(t T, number uint8) Fault {
 	return p.install(t, FaultProtocol(number), rules, p.R2)
 }
 
-// FaultProtocol is the name of the fault that DropProtocol and RejectProtocol make.
+// FaultProtocol returns the name of the fault of DropProtocol and RejectProtocol.
 func FaultProtocol(number uint8) Fault { return Fault("protocol-" + strconv.Itoa(int(number))) }
 
-// Loss drops a share of all packets that r2 forwards, in percent each way: 20 means 36 % of the round trips.
+// Loss drops a share of all packets that r2 forwards, in percent per direction: 20 means 36 % of
+// the round trips.
 func (p *Provider) Loss(t T, share int) Fault {
 	t.Helper()
 	return p.install(t, FaultLoss, atForward(percent(share)), p.R2)
 }
 
-// SilentDropAbove drops packets of more than size bytes on net3 without a word, as a switch between the routers does.
+// Silence drops at r3 all packets to some addresses of the server.
+func (p *Provider) Silence(t T, addrs ...netip.Addr) Fault {
+	t.Helper()
+	var matches [][]expr.Any
+	for _, a := range addrs {
+		matches = append(matches, towards(a))
+	}
+	return p.install(t, FaultSilence, atForward(matches...), p.R3)
+}
+
+// SilentDropAbove drops packets of more than size bytes on net3 without an ICMP error, like a
+// switch between the routers.
 func (p *Provider) SilentDropAbove(t T, size int, d Direction) Fault {
 	t.Helper()
 	rules := atForward(slices.Concat(leavingBy(p.segments[middleSegment].near.Name), longerThan(size)))
@@ -218,22 +237,29 @@ func (p *Provider) SilentDropAbove(t T, size int, d Direction) Fault {
 	return p.install(t, FaultSilentDrop, rules, at...)
 }
 
-// LimitICMP drops ICMP towards the client above so many packets per second: what r2 itself sends, and in a second
-// allowance of the same size per family what it forwards. A first burst of five passes.
+// ClearDF clears DF in the IPv4 packets that r2 receives, so that it cuts what is too large.
+func (p *Provider) ClearDF(t T) Fault {
+	t.Helper()
+	return p.install(t, FaultClearedDF, []rule{{hook: nftables.ChainHookPrerouting, match: onlyDF4(), act: clearFlags4()}}, p.R2)
+}
+
+// LimitICMP drops ICMP towards the client above a rate per second, separately for packets that r2
+// sends and, per family, for packets that it forwards. An initial burst of five passes.
 func (p *Provider) LimitICMP(t T, perSecond int) Fault {
 	t.Helper()
 	return p.install(t, FaultICMPLimit, p.towardsClient(
 		[]*nftables.ChainHook{nftables.ChainHookForward, nftables.ChainHookOutput}, perSecond, icmp4(), icmp6()), p.R2)
 }
 
-// LimitEchoReplies drops echo replies that r2 forwards above so many per second and family. A first burst of five passes.
+// LimitEchoReplies drops echo replies that r2 forwards above a rate per second and family. An
+// initial burst of five passes.
 func (p *Provider) LimitEchoReplies(t T, perSecond int) Fault {
 	t.Helper()
 	return p.install(t, FaultEchoLimit, p.towardsClient(
 		[]*nftables.ChainHook{nftables.ChainHookForward}, perSecond, echoReply4(), echoReply6()), p.R2)
 }
 
-// towardsClient are rules that limit the rate of what leaves r2 in the client's direction.
+// towardsClient returns rules that limit the rate of packets that leave r2 towards the client.
 func (p *Provider) towardsClient(hooks []*nftables.ChainHook, perSecond int, matches ...[]expr.Any) []rule {
 	out := leavingBy(p.segments[firstSegment].far.Name)
 	limited := make([][]expr.Any, len(matches))
@@ -243,21 +269,23 @@ func (p *Provider) towardsClient(hooks []*nftables.ChainHook, perSecond int, mat
 	return atHooks(hooks, limited...)
 }
 
-// RewritePTB makes r2 and r3 name another next-hop MTU in their "packet too big", for IPv4 and IPv6.
+// RewritePTB makes r2 and r3 name another next-hop MTU in their "packet too big", for IPv4 and
+// IPv6.
 func (p *Provider) RewritePTB(t T, mtu4 uint16, mtu6 uint32) Fault {
 	t.Helper()
 	return p.install(t, FaultRewrittenTB, []rule{
-		// RFC 1191, section 4: the last 16 bits of the word behind the checksum.
+		// RFC 1191, section 4: the last 16 bits of the word after the checksum.
 		{hook: nftables.ChainHookOutput, match: ptb4(), act: rewrite(6, binary.BigEndian.AppendUint16(nil, mtu4))},
 		// RFC 4443, section 3.2: the whole word.
 		{hook: nftables.ChainHookOutput, match: ptb6(), act: rewrite(4, binary.BigEndian.AppendUint32(nil, mtu6))},
 	}, p.R2, p.R3)
 }
 
-// UseSecondWay sends ICMP and the UDP flows from odd source ports over net5, after which r2 has a route of 1400
-// bytes for them; the others stay on the first way. It stands for a provider that spreads flows over unequal
-// links. A kernel's own spreading depends on a secret of each boot: no test could tell which flow goes where.
-// r2's "packet too big" comes from its address on net2 over IPv4 and from that on net5 over IPv6.
+// UseSecondWay sends ICMP and the UDP flows from odd source ports over net5, where r2 has a route
+// of 1400 bytes. All other flows stay on the first path. It simulates a provider that spreads flows
+// over unequal links. The hash of a real kernel depends on a secret of each boot, so a test could
+// not predict the path of a flow. r2's "packet too big" comes from its address on net2 over IPv4
+// and from its address on net5 over IPv6.
 func (p *Provider) UseSecondWay(t T) Fault {
 	t.Helper()
 	matches := [][]expr.Any{icmp4(), icmp6(), oddUDPSource()}
@@ -271,12 +299,11 @@ func (p *Provider) UseSecondWay(t T) Fault {
 	return p.install(t, FaultSecondWay, rules, p.R1)
 }
 
-// atForward are rules that drop what a router forwards.
+// atForward returns rules that drop packets a router forwards.
 func atForward(matches ...[]expr.Any) []rule {
 	return atHooks([]*nftables.ChainHook{nftables.ChainHookForward}, matches...)
 }
 
-// atHooks are rules that drop each match at each hook.
 func atHooks(hooks []*nftables.ChainHook, matches ...[]expr.Any) []rule {
 	rules := make([]rule, 0, len(hooks)*len(matches))
 	for _, h := range hooks {

@@ -165,7 +165,7 @@ func TestForgePTB(t *testing.T) {
 	}
 }
 
-// Faults come and go while the path stands, and a fault set again counts anew.
+// Faults come and go while the path stands, and a fault that is set again counts from 0.
 func TestHeal(t *testing.T) {
 	lab := netlab.NewProvider(t)
 	serve(t, lab)
@@ -231,7 +231,7 @@ func TestAddServerAddr(t *testing.T) {
 	}
 }
 
-// echoes sends so many echo requests and counts the replies.
+// echoes sends n echo requests and counts the replies.
 func echoes(t *testing.T, lab *netlab.Provider, v6 bool, count int) int {
 	t.Helper()
 	p := probe{dst: lab.ServerAddr(v6), size: 100}
@@ -256,7 +256,8 @@ func echoes(t *testing.T, lab *netlab.Provider, v6 bool, count int) int {
 	return got
 }
 
-// passes tells whether a packet of an IP protocol reaches the server. That it does not is believed sooner where it is wanted.
+// passes reports whether a packet of an IP protocol reaches the server. An expected
+// drop has a shorter timeout.
 func passes(t *testing.T, lab *netlab.Provider, v6 bool, number int, want bool) bool {
 	t.Helper()
 	wait := 100

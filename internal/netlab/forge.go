@@ -11,24 +11,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Forgery is a "packet too big" that somebody invents.
+// A Forgery is a forged "packet too big".
 type Forgery struct {
-	// From is where it is sent from; nil is r2, the place of an attacker on the path.
+	// From sends it; nil is r2, the place of an attacker on the path.
 	From *NS
-	// Src is the sender that it claims; the zero value is r2's address, so that it looks like the router's own.
+	// Src is the source address; the zero value is r2's address, so that the message looks like the
+	// router's own.
 	Src netip.Addr
-	// Quote is the packet that it says was too big, IP header included. It goes to that packet's sender.
+	// Quote is the quoted packet, IP header included. The message goes to the sender of that
+	// packet.
 	Quote []byte
-	// MTU is the next-hop MTU that it names.
+	// MTU is the next-hop MTU of the message.
 	MTU uint32
-	// Count is how many are sent, at once; 0 is one, and 100000 is the most.
+	// Count is the number of messages, sent without pause; 0 is one, the maximum is 100000.
 	Count int
 }
 
 const (
 	maxForgeries = 100_000
-	// maxQuote4 and maxQuote6 are how much of the packet a Linux router quotes: all that fits into 576 bytes
-	// (RFC 1812, section 4.3.2.3) and into 1280 bytes (RFC 4443, section 2.4).
+	// maxQuote4 and maxQuote6 limit the quoted part of the packet, as in a Linux router: the
+	// message fits into 576 bytes (RFC 1812, section 4.3.2.3) and into 1280 bytes (RFC 4443,
+	// section 2.4).
 	maxQuote4 = 576 - ipv4.HeaderLen - icmpHeaderLen
 	maxQuote6 = 1280 - ipv6.HeaderLen - icmpHeaderLen
 	// icmpHeaderLen is the length of the header of an ICMP error, the word with the MTU included.
@@ -41,11 +44,11 @@ const (
 func (p *Provider) ForgePTB(t T, f Forgery) {
 	t.Helper()
 	if f.Count < 0 || f.Count > maxForgeries {
-		t.Fatalf("forge %d messages: the most is %d", f.Count, maxForgeries)
+		t.Fatalf("forge %d messages: the maximum is %d", f.Count, maxForgeries)
 	}
 	victim, ok := quotedSource(f.Quote)
 	if !ok {
-		t.Fatalf("forge: the quote is no IP packet: % x", f.Quote)
+		t.Fatalf("forge: the quote is not an IP packet: % x", f.Quote)
 	}
 	from := f.From
 	if from == nil {
@@ -63,7 +66,6 @@ func (p *Provider) ForgePTB(t T, f Forgery) {
 	}
 }
 
-// packet is the whole IP packet.
 func (f Forgery) packet(victim netip.Addr) ([]byte, error) {
 	if victim.Is4() {
 		quote := f.Quote[:min(len(f.Quote), maxQuote4)]
@@ -83,7 +85,6 @@ func (f Forgery) packet(victim netip.Addr) ([]byte, error) {
 	return append(ipHeader(f.Src, victim, unix.IPPROTO_ICMPV6, len(body)), body...), err
 }
 
-// sendRaw sends an IP packet as it is, count times.
 func sendRaw(dst netip.Addr, packet []byte, count int) error {
 	domain, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: dst.As16()})
 	if dst.Is4() {
@@ -102,7 +103,6 @@ func sendRaw(dst netip.Addr, packet []byte, count int) error {
 	return nil
 }
 
-// quotedSource is the source address of an IP packet.
 func quotedSource(b []byte) (netip.Addr, bool) {
 	switch {
 	case len(b) >= ipv4.HeaderLen && b[0]>>4 == ipv4.Version:
@@ -113,7 +113,8 @@ func quotedSource(b []byte) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// EchoPacket is an echo request, or reply, of size bytes, to be quoted. Its ICMP checksum is not filled in.
+// EchoPacket returns an echo request or reply of size bytes, for a quote. Its ICMP checksum is not
+// filled in.
 func EchoPacket(src, dst netip.Addr, reply bool, id, seq uint16, size int) []byte {
 	number, kind := byte(unix.IPPROTO_ICMP), byte(ipv4.ICMPTypeEcho)
 	switch {
@@ -128,7 +129,7 @@ func EchoPacket(src, dst netip.Addr, reply bool, id, seq uint16, size int) []byt
 	return pad(append(ipHeader(src, dst, number, size-headerLen(src)), echo...), size)
 }
 
-// UDPPacket is a UDP packet of size bytes, to be quoted. Its UDP checksum is not filled in.
+// UDPPacket returns a UDP packet of size bytes, for a quote. Its UDP checksum is not filled in.
 func UDPPacket(src, dst netip.AddrPort, size int) []byte {
 	length := size - headerLen(src.Addr())
 	b := ipHeader(src.Addr(), dst.Addr(), unix.IPPROTO_UDP, length)
@@ -139,10 +140,8 @@ func UDPPacket(src, dst netip.AddrPort, size int) []byte {
 	return pad(b, size)
 }
 
-// pad appends zeros up to size bytes.
 func pad(b []byte, size int) []byte { return append(b, make([]byte, max(0, size-len(b)))...) }
 
-// headerLen is the length of the IP header in front of a payload from this address.
 func headerLen(a netip.Addr) int {
 	if a.Is6() {
 		return ipv6.HeaderLen
@@ -150,7 +149,7 @@ func headerLen(a netip.Addr) int {
 	return ipv4.HeaderLen
 }
 
-// ipHeader is an IP header, of IPv4 with DF set, for so many bytes of payload.
+// ipHeader returns an IP header for n bytes of payload, with DF set for IPv4.
 func ipHeader(src, dst netip.Addr, number byte, payload int) []byte {
 	if src.Is6() {
 		b := []byte{ipv6.Version << 4, 0, 0, 0, byte(payload >> 8), byte(payload), number, hopLimit}
@@ -163,7 +162,7 @@ func ipHeader(src, dst netip.Addr, number byte, payload int) []byte {
 	return b
 }
 
-// checksum is the Internet checksum (RFC 1071) of an even number of bytes.
+// checksum returns the Internet checksum (RFC 1071) of an even number of bytes.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {

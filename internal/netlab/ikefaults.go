@@ -7,16 +7,18 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// Transaction is IKEv1's exchange for XAUTH and mode config (draft-dukes-ike-mode-cfg-02, section 3.1).
+// Transaction is IKEv1's exchange for XAUTH and mode config (draft-dukes-ike-mode-cfg-02, section
+// 3.1).
 const Transaction = 6
 
-// DropIKEExchange drops on net3 the IKE messages of an exchange type, on UDP 500 and 4500, after the first few have passed.
+// DropIKEExchange drops IKE messages of an exchange type on net3, on UDP 500 and 4500, after the
+// first few have passed.
 func (p *Provider) DropIKEExchange(t T, exchange byte, pass int, d Direction) Fault {
 	t.Helper()
 	const header, typeAt, marker = 8, 18, 4 // UDP; the type in IKE's header (RFC 2408, section 3.1); non-ESP (RFC 3948, section 2.2)
 	var over []expr.Any
 	if pass > 0 {
-		// A day's ration of one message does not count: it is the burst that passes.
+		// The rate of one per day is negligible: only the burst passes.
 		over = []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: 1, Unit: expr.LimitTimeDay, Burst: uint32(pass), Over: true}}
 	}
 	leaving := leavingBy(p.segments[middleSegment].near.Name)

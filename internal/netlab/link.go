@@ -15,7 +15,7 @@ import (
 
 // An End is one end of a link.
 type End struct {
-	// NS is where the end is.
+	// NS is the namespace of the end.
 	NS *NS
 	// Name is the name of its device.
 	Name string
@@ -23,14 +23,13 @@ type End struct {
 	Addrs []netip.Prefix
 }
 
-// Veth joins two namespaces by a link and waits until it carries packets.
+// Veth joins two namespaces by a link and waits until the link carries packets.
 func Veth(t T, a, b End, mtu int) {
 	t.Helper()
 	addVeth(t, a, b, mtu)
 	awaitUp(t, a, b)
 }
 
-// addVeth makes the link and sets both ends up.
 func addVeth(t T, a, b End, mtu int) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
@@ -48,7 +47,6 @@ func addVeth(t T, a, b End, mtu int) {
 	}
 }
 
-// setUp gives the end its addresses and sets it up.
 func (e End) setUp() error {
 	link, err := e.NS.link.LinkByName(e.Name)
 	if err != nil {
@@ -61,7 +59,7 @@ func (e End) setUp() error {
 	return e.setAddrs()
 }
 
-// setAddrs gives the end those of its addresses that it lacks: a link below 1280 bytes loses the IPv6 ones
+// setAddrs adds the missing addresses of the end: a link below 1280 bytes loses its IPv6 addresses
 // (RFC 8200, section 5).
 func (e End) setAddrs() error {
 	link, err := e.NS.link.LinkByName(e.Name)
@@ -79,9 +77,10 @@ func (e End) setAddrs() error {
 	return e.awaitAddrs(link)
 }
 
-// awaitAddrs waits until no address is tentative any more. There is no duplicate address detection here, but the kernel
-// joins an address's multicast group (RFC 4291, section 2.7.1) some time after it has added it, and is deaf to its
-// neighbours until then. Only this flag tells; with IFA_F_NODAD an address would never be tentative, and deaf all the same.
+// awaitAddrs waits until no address is tentative. There is no duplicate address detection here, but
+// the kernel joins the multicast group of an address (RFC 4291, section 2.7.1) some time after it
+// has added the address, and does not answer its neighbours before. Only this flag shows that
+// state. With IFA_F_NODAD an address would never be tentative, with the same delay.
 func (e End) awaitAddrs(link netlink.Link) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -103,10 +102,9 @@ func (e End) awaitAddrs(link netlink.Link) error {
 // linkTimeout is how long a link or an address may take to work.
 const linkTimeout = 5 * time.Second
 
-// minMTU6 is the least MTU on which the kernel speaks IPv6 (RFC 8200, section 5).
+// minMTU6 is the minimum MTU for IPv6 (RFC 8200, section 5).
 const minMTU6 = 1280
 
-// setMTU changes the MTU of the end.
 func (e End) setMTU(mtu int) error {
 	link, err := e.NS.link.LinkByName(e.Name)
 	if err == nil {
@@ -118,8 +116,8 @@ func (e End) setMTU(mtu int) error {
 	return e.setAddrs()
 }
 
-// awaitUp waits until the ends are operational: the one that came up first drops everything, silently, until
-// the kernel's link watcher has run, up to a second later.
+// awaitUp waits until both ends are operational. The end that comes up first silently drops all
+// packets until the kernel's link watcher has run, up to a second later.
 func awaitUp(t T, ends ...End) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -139,8 +137,8 @@ func awaitUp(t T, ends ...End) {
 	}
 }
 
-// offloadsOff makes what crosses the link real packets: no super-packets and no checksums left for hardware.
-// A kernel that refuses is accepted, as probes are small enough to go unchanged.
+// offloadsOff disables segmentation and checksum offloads, so that real packets cross the link. A
+// kernel that refuses is accepted, because probes are small enough to pass unchanged.
 func (e End) offloadsOff() {
 	_ = e.NS.Run(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -158,7 +156,8 @@ func (e End) offloadsOff() {
 	})
 }
 
-// ethtoolSet sets one feature by its old command: struct ethtool_value behind struct ifreq (linux/ethtool.h).
+// ethtoolSet sets one feature by its old command: struct ethtool_value after struct ifreq
+// (linux/ethtool.h).
 func ethtoolSet(fd int, device string, cmd, value uint32) error {
 	arg := struct{ cmd, value uint32 }{cmd, value}
 	req := struct {
@@ -176,17 +175,18 @@ func ethtoolSet(fd int, device string, cmd, value uint32) error {
 
 // A Route is one route of a namespace.
 type Route struct {
-	// Dst is where it leads.
+	// Dst is the destination.
 	Dst netip.Prefix
 	// Via is the gateway.
 	Via netip.Addr
-	// MTU, if not 0, is the most that it lets pass: larger packets are fragmented or answered by "packet too big".
+	// MTU, if not 0, is the largest packet on the route: larger packets are fragmented or answered
+	// by "packet too big".
 	MTU int
 	// Table is the routing table, 0 the main one.
 	Table int
 }
 
-// Route adds the route or puts it in the place of the one to the same destination.
+// Route adds the route or replaces the route to the same destination.
 func (n *NS) Route(t T, r Route) {
 	t.Helper()
 	if err := n.route(r); err != nil {
@@ -194,8 +194,8 @@ func (n *NS) Route(t T, r Route) {
 	}
 }
 
-// route deletes before it adds, because what the kernel has learned about a path (PMTU exceptions) belongs to the route:
-// a replacement that equals the old route would keep it.
+// route deletes before it adds, because the kernel's path MTU exceptions belong to the route: a
+// replacement that equals the old route would keep them.
 func (n *NS) route(r Route) error {
 	old := &netlink.Route{Dst: ipNet(r.Dst), Table: r.Table, Family: family(r.Dst.Addr())}
 	if err := n.link.RouteDel(old); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOENT) {
@@ -210,7 +210,6 @@ func (n *NS) route(r Route) error {
 	return nil
 }
 
-// family is the address family of an address.
 func family(a netip.Addr) int {
 	if a.Is6() {
 		return netlink.FAMILY_V6
@@ -218,7 +217,29 @@ func family(a netip.Addr) int {
 	return netlink.FAMILY_V4
 }
 
-// ipNet is the prefix in the form of package net, host bits kept.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// RemoveFamily takes the addresses and routes of one address family from the namespace, as on a host
+// that has only the other one. It cannot be undone.
+func (n *NS) RemoveFamily(t T, v6 bool) {
+	t.Helper()
+	if v6 {
+		n.Sysctl(t, "net/ipv6/conf/all/disable_ipv6", "1")
+		return
+	}
+	addrs, err := n.link.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatalf("addresses: %v", err)
+	}
+	for i := range addrs {
+		link, err := n.link.LinkByIndex(addrs[i].LinkIndex)
+		if err == nil {
+			err = n.link.AddrDel(link, &addrs[i])
+		}
+		if err != nil {
+			t.Fatalf("address %s: %v", addrs[i].IPNet, err)
+		}
+	}
 }

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stateEnv carries what became of the re-execution into the child and on into its own children: the workers of a fuzz
-// test are started from os.Args[0] and are inside already. It is empty in a process that has tried nothing,
-// otherwise one of the states below, or the reason why there is no laboratory.
+// stateEnv passes the result of the re-execution to the child and its own children: the workers of
+// a fuzz test are started from os.Args[0] and are already inside. It is empty in a process that has
+// tried nothing; otherwise it is one of the states below, or the reason why there is no lab.
 const stateEnv = "NETLAB_STATE"
 
 const (
@@ -27,8 +27,8 @@ const (
 	stateReady = "ready" // inside and prepared
 )
 
-// exitRefused is how a child tells its parent that its namespaces are of no use.
-// It is not among the codes with which the testing package exits (0, 1, 2).
+// exitRefused reports to the parent that the namespaces are unusable. The testing package uses
+// other codes (0, 1, 2).
 const exitRefused = 77
 
 // A Runner is what Main runs: a *testing.M.
@@ -36,7 +36,7 @@ type Runner interface {
 	Run() int
 }
 
-// Main is the whole of a TestMain: it runs the tests in namespaces of their own, and does not return.
+// Main is a complete TestMain: it runs the tests in namespaces of their own and does not return.
 //
 //	test binary ── clone(NEWUSER|NEWNET|NEWNS) ──> itself: lo up? /run private, m.Run()
 //	     │              refused, and real root: clone(NEWNET|NEWNS)
@@ -49,6 +49,8 @@ func Main(m Runner) {
 	case stateEnter:
 		Enter()
 		os.Exit(m.Run())
+	case stateUMLStart:
+		umlStart()
 	case stateUML:
 		umlInit(m)
 	}
@@ -68,7 +70,6 @@ func Main(m Runner) {
 	os.Exit(m.Run())
 }
 
-// setState records the state for this process and its children.
 func setState(state string) {
 	if err := os.Setenv(stateEnv, state); err != nil {
 		fmt.Fprintln(os.Stderr, "netlab:", err)
@@ -76,7 +77,7 @@ func setState(state string) {
 	}
 }
 
-// testedPackage is the import path of the package whose test binary this is.
+// testedPackage returns the import path of the package of this test binary.
 func testedPackage() string {
 	if bi, ok := debug.ReadBuildInfo(); ok && bi.Path != "" {
 		return strings.TrimSuffix(bi.Path, ".test")
@@ -84,10 +85,10 @@ func testedPackage() string {
 	return filepath.Base(os.Args[0])
 }
 
-// prepare proves that the new namespaces obey us and makes them fit for use.
+// prepare verifies that the process controls the new namespaces, and sets them up.
 //
-// Some systems let the clone succeed and take every capability away afterwards (the AppArmor profile
-// unprivileged_userns of Ubuntu 24.04), so a privileged act is the only proof.
+// Some systems permit the clone and remove all capabilities afterwards (the AppArmor profile
+// unprivileged_userns of Ubuntu 24.04), so only a privileged operation proves control.
 func prepare() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
@@ -96,7 +97,7 @@ func prepare() error {
 	if err != nil {
 		return fmt.Errorf("namespace created but powerless: %w", err)
 	}
-	// Without a user namespace mounts would propagate to the host: cut that first.
+	// Without a user namespace, mounts would propagate to the host: disable that first.
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
@@ -106,10 +107,10 @@ func prepare() error {
 	return nil
 }
 
-// reexec runs this program again in new network and mount namespaces (and what flags adds), and exits as it exits.
-// It returns only when that was refused.
+// reexec runs this program again in new network and mount namespaces, and those in flags, and exits
+// with its status. It returns only if the system refused.
 func reexec(flags uintptr) error {
-	// Pdeathsig means the death of the thread that started the child.
+	// Pdeathsig refers to the death of the thread that started the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := make(chan os.Signal, 8)
@@ -127,7 +128,7 @@ func reexec(flags uintptr) error {
 		for {
 			select {
 			case s := <-signals:
-				// The child may just have ended; its exit code is on the way.
+				// The child may have ended; its exit code follows.
 				_ = cmd.Process.Signal(s)
 			case <-done:
 				return
@@ -149,8 +150,8 @@ func reexec(flags uintptr) error {
 	return nil
 }
 
-// again is this program once more with the same arguments, in new network and mount namespaces (and what flags adds). It dies with the
-// thread that starts it.
+// again returns a command for this program with the same arguments, in new network and mount
+// namespaces and the namespaces in flags. The process dies with the thread that starts it.
 func again(ctx context.Context, flags uintptr) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
@@ -167,7 +168,7 @@ func again(ctx context.Context, flags uintptr) *exec.Cmd {
 	return cmd
 }
 
-// dieLike ends this process the way the child ended: with its code, or by the same signal.
+// dieLike ends this process like the child: with its exit code, or by the same signal.
 func dieLike(exit *exec.ExitError) {
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		signal.Reset(status.Signal())

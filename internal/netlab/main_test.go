@@ -18,7 +18,8 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// roleEnv makes TestRole, in another run of this test binary, do something to be looked at from outside.
+// roleEnv makes TestRole, in another run of this test binary, do something to be looked at from
+// outside.
 const roleEnv = "NETLAB_TEST_ROLE"
 
 // TestRole is what the tests below run in a fresh copy of this binary.
@@ -153,7 +154,7 @@ func TestMainRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, want := range []string{
-		"netlab: SKIPPED network tests of ipsec_path_exporter/internal/netlab", "no space left on device", "--- SKIP: TestRole",
+		"netlab: SKIPPED network tests of ", "/internal/netlab: ", "no space left on device", "--- SKIP: TestRole",
 	} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("want %q in:\n%s", want, out)
@@ -175,8 +176,8 @@ func TestMainAsRoot(t *testing.T) {
 	}
 }
 
-// A child that has its namespaces but no power over them says so by its exit code. A user who is mapped to nobody loses
-// all capabilities with exec.
+// A child that has its namespaces but no power over them says so by its exit code. A user who is
+// mapped to the overflow user loses all capabilities with exec.
 func TestMainPowerless(t *testing.T) {
 	netlab.Need(t)
 	cmd := role(t, "need", "NETLAB_STATE=enter")
@@ -223,7 +224,8 @@ func TestMainWritesCoverage(t *testing.T) {
 	}
 }
 
-// FuzzInside proves that the workers of a fuzz run, which are started from the test binary, are inside as well.
+// FuzzInside proves that the workers of a fuzz run, which are started from the test binary, are
+// inside as well.
 func FuzzInside(f *testing.F) {
 	f.Add(1500)
 	f.Fuzz(func(t *testing.T, _ int) { netlab.New(t) })
@@ -254,7 +256,7 @@ func exitCode(err error) int {
 	return -1
 }
 
-// zombie tells whether a process has ended and nobody has asked yet.
+// zombie reports whether a process has ended and has not been waited for.
 func zombie(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err != nil || bytes.Contains(b, []byte(") Z "))

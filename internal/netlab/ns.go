@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NS is a network namespace, held open by a file descriptor: it has no name and leaves nothing behind.
+// NS is a network namespace, held open by a file descriptor: it has no name and leaves nothing
+// behind.
 type NS struct {
 	handle netns.NsHandle
 	link   *netlink.Handle
 }
 
-// New makes a network namespace with its loopback up. It ends with the test.
+// New creates a network namespace with its loopback up. It ends with the test.
 func New(t T) *NS {
 	t.Helper()
 	Need(t)
@@ -35,8 +36,9 @@ func New(t T) *NS {
 		t.Fatalf("new network namespace: %v", err)
 	}
 	n.endWith(t)
-	// Duplicate address detection would hold addresses back for a second, and nobody here advertises routers.
-	// The last one matters where the host's default is to do without IPv6. A kernel that has none has none of them.
+	// Duplicate address detection would delay addresses by a second, and no router here sends
+	// advertisements. The last sysctl matters on hosts that disable IPv6 by default. A kernel
+	// without IPv6 has none of the three.
 	for _, path := range []string{
 		"net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad", "net/ipv6/conf/default/dad_transmits",
 		"net/ipv6/conf/default/accept_ra", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6",
@@ -53,7 +55,7 @@ func New(t T) *NS {
 	return n
 }
 
-// endWith opens netlink in the namespace, and has it closed and let go at the end of the test.
+// endWith opens netlink in the namespace and closes it at the end of the test.
 func (n *NS) endWith(t T) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -68,7 +70,7 @@ func (n *NS) endWith(t T) {
 	t.Cleanup(n.link.Close)
 }
 
-// Here is the namespace that the process itself is in.
+// Here returns the namespace of the process itself.
 func Here(t T) *NS {
 	t.Helper()
 	Need(t)
@@ -84,17 +86,19 @@ func Here(t T) *NS {
 	return n
 }
 
-// Fd is the file descriptor that holds the namespace. It is valid as long as the test runs.
+// Fd returns the file descriptor that holds the namespace. It is valid until the end of the test.
 func (n *NS) Fd() int { return int(n.handle) }
 
-// Netlink is a route netlink handle inside the namespace.
+// Netlink returns a route netlink handle inside the namespace.
 func (n *NS) Netlink() *netlink.Handle { return n.link }
 
-// ErrEnded is what Run returns when the function ended its goroutine instead of returning, as FailNow and SkipNow do.
+// ErrEnded means that the function ended its goroutine instead of returning, like FailNow and
+// SkipNow.
 var ErrEnded = errors.New("the function ended its goroutine")
 
-// Run calls f on a thread inside the namespace and returns its error. Sockets that f opens stay in the namespace, also
-// when they are used elsewhere later; goroutines that f starts are outside. A panic of f comes back as an error.
+// Run calls f on a thread inside the namespace and returns its error. Sockets that f opens stay in
+// the namespace, even if other goroutines use them; goroutines that f starts are outside. A panic
+// of f is returned as an error.
 func (n *NS) Run(f func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -104,7 +108,8 @@ func (n *NS) Run(f func() error) error {
 	})
 }
 
-// Do calls f on a thread inside the namespace, see Run. If f panics, fails or ends its goroutine, so does the test.
+// Do calls f on a thread inside the namespace, like Run. If f panics, fails or ends its goroutine,
+// the test does the same.
 func (n *NS) Do(t T, f func()) {
 	t.Helper()
 	err := n.Run(func() error {
@@ -122,7 +127,8 @@ func (n *NS) Do(t T, f func()) {
 	}
 }
 
-// onThread calls f on a thread that is thrown away afterwards, so that f may change the thread's namespaces.
+// onThread calls f on a thread that ends afterwards, so that f may change the namespaces of the
+// thread.
 func onThread(f func() error) error {
 	err := ErrEnded
 	done := make(chan struct{})
@@ -140,7 +146,7 @@ func onThread(f func() error) error {
 	return err
 }
 
-// Sysctl writes a sysctl of the namespace. The path is the one below /proc/sys.
+// Sysctl writes a sysctl of the namespace. The path is relative to /proc/sys.
 func (n *NS) Sysctl(t T, path, value string) {
 	t.Helper()
 	if err := n.sysctl(path, value); err != nil {
@@ -148,7 +154,7 @@ func (n *NS) Sysctl(t T, path, value string) {
 	}
 }
 
-// sysctlIfPresent is Sysctl for those that not every kernel has in every namespace.
+// sysctlIfPresent is Sysctl for sysctls that some kernels or namespaces lack.
 func (n *NS) sysctlIfPresent(t T, path, value string) {
 	t.Helper()
 	if err := n.sysctl(path, value); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -156,12 +162,13 @@ func (n *NS) sysctlIfPresent(t T, path, value string) {
 	}
 }
 
-// sysctl writes on a thread inside: /proc/sys/net shows the namespace of the task that opens it.
+// sysctl writes on a thread inside the namespace, because /proc/sys/net shows the namespace of the
+// task that opens it.
 func (n *NS) sysctl(path, value string) error {
 	return n.Run(func() error { return writeFile("/proc/sys/"+path, value) })
 }
 
-// writeFile writes to a file that must exist: the kernel makes those of /proc.
+// writeFile writes to an existing file; the kernel creates the files of /proc.
 func writeFile(name, value string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {

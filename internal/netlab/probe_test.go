@@ -35,7 +35,7 @@ type probe struct {
 	split bool
 }
 
-// send sends the probe and says what became of it. Silence is believed sooner where it is expected.
+// send sends the probe and returns the outcome. An expected silence has a shorter timeout.
 func (p probe) send(t *testing.T, client *netlab.NS, want string) string {
 	t.Helper()
 	wait := 5 * time.Second
@@ -65,7 +65,8 @@ func (p probe) send(t *testing.T, client *netlab.NS, want string) string {
 	return result
 }
 
-// await reads the sockets until one has the answer: the first is the raw one, the second that of UDP.
+// await reads the sockets until one has the answer: the first is the raw one, the second that of
+// UDP.
 func (p probe) await(t *testing.T, fds []unix.PollFd, deadline time.Time) string {
 	t.Helper()
 	b := make([]byte, 10000)
@@ -127,7 +128,8 @@ func (p probe) icmpResult(b []byte, from unix.Sockaddr) string {
 	return ""
 }
 
-// socket opens a socket of the probe's family that sets DF and ignores what the kernel has learned, or does not set it.
+// socket opens a socket of the probe's family that sets DF and ignores what the kernel has learned,
+// or does not set it.
 func (p probe) socket(t *testing.T, kind, protocol int) int {
 	t.Helper()
 	domain, level, option := unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
@@ -153,7 +155,8 @@ func (p probe) socket(t *testing.T, kind, protocol int) int {
 	return fd
 }
 
-// payload is what follows the IP header, or for UDP what follows that: an IKE header of version 3 and zeros.
+// payload is what follows the IP header, or for UDP what follows that: an IKE header of version 3
+// and zeros.
 func (p probe) payload(t *testing.T) []byte {
 	t.Helper()
 	body := p.size - 20 - 8

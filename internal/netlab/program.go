@@ -14,18 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrRefused means that the system does not let this process have namespaces of its own.
+// ErrRefused means that the system refuses namespaces to this process.
 var ErrRefused = errors.New("namespaces are refused")
 
-// ErrFailed means that a copy of this program ended with an error, which it has told.
+// ErrFailed means that a copy of this program ended with an error and reported it.
 var ErrFailed = errors.New("the program in the namespaces failed")
 
-// endTimeout is how long a copy of this program may take to end when it is asked to.
+// endTimeout limits the time that a copy of this program takes to end after SIGTERM.
 const endTimeout = 10 * time.Second
 
-// RunInside is for programs what Main is for tests: it runs this program again with the same arguments, in namespaces of its own, and returns
-// when that copy has ended. The copy finds the files from descriptor 3 on, and calls Enter first of all. It gets SIGTERM when ctx
-// ends, and is killed when this process dies, however that comes about: the copy is all that holds the namespaces.
+// RunInside is Main for programs: it runs this program again with the same arguments in new
+// namespaces and returns when that copy has ended. The copy finds the files at descriptor 3 and
+// above, and calls Enter first. It gets SIGTERM when ctx ends and is killed when this process dies
+// in any way: only the copy holds the namespaces.
 //
 //	program ── clone(NEWUSER|NEWNET|NEWNS) ──> itself: Enter, then its work
 //	   │           refused, and real root: clone(NEWNET|NEWNS)
@@ -42,9 +43,32 @@ func RunInside(ctx context.Context, files ...*os.File) error {
 	return fmt.Errorf("%w; as root without a user namespace: %w", err, rootErr)
 }
 
-// runInside tries it with these namespaces. The copy stays in the group of this process: what is sent to both ends both.
+// An ExitError is the exit code of a copy of this program that RunPrivileged has started.
+type ExitError struct{ Code int }
+
+// Error returns the code.
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// RunPrivileged is RunInside for measurements: root keeps its user namespace, and with it privileges
+// that the kernel grants only there, such as large socket buffers. Another user gets a user namespace,
+// where those are missing. The error is an ExitError if the copy ended with another code than 0.
+func RunPrivileged(ctx context.Context) error {
+	flags := uintptr(unix.CLONE_NEWUSER)
+	if os.Geteuid() == 0 {
+		flags = 0
+	}
+	err := runInside(ctx, flags, nil)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return &ExitError{exit.ExitCode()}
+	}
+	return err
+}
+
+// runInside tries one set of namespaces. The copy stays in the process group of this process, so a
+// signal to the group ends both.
 func runInside(ctx context.Context, flags uintptr, files []*os.File) error {
-	// Pdeathsig means the death of the thread that started the child.
+	// Pdeathsig refers to the death of the thread that started the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := again(ctx, flags)
@@ -70,8 +94,9 @@ func runInside(ctx context.Context, flags uintptr, files []*os.File) error {
 	return fmt.Errorf("%w: %w", ErrFailed, err)
 }
 
-// Enter makes the namespaces fit for use in a copy of the program that RunInside has started, and tells whether this is one. Where
-// they turn out to be of no use, it does not return: RunInside then tries it in another way.
+// Enter sets up the namespaces in a copy of the program that RunInside has started, and reports
+// whether this process is one. If the namespaces are unusable it does not return, and RunInside
+// tries other ones.
 func Enter() (inside bool) {
 	if os.Getenv(stateEnv) != stateEnter {
 		return false
@@ -84,8 +109,8 @@ func Enter() (inside bool) {
 	return true
 }
 
-// Build builds a laboratory for a program that is no test: what would fail a test ends f, and is returned. The laboratory stands until end is
-// called; of one that failed nothing is left.
+// Build builds a lab for a program: an error that would fail a test ends f and is returned. The lab
+// exists until end is called; a failed lab leaves nothing behind.
 func Build(f func(t T)) (end func(), err error) {
 	b := &builder{}
 	done := make(chan struct{})
@@ -101,7 +126,7 @@ func Build(f func(t T)) (end func(), err error) {
 	return b.end, nil
 }
 
-// A builder is the T of a program.
+// A builder implements T for a program.
 type builder struct {
 	mu       sync.Mutex
 	err      error
@@ -128,7 +153,7 @@ func (b *builder) end() {
 // Helper implements T.
 func (b *builder) Helper() {}
 
-// Logf implements T. What could not be closed ends with the process, and needs no word.
+// Logf implements T. Resources that could not be closed end with the process, so nothing is logged.
 func (b *builder) Logf(string, ...any) {}
 
 // Fatalf implements T.
@@ -147,7 +172,7 @@ func (b *builder) FailNow() {
 	runtime.Goexit()
 }
 
-// Skipf implements T: a program has nothing to skip to.
+// Skipf implements T: a program cannot skip.
 func (b *builder) Skipf(format string, args ...any) { b.Fatalf(format, args...) }
 
 // Cleanup implements T.
@@ -157,9 +182,9 @@ func (b *builder) Cleanup(f func()) {
 	b.cleanups = append(b.cleanups, f)
 }
 
-// TempDir implements T. A program that may be killed must not have left a directory behind.
+// TempDir implements T. A program that is killed would leave the directory behind.
 func (b *builder) TempDir() string {
-	b.Fatalf("there are no temporary directories outside of tests")
+	b.Fatalf("temporary directories exist in tests only")
 	return ""
 }
 

@@ -115,7 +115,8 @@ func TestProvidersOfOneClient(t *testing.T) {
 // insideEnv is set in the copy that RunInside makes.
 const insideEnv = "NETLAB_TEST_INSIDE"
 
-// runInside is the part of TestRole that is a program: it hands a greeting over to its copy, which says it and may fail.
+// runInside is the part of TestRole that is a program: it hands a greeting over to its copy, which
+// says it and may fail.
 func runInside(t *testing.T, role string) {
 	t.Helper()
 	if os.Getenv(insideEnv) != "" {

@@ -10,44 +10,47 @@ import (
 const (
 	// DefaultMTU is the MTU of every link of a fresh provider.
 	DefaultMTU = 1500
-	// defaultBlock is the block of addresses of a provider that is alone, the one of the drawing.
+	// defaultBlock is the address block of a single provider, as in the drawing.
 	defaultBlock = 77
-	// secondWay is the routing table and the firewall mark of the flows that scenario S15 sends over net5, where
-	// r2 knows a smaller route.
+	// secondWay is the routing table and the firewall mark of the flows that scenario S15 sends
+	// over net5, where r2 has a smaller route.
 	secondWay = 77
 	// secondWayMTU is the MTU of that route.
 	secondWayMTU = 1400
-	// rulePriority is the priority of the rules that lead there: before the main table's 32766.
+	// rulePriority is the priority of the rules for that table: before the main table's 32766.
 	rulePriority = 100
 )
 
-// A Provider is the path client - r1 - r2 - r3 - server, drawn in the package's documentation, for IPv4 and IPv6.
-// Its faults may be changed while traffic runs, but only by one goroutine at a time.
+// A Provider is the path client - r1 - r2 - r3 - server of the package's drawing, for IPv4 and
+// IPv6. One goroutine at a time may change its faults, also while traffic runs.
 type Provider struct {
 	Client, R1, R2, R3, Server *NS
 
 	plan     Plan
 	segments []segment
-	// middle is the MTU of net3, forward and reverse those of the routes across it (0: that of the link).
+	// middle is the MTU of net3; forward and reverse are the MTUs of the routes across it (0: the
+	// MTU of the link).
 	middle, forward, reverse int
 	faults                   []installed
 }
 
-// A Plan is where a provider is among several of one client. The zero Plan is that of the only one, as drawn.
+// A Plan places a provider among several providers of one client. The zero Plan is a single
+// provider, as in the drawing.
 type Plan struct {
-	// Client is where its packets come from; nil gives it a client of its own, with a default route over this provider.
+	// Client sends the packets; nil creates a client with a default route over this provider.
 	Client *NS
-	// Block, from 1 to 99, stands in all its addresses and devices in place of the 77 of the drawing, in decimal digits in both
-	// families: 10.12.1.0/24, fd12:1::/64, net1-12. A shared client has a route to this block only. 0 means 77.
+	// Block, from 1 to 99, replaces the 77 of the drawing in all addresses and devices, in decimal
+	// digits in both families: 10.12.1.0/24, fd12:1::/64, net1-12. A shared client has a route to
+	// this block only. 0 means 77.
 	Block byte
-	// OnlyIPv4 leaves IPv6 out, also where the kernel has none.
+	// OnlyIPv4 omits IPv6, for example on a kernel without IPv6.
 	OnlyIPv4 bool
 }
 
-// shared tells whether the client is one of several providers.
+// shared reports whether several providers share the client.
 func (p Plan) shared() bool { return p.Client != nil }
 
-// families are those that the provider carries: whether each is IPv6.
+// families returns the address families of the provider: whether each is IPv6.
 func (p Plan) families() []bool {
 	if p.OnlyIPv4 {
 		return []bool{false}
@@ -55,7 +58,7 @@ func (p Plan) families() []bool {
 	return []bool{false, true}
 }
 
-// reached is what the client reaches by the provider.
+// reached returns the destination of the client's route over the provider.
 func (p Plan) reached(v6 bool) netip.Prefix {
 	switch {
 	case !p.shared():
@@ -66,7 +69,7 @@ func (p Plan) reached(v6 bool) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, p.Block}), 16)
 }
 
-// digits is the byte that shows the same digits in hexadecimal that n has in decimal.
+// digits returns the byte with the same hexadecimal digits as the decimal digits of n.
 func digits(n byte) byte { return n/10<<4 | n%10 }
 
 // A segment is one link with its two ends.
@@ -76,7 +79,7 @@ type segment struct {
 	near, far End
 }
 
-// The segments by their number in Provider.segments.
+// Indexes of Provider.segments.
 const (
 	clientSegment = iota
 	firstSegment
@@ -132,20 +135,19 @@ func NewProviderAt(t T, plan Plan) *Provider {
 	return p
 }
 
-// quieten takes away what a kernel does beside forwarding: its own rate limits on ICMP, which belong to no scenario,
-// and the reverse path filter, which would drop what ForgePTB sends.
+// quieten disables functions of the kernel other than forwarding: its own ICMP rate limits, which
+// belong to no scenario, and the reverse path filter, which would drop the packets of ForgePTB.
 func quieten(t T, n *NS) {
 	t.Helper()
 	n.Sysctl(t, "net/ipv4/icmp_ratelimit", "0")
 	n.sysctlIfPresent(t, "net/ipv6/icmp/ratelimit", "0") // not on a kernel without IPv6
-	// Before Linux 6.13 the next two exist only on the host, where they are generous enough.
+	// Before Linux 6.13 the next two exist on the host only, with sufficient values.
 	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_per_sec", "1000000")
 	n.sysctlIfPresent(t, "net/ipv4/icmp_msgs_burst", "100000")
 	n.Sysctl(t, "net/ipv4/conf/all/rp_filter", "0")
 	n.Sysctl(t, "net/ipv4/conf/default/rp_filter", "0")
 }
 
-// segment is the link with this number.
 func (p Plan) segment(net int, near, far *NS) segment {
 	s := segment{block: p.Block, net: net}
 	name := fmt.Sprintf("net%d", net)
@@ -160,7 +162,6 @@ func (p Plan) segment(net int, near, far *NS) segment {
 	return s
 }
 
-// prefix is the address of a host on the segment, with the segment's length.
 func (s segment) prefix(host byte, v6 bool) netip.Prefix {
 	if v6 {
 		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, digits(s.block), 0, byte(s.net), 15: host}), 64)
@@ -168,23 +169,22 @@ func (s segment) prefix(host byte, v6 bool) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, s.block, byte(s.net), host}), 24)
 }
 
-// addr is the address of a host on a segment.
 func (p *Provider) addr(segment int, host byte, v6 bool) netip.Addr {
 	return p.segments[segment].prefix(host, v6).Addr()
 }
 
-// ClientAddr is the client's address.
+// ClientAddr returns the client's address.
 func (p *Provider) ClientAddr(v6 bool) netip.Addr { return p.addr(clientSegment, 1, v6) }
 
-// ServerAddr is the server's address.
+// ServerAddr returns the server's address.
 func (p *Provider) ServerAddr(v6 bool) netip.Addr { return p.addr(serverSegment, 2, v6) }
 
-// HopAddr is the address with which the router at that distance (1 to 3) answers the client.
+// HopAddr returns the address from which the router at that distance (1 to 3) answers the client.
 func (p *Provider) HopAddr(hop int, v6 bool) netip.Addr {
 	return p.addr(clientSegment+hop-1, 2, v6)
 }
 
-// AddServerAddr gives the server one more address in its network, for tests with several peers.
+// AddServerAddr adds an address to the server in its network, for tests with several peers.
 func (p *Provider) AddServerAddr(t T, host byte, v6 bool) netip.Addr {
 	t.Helper()
 	end := p.segments[serverSegment].far
@@ -195,15 +195,16 @@ func (p *Provider) AddServerAddr(t T, host byte, v6 bool) netip.Addr {
 	return end.Addrs[0].Addr()
 }
 
-// AllowPingSockets lets the client's kernel grant unprivileged ping sockets, which it refuses by default. It cannot be
-// taken back: the empty range of the default names a group that a user namespace with one group does not have.
+// AllowPingSockets permits unprivileged ping sockets in the client's kernel, which refuses them by
+// default. It cannot be undone: the empty range of the default names a group that a user namespace
+// with one group does not have.
 func (p *Provider) AllowPingSockets(t T) {
 	t.Helper()
 	p.Client.Sysctl(t, "net/ipv4/ping_group_range", "0 0")
 }
 
-// Reset brings the path back to S0: no faults, every link at 1500 bytes, nothing learned by any kernel about a path.
-// Addresses added to the server and permission for ping sockets stay.
+// Reset restores S0: no faults, every link at 1500 bytes, no path MTU exceptions in any kernel.
+// Added addresses of the server and the permission for ping sockets stay.
 func (p *Provider) Reset(t T) {
 	t.Helper()
 	for len(p.faults) > 0 {
@@ -213,7 +214,7 @@ func (p *Provider) Reset(t T) {
 	p.setMTUs(t, DefaultMTU, DefaultMTU)
 }
 
-// setMTUs sets the MTU of net3 and of all other links, and every route anew.
+// setMTUs sets the MTU of net3 and of all other links, and replaces every route.
 func (p *Provider) setMTUs(t T, middle, others int) {
 	t.Helper()
 	for i, s := range p.segments {
@@ -233,7 +234,8 @@ func (p *Provider) setMTUs(t T, middle, others int) {
 	}
 }
 
-// setRoutes sets all routes, with the MTUs wanted, and so makes the kernels forget what they learned about paths.
+// setRoutes replaces all routes, with the configured MTUs, and thereby clears the kernels' path MTU
+// exceptions.
 func (p *Provider) setRoutes() error {
 	for _, v6 := range p.plan.families() {
 		if err := p.Client.route(Route{Dst: p.plan.reached(v6), Via: p.addr(clientSegment, 2, v6)}); err != nil {
@@ -261,7 +263,7 @@ func (p *Provider) setRoutes() error {
 	return nil
 }
 
-// setMiddleRoutes sets the routes across net3. A link below 1280 bytes has none for IPv6.
+// setMiddleRoutes sets the routes across net3. A link below 1280 bytes has no IPv6 routes.
 func (p *Provider) setMiddleRoutes(v6 bool) error {
 	if v6 && p.middle < minMTU6 {
 		return nil
@@ -278,8 +280,8 @@ func (p *Provider) setMiddleRoutes(v6 bool) error {
 	return p.R3.route(Route{Dst: everywhere(v6), Via: p.addr(middleSegment, 1, v6), MTU: p.reverse})
 }
 
-// addRules leads marked packets of r1 over net5, and what r2 gets from there to its smaller route.
-// Without a mark, which only scenario S15 sets, nothing goes that way.
+// addRules routes marked packets of r1 over net5, and packets that r2 receives from there to its
+// smaller route. Only scenario S15 sets the mark.
 func (p *Provider) addRules() error {
 	for _, v6 := range p.plan.families() {
 		mark := netlink.NewRule()
@@ -296,7 +298,6 @@ func (p *Provider) addRules() error {
 	return nil
 }
 
-// everywhere is the destination of a default route.
 func everywhere(v6 bool) netip.Prefix {
 	if v6 {
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)

@@ -3,6 +3,7 @@ package netlab
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -11,23 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reg is the register through which all rules pass their values: the first of 16 bytes.
+// reg is the register for the values of all rules: the first one of 16 bytes.
 const reg = 1
 
 // A rule acts on the packets that pass a hook of a router and match.
 type rule struct {
 	hook  *nftables.ChainHook
 	match []expr.Any
-	// act is what happens to them after they were counted; nil drops them.
+	// act happens to the packets after they are counted; nil drops them.
 	act []expr.Any
 }
 
-// table is the table of a fault: one each, so that its end is the deletion of a table, and its counter is in it.
+// table returns the table of a fault. Each fault has a table of its own, so its end is the deletion
+// of the table, which holds the counter.
 func (f Fault) table() *nftables.Table {
 	return &nftables.Table{Family: nftables.TableFamilyINet, Name: "netlab-" + string(f)}
 }
 
-// install puts the rules of a fault in force in the namespace, in the place of those that the fault had there.
+// install activates the rules of a fault in the namespace and replaces its earlier rules there.
 func (f Fault) install(n *NS, rules []rule) error {
 	conn, err := nftables.New(nftables.WithNetNSFd(n.Fd()))
 	if err != nil {
@@ -62,10 +64,8 @@ func (f Fault) install(n *NS, rules []rule) error {
 	return nil
 }
 
-// counterName is the name of the one counter in the table of a fault.
 const counterName = "acted"
 
-// remove ends the fault in the namespace.
 func (f Fault) remove(n *NS) error {
 	conn, err := nftables.New(nftables.WithNetNSFd(n.Fd()))
 	if err != nil {
@@ -78,7 +78,6 @@ func (f Fault) remove(n *NS) error {
 	return nil
 }
 
-// count is on how many packets the fault has acted in the namespace.
 func (f Fault) count(n *NS) (uint64, error) {
 	conn, err := nftables.New(nftables.WithNetNSFd(n.Fd()))
 	if err != nil {
@@ -98,7 +97,6 @@ func (f Fault) count(n *NS) (uint64, error) {
 	return 0, fmt.Errorf("nftables: fault %s has no counter", f)
 }
 
-// meta compares a property of the packet.
 func meta(key expr.MetaKey, value []byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: reg},
@@ -106,10 +104,11 @@ func meta(key expr.MetaKey, value []byte) []expr.Any {
 	}
 }
 
-// protocol matches an IP protocol number, behind whatever IPv6 extension headers.
+// protocol matches an IP protocol number, after any IPv6 extension headers.
 func protocol(number byte) []expr.Any { return meta(expr.MetaKeyL4PROTO, []byte{number}) }
 
-// ipProtocol matches what the IP header itself names: for nftables AH is no protocol on IPv6, but an extension header to look behind.
+// ipProtocol matches the protocol in the IP header: for nftables, AH on IPv6 is not a protocol but
+// an extension header to skip.
 func ipProtocol(number byte) [][]expr.Any {
 	return [][]expr.Any{
 		slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV4}), protocol(number)),
@@ -120,14 +119,12 @@ func ipProtocol(number byte) [][]expr.Any {
 	}
 }
 
-// leavingBy matches packets that leave by the device.
 func leavingBy(device string) []expr.Any {
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, device)
 	return meta(expr.MetaKeyOIFNAME, name)
 }
 
-// longerThan matches IP packets of more than size bytes.
 func longerThan(size int) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyLEN, Register: reg},
@@ -136,12 +133,12 @@ func longerThan(size int) []expr.Any {
 	}
 }
 
-// transport loads bytes of the header behind the IP header; non-first fragments have none and never match.
+// transport loads bytes of the header after the IP header; later fragments have none and never
+// match.
 func transport(offset, length uint32) expr.Any {
 	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: length}
 }
 
-// transportIs compares bytes of the header behind the IP header.
 func transportIs(offset uint32, value ...byte) []expr.Any {
 	return []expr.Any{
 		transport(offset, uint32(len(value))),
@@ -154,7 +151,6 @@ func udpPort(offset uint32, port uint16) []expr.Any {
 	return slices.Concat(protocol(unix.IPPROTO_UDP), transportIs(offset, binary.BigEndian.AppendUint16(nil, port)...))
 }
 
-// oddUDPSource matches UDP from an odd port.
 func oddUDPSource() []expr.Any {
 	return slices.Concat(protocol(unix.IPPROTO_UDP), []expr.Any{
 		transport(1, 1),
@@ -163,8 +159,8 @@ func oddUDPSource() []expr.Any {
 	})
 }
 
-// icmp4 and icmp6 match all ICMP but IPv6 neighbour discovery (types 133 to 137, RFC 4861, section 4), without which
-// there is no link.
+// icmp4 and icmp6 match all ICMP except IPv6 neighbour discovery (types 133 to 137, RFC 4861,
+// section 4), which the link needs.
 func icmp4() []expr.Any { return protocol(unix.IPPROTO_ICMP) }
 
 func icmp6() []expr.Any {
@@ -174,7 +170,8 @@ func icmp6() []expr.Any {
 	})
 }
 
-// ptb4 and ptb6 match "packet too big": ICMP type 3 code 4 (RFC 1191, section 4), ICMPv6 type 2 (RFC 4443, section 3.2).
+// ptb4 and ptb6 match "packet too big": ICMP type 3 code 4 (RFC 1191, section 4), ICMPv6 type 2
+// (RFC 4443, section 3.2).
 func ptb4() []expr.Any { return slices.Concat(protocol(unix.IPPROTO_ICMP), transportIs(0, 3, 4)) }
 
 func ptb6() []expr.Any { return slices.Concat(protocol(unix.IPPROTO_ICMPV6), transportIs(0, 2)) }
@@ -195,6 +192,28 @@ func fragment4() []expr.Any {
 	})
 }
 
+// offsetFlags4 is where the flags and the fragment offset of an IPv4 header are.
+const offsetFlags4 = 6
+
+// onlyDF4 matches unfragmented IPv4 packets with DF.
+func onlyDF4() []expr.Any {
+	return slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV4}), []expr.Any{
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offsetFlags4, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{0x40, 0}},
+	})
+}
+
+// clearFlags4 clears the flags and the fragment offset, and updates the header's checksum.
+func clearFlags4() []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: reg, Data: []byte{0, 0}},
+		&expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader,
+			Offset: offsetFlags4, Len: 2, CsumType: expr.CsumTypeInet, CsumOffset: 10,
+		},
+	}
+}
+
 // fragment6 matches every packet with a fragment header (RFC 8200, section 4.5).
 func fragment6() []expr.Any {
 	return slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}), []expr.Any{
@@ -206,7 +225,6 @@ func fragment6() []expr.Any {
 	})
 }
 
-// percent matches this share of all packets, at random.
 func percent(share int) []expr.Any {
 	return []expr.Any{
 		&expr.Numgen{Register: reg, Modulus: 100, Type: unix.NFT_NG_RANDOM},
@@ -215,14 +233,14 @@ func percent(share int) []expr.Any {
 	}
 }
 
-// above matches what exceeds so many packets per second, after a first burst as large as nft's default.
+// above matches packets above a rate per second, after an initial burst as large as nft's default.
 func above(perSecond int) []expr.Any {
 	return []expr.Any{&expr.Limit{
 		Type: expr.LimitTypePkts, Rate: uint64(perSecond), Over: true, Unit: expr.LimitTimeSecond, Burst: 5,
 	}}
 }
 
-// rewrite writes into the ICMP message and mends its checksum, which is at offset 2.
+// rewrite writes into the ICMP message and updates its checksum at offset 2.
 func rewrite(offset uint32, value []byte) []expr.Any {
 	return []expr.Any{
 		&expr.Immediate{Register: reg, Data: value},
@@ -233,10 +251,21 @@ func rewrite(offset uint32, value []byte) []expr.Any {
 	}
 }
 
-// setMark gives packets a firewall mark.
 func setMark(mark uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Immediate{Register: reg, Data: binaryutil.NativeEndian.PutUint32(mark)},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg},
 	}
+}
+
+// towards matches packets to an address (RFC 791, section 3.1; RFC 8200, section 3).
+func towards(addr netip.Addr) []expr.Any {
+	version, offset := byte(unix.NFPROTO_IPV4), uint32(16)
+	if addr.Is6() {
+		version, offset = unix.NFPROTO_IPV6, 24
+	}
+	return slices.Concat(meta(expr.MetaKeyNFPROTO, []byte{version}), []expr.Any{
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(addr.BitLen() / 8)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: addr.AsSlice()},
+	})
 }

@@ -2,21 +2,21 @@ package netlab
 
 // A Scenario is a named set of faults.
 type Scenario struct {
-	// Name is how Apply knows it.
+	// Name is the argument of Apply.
 	Name string
-	// Description is one line about what the path does.
+	// Description is one line about the path.
 	Description string
 
 	apply func(*Provider, T)
 }
 
-// Scenarios are all scenarios. In what they say, "small link" means net3 with so many bytes and "packet too big"
-// (PTB) from r2, unless it is dropped or changed.
+// Scenarios returns all scenarios. In the descriptions, an n-byte link means net3 with n bytes and
+// "packet too big" (PTB) from r2, unless it is dropped or changed.
 func Scenarios() []Scenario {
 	return append(mtuScenarios(), otherScenarios()...)
 }
 
-// mtuScenarios are those about the size of packets.
+// mtuScenarios returns the scenarios about packet sizes.
 func mtuScenarios() []Scenario {
 	return []Scenario{
 		{"S1", "1400-byte link, PTB arrives", func(p *Provider, t T) { p.SetMTU(t, 1400) }},
@@ -48,14 +48,14 @@ func mtuScenarios() []Scenario {
 		{"S7a", "1400-byte link, PTB names 0 bytes", lyingPTB(0, 0)},
 		{"S7b", "1400-byte link, PTB names 300 bytes, over IPv6 600: too small", lyingPTB(300, 600)},
 		{"S7c", "1400-byte link, PTB names 1450 bytes: too large", lyingPTB(1450, 1450)},
-		{"S7d", "clean, but forged PTBs have lowered what the client's kernel believes (IPv4 552, IPv6 1300)", forged},
-		{"S10", "clean again after a 1400-byte link from which the client's kernel has learned", flap},
+		{"S7d", "clean, but forged PTBs have lowered the client's cached path MTU (IPv4 552, IPv6 1300)", forged},
+		{"S10", "clean again, but the client's kernel has cached the MTU of a 1400-byte link", flap},
 		{"S13", "9000 bytes throughout", func(p *Provider, t T) { p.setMTUs(t, 9000, 9000) }},
 		{"S13b", "9000 bytes, but a 1500-byte link between r2 and r3", func(p *Provider, t T) { p.setMTUs(t, 1500, 9000) }},
 		{"S14a", "1280-byte link, PTB arrives", func(p *Provider, t T) { p.SetMTU(t, 1280) }},
 		{"S14b", "576-byte link, PTB arrives; no IPv6", func(p *Provider, t T) { p.SetMTU(t, 576) }},
 		{"S14c", "576-byte link, PTB dropped: a black hole; no IPv6", blackHole(576)},
-		{"S15", "two ways: 1400 bytes for ICMP and odd UDP source ports, 1500 for even ones, PTB arrives", secondWayOnly},
+		{"S15", "two paths: 1400 bytes for ICMP and odd UDP source ports, 1500 for even ones, PTB arrives", secondWayOnly},
 		{"S15b", "S15 with PTB dropped: a black hole for some flows", func(p *Provider, t T) {
 			secondWayOnly(p, t)
 			p.DropPTB(t)
@@ -63,7 +63,7 @@ func mtuScenarios() []Scenario {
 	}
 }
 
-// otherScenarios are those about loss, rates and filters, and the one about nothing.
+// otherScenarios returns the scenarios about loss, rates and filters, and the one without a fault.
 func otherScenarios() []Scenario {
 	return []Scenario{
 		{"S0", "clean, 1500 bytes", func(*Provider, T) {}},
@@ -83,10 +83,30 @@ func otherScenarios() []Scenario {
 			p.DropProtocol(t, 50)
 			p.DropProtocol(t, 51)
 		}},
+		{"S11c", "UDP 500 and UDP 4500 dropped", func(p *Provider, t T) {
+			p.DropUDPPort(t, 500)
+			p.DropUDPPort(t, 4500)
+		}},
+		{"S11d", "UDP 500 and UDP 4500 refused by r2", func(p *Provider, t T) {
+			p.RejectUDPPort(t, 500)
+			p.RejectUDPPort(t, 4500)
+		}},
+		{"S11e", "UDP 500 and UDP 4500 dropped, except from the same source port", func(p *Provider, t T) { p.DropOtherSourcePorts(t) }},
+		{"S18", "two equal-cost links for UDP, one of them dead", func(p *Provider, t T) { p.DropOddFlows(t) }},
+		{"S12b", "ESP in UDP dropped", func(p *Provider, t T) { p.DropESPInUDP(t) }},
+		{"S16", "the server refuses all but neighbor discovery", func(p *Provider, t T) { p.RefuseAtServer(t) }},
+		{"S17", "1400-byte link, PTB arrives, but the client itself drops all ICMP", func(p *Provider, t T) {
+			p.SetMTU(t, 1400)
+			p.DropInput(t)
+		}},
+		{"S17b", "the client itself refuses to send to UDP 500 and UDP 4500", func(p *Provider, t T) {
+			p.RefuseOutput(t, 500)
+			p.RefuseOutput(t, 4500)
+		}},
 	}
 }
 
-// Apply puts a scenario in force, in the place of whatever was before.
+// Apply activates a scenario and ends the one before.
 func (p *Provider) Apply(t T, name string) {
 	t.Helper()
 	for _, s := range Scenarios() {
@@ -99,7 +119,7 @@ func (p *Provider) Apply(t T, name string) {
 	t.Fatalf("no scenario %q", name)
 }
 
-// blackHole is a small link that says nothing.
+// blackHole is a small link without "packet too big".
 func blackHole(mtu int) func(*Provider, T) {
 	return func(p *Provider, t T) {
 		p.DropPTB(t)
@@ -107,7 +127,7 @@ func blackHole(mtu int) func(*Provider, T) {
 	}
 }
 
-// noICMP is the black hole that no ICMP can find.
+// noICMP is a black hole without any ICMP.
 func noICMP(p *Provider, t T) {
 	p.SetMTU(t, 1400)
 	p.DropICMP(t)
@@ -121,12 +141,10 @@ func lyingPTB(mtu4 uint16, mtu6 uint32) func(*Provider, T) {
 	}
 }
 
-// loss is loss alone.
 func loss(share int) func(*Provider, T) {
 	return func(p *Provider, t T) { p.Loss(t, share) }
 }
 
-// lossyBlackHole is loss above a black hole.
 func lossyBlackHole(share int) func(*Provider, T) {
 	return func(p *Provider, t T) {
 		blackHole(1400)(p, t)
@@ -134,11 +152,10 @@ func lossyBlackHole(share int) func(*Provider, T) {
 	}
 }
 
-// secondWayOnly is the second way alone.
 func secondWayOnly(p *Provider, t T) { p.UseSecondWay(t) }
 
-// forged sends what poisons a Linux client that has no socket open at all: a PTB that quotes an echo reply, which the
-// kernel itself would have sent.
+// forged sends a PTB that affects a Linux client without an open socket: it quotes an echo reply,
+// which the kernel itself would have sent.
 func forged(p *Provider, t T) {
 	for _, v6 := range []bool{false, true} {
 		mtu := uint32(300)
@@ -150,7 +167,8 @@ func forged(p *Provider, t T) {
 	}
 }
 
-// flap shrinks the link until the client has learned of it, and lets it grow again.
+// flap shrinks the link until the client's kernel has cached the smaller path MTU, then restores
+// it.
 func flap(p *Provider, t T) {
 	p.SetMTU(t, 1400)
 	for _, v6 := range []bool{false, true} {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/term"
 )
 
-// T is what the laboratory asks of its user. A *testing.T, *testing.B or *testing.F is one; a program that is no test
-// brings its own. Fatalf must not return.
+// T is the part of *testing.T, *testing.B and *testing.F that the lab needs. A program brings its
+// own. Fatalf must not return.
 type T interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -21,10 +21,10 @@ type T interface {
 	Failed() bool
 }
 
-// ErrNotEntered is the reason of Available when the process never tried to get namespaces of its own.
+// ErrNotEntered is the result of Available if the process never tried to get namespaces.
 var ErrNotEntered = errors.New("netlab.Main was not called: TestMain is missing")
 
-// Available tells whether this process may make network namespaces: nil, or the reason why not.
+// Available returns nil if this process may create network namespaces, else the reason.
 func Available() error {
 	switch state := os.Getenv(stateEnv); state {
 	case stateReady:
@@ -36,7 +36,7 @@ func Available() error {
 	}
 }
 
-// Need skips the test, with the reason, where no network namespaces can be had.
+// Need skips the test, with the reason, if network namespaces are not available.
 func Need(t T) {
 	t.Helper()
 	if err := Available(); err != nil {
@@ -47,8 +47,8 @@ func Need(t T) {
 	}
 }
 
-// Announce says what is skipped and why, on standard error and on the terminal, if there is one: of a package that passes, `go test
-// ./...` shows nothing.
+// Announce reports a skip and its reason on standard error and on the terminal, if there is one:
+// `go test ./...` shows nothing of a package that passes.
 func Announce(line string) {
 	fmt.Fprintln(os.Stderr, line)
 	if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
@@ -59,5 +59,6 @@ func Announce(line string) {
 	}
 }
 
-// required tells whether a missing laboratory is a failure. CI says so, lest a skip pass for a success.
+// required reports whether a missing lab is a failure. CI sets it so that a skip does not count as
+// success.
 func required() bool { return os.Getenv("REQUIRE_NETNS") == "1" }

@@ -18,31 +18,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// User-Mode Linux is a kernel that runs as a program: it has the IPsec that many hosts' kernels lack, and needs no rights.
+// User-Mode Linux is a kernel that runs as a program: it has the IPsec that many host kernels lack
+// and needs no privileges.
 //
-//	test ── UML() ──> linux.uml init=<this test binary> ──> Main as process 1: mounts, modules ── the same test ── UML() is true
+//	test ── UML() ──> umlStart ──> linux.uml init=<this test binary>
+//	                      └─> Main as process 1: mounts, modules ──> the same test: UML() is true
 //	     └─ the test's outcome <── console <── "netlab-uml exit 0", power off
 //
-// It sees this host's files, read-only; what must be written is in memory.
+// It sees the files of this host read-only; writable files are in memory.
 const (
 	umlKernel  = "/usr/bin/linux.uml"
 	umlModules = "/usr/lib/uml/modules"
 	umlMemory  = "768M"
 	umlTimeout = 5 * time.Minute
 
-	// umlTestEnv carries the name of the test into the new kernel.
+	// umlTestEnv passes the name of the test to the new kernel.
 	umlTestEnv = "NETLAB_UML_TEST"
 	stateUML   = "uml"
 )
 
-// umlModuleNames are loaded at the start: not all of them come by themselves when they are needed.
+// umlModuleNames are loaded at the start, because some are not loaded on demand.
 const umlModuleNames = "esp4 esp6 ah4 xfrm_user af_key veth tun authenc cbc ctr gcm seqiv echainiv sha256_generic nf_tables"
 
-// umlExit is the last that is said.
+// umlNoAVX keeps programs from using registers that User-Mode Linux does not save (see umlStart):
+// Go, glibc, OpenSSL and NSS.
+var umlNoAVX = []string{
+	"GODEBUG=cpu.all=off", "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load",
+	"OPENSSL_ia32cap=~0x1000000000000000:0", "NSS_DISABLE_AVX=1", "NSS_DISABLE_AVX2=1", "NSS_DISABLE_HW_AES=1",
+}
+
+// umlExit matches the last line of the output.
 var umlExit = regexp.MustCompile(`(?m)^netlab-uml exit (\d+)\r?$`)
 
-// UML runs a test under a kernel of its own. It returns true there; outside it returns false, after the test has run inside with
-// the same outcome. Where there is no User-Mode Linux the test is skipped, or fails with REQUIRE_DAEMONS=1.
+// UML runs a test under a kernel of its own. It returns true there. Outside it returns false, after
+// the test has run inside with the same outcome. Without User-Mode Linux the test is skipped, or
+// fails with REQUIRE_DAEMONS=1.
 func UML(t T, name string) bool {
 	t.Helper()
 	if os.Getenv(umlTestEnv) != "" {
@@ -51,15 +61,14 @@ func UML(t T, name string) bool {
 	if underRaceDetector() {
 		t.Skipf("the race detector needs more memory than User-Mode Linux has addresses for; the run without it does this test")
 	}
-	kernel, err := findUML()
-	if err != nil {
+	if err := findUML(); err != nil {
 		if os.Getenv("REQUIRE_DAEMONS") == "1" {
 			t.Fatalf("User-Mode Linux is required: %v", err)
 		}
 		Announce("netlab: SKIPPED a test of the kernel's IPsec: " + err.Error())
 		t.Skipf("no User-Mode Linux: %v", err)
 	}
-	out, err := boot(kernel, name)
+	out, err := boot(name)
 	exit := umlExit.FindStringSubmatch(out)
 	switch {
 	case exit == nil:
@@ -75,27 +84,25 @@ func UML(t T, name string) bool {
 	return false
 }
 
-// underRaceDetector tells whether this binary was built with -race.
+// underRaceDetector reports whether this binary was built with -race.
 func underRaceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// findUML is the kernel, if all that it needs is there too.
-func findUML() (string, error) {
-	kernel, err := exec.LookPath(umlKernel)
-	if err != nil {
-		return "", err
+// findUML reports which requirement of the kernel is not installed.
+func findUML() error {
+	for _, program := range []string{umlKernel, "/sbin/modprobe"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return err
+		}
 	}
-	if _, err := exec.LookPath("/sbin/modprobe"); err != nil {
-		return "", err
-	}
-	_, err = os.Stat(umlModules)
-	return kernel, err
+	_, err := os.Stat(umlModules)
+	return err
 }
 
-// boot runs the test in a new kernel, and returns what it printed.
-func boot(kernel, test string) (string, error) {
+// boot runs the test in a new kernel and returns its output.
+func boot(test string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -106,13 +113,15 @@ func boot(kernel, test string) (string, error) {
 		"mem=" + umlMemory, "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "ssl=null",
 		"init=" + self, stateEnv + "=" + stateUML, umlTestEnv + "=" + test,
 	}
+	args = append(args, umlNoAVX...)
 	for _, pass := range []string{"LIBRESWAN_ROOT", "REQUIRE_NETNS", "REQUIRE_DAEMONS"} {
 		if v := os.Getenv(pass); v != "" {
 			args = append(args, pass+"="+v)
 		}
 	}
-	cmd := exec.CommandContext(ctx, kernel, args...)
-	// It makes a process for each of its own; they all end with it.
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), stateEnv+"="+stateUMLStart)
+	// The kernel starts a process for each of its own; all end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
@@ -120,7 +129,7 @@ func boot(kernel, test string) (string, error) {
 	return string(out), errors.Join(err, ctx.Err())
 }
 
-// umlInit is what process 1 of the new kernel does. It does not return.
+// umlInit runs as process 1 of the new kernel. It does not return.
 func umlInit(m Runner) {
 	code := 1
 	if err := umlPrepare(); err != nil {
@@ -132,12 +141,12 @@ func umlInit(m Runner) {
 	}
 	fmt.Fprintf(os.Stdout, "\nnetlab-uml exit %s\n", strconv.Itoa(code))
 	unix.Sync()
-	// Nothing is left to do if that fails: the kernel panics when process 1 ends, which ends it too.
+	// An error needs no handling: the kernel panics when process 1 ends, which ends the kernel too.
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	os.Exit(code)
 }
 
-// umlPrepare makes a bare kernel with read-only files fit for tests and daemons.
+// umlPrepare prepares a bare kernel with read-only files for tests and daemons.
 func umlPrepare() error {
 	for _, mount := range []struct{ kind, at string }{
 		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/var"},
@@ -155,7 +164,7 @@ func umlPrepare() error {
 			return err
 		}
 	}
-	script := "#!/bin/sh\nexec /sbin/modprobe -d /var/lib/modprobe \"$@\"\n"
+	script := "#!/bin/sh\nexport '" + umlNoAVX[1] + "'\nexec /sbin/modprobe -d /var/lib/modprobe \"$@\"\n"
 	err := errors.Join(
 		os.Symlink("/run", "/var/run"), os.Symlink(umlModules, modules), os.WriteFile(modprobe, []byte(script), 0o700),
 		writeFile("/proc/sys/kernel/modprobe", modprobe), unix.Mount("tmpfs", "/dev/shm", "tmpfs", 0, ""),

@@ -2,6 +2,7 @@ package netsim
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"ipsec_path_exporter/internal/netio"
@@ -20,10 +21,10 @@ const (
 	v6Prohibited                                         = 1
 )
 
-// cross sends a packet along the path and returns the answers that come of it.
+// cross sends a packet along the path and returns the resulting answers.
 //
 //	host --Block, All, Loss, Echoes--> hops --MTU--> peer
-//	host <--ReverseLoss, DropICMP-- PTB, time exceeded, port unreachable, reply (Replies, ReverseMTU)
+//	host <--ReverseLoss, DropICMP-- PTB, time exceeded, unreachable, reply (Replies, ReverseMTU)
 func (s *Path) cross(c *Config, p *netio.Packet, size int, now time.Time) []reaction {
 	v6 := p.Path.IPv6()
 	if s.lostOnTheWay(c, p, now) {
@@ -36,26 +37,75 @@ func (s *Path) cross(c *Config, p *netio.Packet, size int, now time.Time) []reac
 		}
 		return nil
 	}
-	narrow := c.Narrow
-	if narrow == 0 {
-		narrow = len(c.Hops)
+	narrow, router := orLast(c, c.Narrow), slices.Index(c.Hops, p.Path.Dst)+1
+	if router > 0 && router <= narrow {
+		return s.routerReplies(c, p, router, size, now)
 	}
+	cuts := c.ClearDF && !v6 && !s.fits(c, p, size)
 	hop := int(p.TTL)
 	expires := hop > 0 && hop <= len(c.Hops)
 	switch {
 	case expires && hop <= narrow:
-		return s.timeExceeded(c, p, hop, now)
-	case !s.fits(c, p, size) && (p.DontFragment || v6):
+		return s.timeExceeded(c, p, hop, now, false)
+	case !cuts && !s.fits(c, p, size) && (p.DontFragment || v6):
 		return s.tooBig(c, v6, now)
 	case expires:
-		return s.timeExceeded(c, p, hop, now)
+		return s.timeExceeded(c, p, hop, now, cuts)
 	case c.DropFragments && fragmented(c, p, size):
 		return nil
+	case router > 0:
+		return s.routerReplies(c, p, router, size, now)
 	}
 	return s.arrived(c, p, size, now)
 }
 
-// fits tells whether every packet that a probe is sent as fits the small link.
+// orLast is a number of a hop, or the last hop for 0.
+func orLast(c *Config, hop int) int {
+	if hop == 0 {
+		return len(c.Hops)
+	}
+	return hop
+}
+
+// routerReplies is the answer of a router to an echo to its own address.
+func (s *Path) routerReplies(c *Config, p *netio.Packet, hop, size int, now time.Time) []reaction {
+	if p.Protocol != netio.Echo || c.Mute != nil && c.Mute(hop) || !s.repliesOf(hop).take(c.Exceeded, now) {
+		return nil
+	}
+	limit := size
+	if hop > orLast(c, c.ReverseNarrow) {
+		limit = orMTU(c.ReverseMTU)
+	}
+	return s.echoed(c, p, size, limit)
+}
+
+// repliesOf is the limit of one router's ICMP.
+func (s *Path) repliesOf(hop int) *bucket {
+	if s.exceeded[hop] == nil {
+		s.exceeded[hop] = &bucket{}
+	}
+	return s.exceeded[hop]
+}
+
+// echoed is an echo reply to a path back that carries limit bytes.
+func (s *Path) echoed(c *Config, p *netio.Packet, size, limit int) []reaction {
+	a := netio.Answer{Outcome: netio.Delivered, From: p.Path.Dst, Type: v4EchoReply}
+	if size > limit && (c.ReverseDrop || c.DropFragments) {
+		return nil
+	}
+	if p.Path.IPv6() {
+		a.Type = v6EchoReply
+	}
+	if size > limit {
+		header := p.Path.HeaderIP()
+		a.FragmentSize = header + (limit-header)&^7
+		if s.lost(pieces(p, a.FragmentSize, size)-1, c.ReverseLoss) {
+			return nil
+		}
+	}
+	return s.back(c, true, a)
+}
+
 func (s *Path) fits(c *Config, p *netio.Packet, size int) bool {
 	if p.FragmentSize > 0 {
 		size = min(size, p.FragmentSize)
@@ -63,32 +113,30 @@ func (s *Path) fits(c *Config, p *netio.Packet, size int) bool {
 	return size <= orMTU(c.MTU)
 }
 
-// fragmented tells whether a probe arrives in fragments.
 func fragmented(c *Config, p *netio.Packet, size int) bool {
 	return size > orMTU(c.MTU) || size > orMTU(c.Route.LinkMTU) || p.FragmentSize > 0 && size > p.FragmentSize
 }
 
-// timeExceeded is what the router says at which the TTL runs out.
-func (s *Path) timeExceeded(c *Config, p *netio.Packet, hop int, now time.Time) []reaction {
-	if s.exceeded[hop] == nil {
-		s.exceeded[hop] = &bucket{}
-	}
-	if c.blocks(p) || c.Quiet != nil && c.Quiet(hop, p) || !s.exceeded[hop].take(c.Exceeded, now) {
+func (s *Path) timeExceeded(c *Config, p *netio.Packet, hop int, now time.Time, cut bool) []reaction {
+	if c.blocks(p) || c.Quiet != nil && c.Quiet(hop, p) || !s.repliesOf(hop).take(c.Exceeded, now) {
 		return nil
 	}
 	a := netio.Answer{Outcome: netio.TimeExceeded, From: c.Hops[hop-1], Type: v4TimeExceeded}
 	if p.Path.IPv6() {
 		a.Type = v6TimeExceeded
 	}
+	if cut {
+		a.Cut = p.Path.HeaderIP() + (orMTU(c.MTU)-p.Path.HeaderIP())&^7
+	}
 	return s.back(c, true, a)
 }
 
-// blocks tells whether a probe comes to the hop that drops its kind.
+// blocks reports whether a probe reaches the hop that drops its kind.
 func (c *Config) blocks(p *netio.Packet) bool {
 	return c.Block != nil && c.Block(p) && (p.TTL == 0 || int(p.TTL) > c.BlockBehind)
 }
 
-// lostOnTheWay tells whether a packet is dropped for another reason than its size.
+// lostOnTheWay reports whether a packet is dropped for a reason other than its size.
 func (s *Path) lostOnTheWay(c *Config, p *netio.Packet, now time.Time) bool {
 	echo := p.Protocol == netio.Echo
 	switch {
@@ -104,7 +152,6 @@ func (s *Path) lostOnTheWay(c *Config, p *netio.Packet, now time.Time) bool {
 	return echo && !s.echoes.take(c.Echoes, now)
 }
 
-// tooBig is what the router in front of the small link says.
 func (s *Path) tooBig(c *Config, v6 bool, now time.Time) []reaction {
 	if c.PTB.Drop || !s.ptbs.take(c.PTB.Limit, now) {
 		return nil
@@ -131,7 +178,16 @@ func (s *Path) tooBig(c *Config, v6 bool, now time.Time) []reaction {
 	return answers
 }
 
-// Router is the router that sends PTBs where the Config names no Hops.
+// forged returns the forged messages about a probe.
+func forged(c *Config, p *netio.Packet) []reaction {
+	if c.PTB.Forged == 0 || !p.DontFragment {
+		return nil
+	}
+	r := reaction{c.Delay, netio.Answer{From: Router(p.Path.IPv6()), MTU: c.PTB.Forged}, true}
+	return []reaction{r, r}
+}
+
+// Router is the router that sends PTBs if the Config names no Hops.
 func Router(v6 bool) netip.Addr {
 	if v6 {
 		return netip.MustParseAddr("2001:db8::fe")
@@ -139,26 +195,14 @@ func Router(v6 bool) netip.Addr {
 	return netip.MustParseAddr("198.51.100.254")
 }
 
-// arrived is what the peer says.
 func (s *Path) arrived(c *Config, p *netio.Packet, size int, now time.Time) []reaction {
 	v6 := p.Path.IPv6()
 	a := netio.Answer{Outcome: netio.Delivered, From: p.Path.Dst}
 	if p.Protocol == netio.Echo {
-		if !s.replies.take(c.Replies, now) || size > orMTU(c.ReverseMTU) && (c.ReverseDrop || c.DropFragments) {
+		if !s.replies.take(c.Replies, now) {
 			return nil
 		}
-		a.Type = v4EchoReply
-		if v6 {
-			a.Type = v6EchoReply
-		}
-		if size > orMTU(c.ReverseMTU) {
-			header := p.Path.HeaderIP()
-			a.FragmentSize = header + (orMTU(c.ReverseMTU)-header)&^7
-			if s.lost(pieces(p, a.FragmentSize, size)-1, c.ReverseLoss) {
-				return nil
-			}
-		}
-		return s.back(c, true, a)
+		return s.echoed(c, p, size, orMTU(c.ReverseMTU))
 	}
 	if p.Protocol != netio.UDP {
 		return s.ipsec(c, v6, a)
@@ -180,7 +224,7 @@ func (s *Path) arrived(c *Config, p *netio.Packet, size int, now time.Time) []re
 	return s.back(c, false, a)
 }
 
-// ipsec is what the peer says to ESP or AH that it knows nothing of.
+// ipsec is the peer's answer to ESP or AH with an unknown SPI.
 func (s *Path) ipsec(c *Config, v6 bool, a netio.Answer) []reaction {
 	if !c.RefuseIPsec {
 		return nil
@@ -192,7 +236,7 @@ func (s *Path) ipsec(c *Config, v6 bool, a netio.Answer) []reaction {
 	return s.back(c, true, a)
 }
 
-// pieces is in how many fragments of at most so many bytes a packet travels.
+// pieces returns the number of fragments, of at most max bytes each, of a packet.
 func pieces(p *netio.Packet, fragment, size int) int {
 	if fragment == 0 || size <= fragment {
 		return 1
@@ -202,7 +246,7 @@ func pieces(p *netio.Packet, fragment, size int) int {
 	return (size - header + piece - 1) / piece
 }
 
-// lost tells whether chance takes one of n packets.
+// lost draws whether one of n packets is lost.
 func (s *Path) lost(n int, share float64) bool {
 	for range n {
 		if s.random.Float64() < share {
@@ -212,7 +256,6 @@ func (s *Path) lost(n int, share float64) bool {
 	return false
 }
 
-// blank is the header of a probe with nothing but zeros behind it.
 func blank(p *netio.Packet, size int) []byte {
 	b := make([]byte, 0, size)
 	protocol := map[netio.Protocol]uint8{netio.Echo: ip.ProtocolICMP, netio.UDP: ip.ProtocolUDP, netio.ESP: ip.ProtocolESP, netio.AH: ip.ProtocolAH}[p.Protocol]
@@ -226,18 +269,32 @@ func blank(p *netio.Packet, size int) []byte {
 	return b[:size]
 }
 
-// back sends an answer home.
 func (s *Path) back(c *Config, isICMP bool, a netio.Answer) []reaction {
-	if isICMP && c.DropICMP || s.random.Float64() < c.ReverseLoss {
+	if isICMP && (c.DropICMP || !s.passesICMP(c)) || s.random.Float64() < c.ReverseLoss {
 		return nil
 	}
 	after := c.Delay
 	if c.Jitter > 0 {
 		after += time.Duration(s.random.Int64N(int64(c.Jitter)))
 	}
-	answers := []reaction{{after, a}}
+	answers := []reaction{{after: after, answer: a, inexact: a.Outcome == netio.TooBig && c.PTB.Inexact}}
 	if a.Outcome == netio.Delivered && s.random.Float64() < c.Duplicates {
-		answers = append(answers, reaction{after + time.Millisecond, a})
+		answers = append(answers, reaction{after: after + time.Millisecond, answer: a})
 	}
 	return answers
+}
+
+// passesICMP applies the limit that other hosts share, whose packets since the last one come first.
+func (s *Path) passesICMP(c *Config) bool {
+	now := time.Now()
+	if c.Others > 0 {
+		for at := s.icmp.at; !at.IsZero(); {
+			at = at.Add(time.Duration(s.random.ExpFloat64() * float64(c.Others)))
+			if !at.Before(now) {
+				break
+			}
+			s.icmp.take(c.ICMP, at)
+		}
+	}
+	return s.icmp.take(c.ICMP, now)
 }

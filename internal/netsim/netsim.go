@@ -1,9 +1,9 @@
-// Package netsim simulates the path to a peer in memory: its MTU in both directions, what its routers say about it, loss,
-// delay, filters and limiters, and a peer that answers echoes and IKE. It stands in for netio's Stack in tests. It
-// keeps to the clock of the time package, so that under testing/synctest hours pass in milliseconds, and draws all
-// chance from a seed.
+// Package netsim simulates the path to a peer in memory: the MTU in both directions, ICMP errors of
+// routers, loss, delay, filters and rate limits, and a peer that answers echo and IKE. It replaces
+// netio's Stack in tests. It uses the clock of the time package, so that under testing/synctest
+// hours pass in milliseconds, and draws all random values from a seed.
 //
-// It works on probes, not on bytes: it makes no packets, and does not check what is in them.
+// It works on probes, not on bytes: it builds no packets and does not check their content.
 package netsim
 
 import (
@@ -17,100 +17,126 @@ import (
 	"time"
 
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/silence"
 )
 
 // DefaultMTU is the MTU of every link that a Config does not name.
 const DefaultMTU = 1500
 
-// grace is for how long the network remembers a probe after its time is over, as netio does.
-const grace = time.Second
+// grace is the time for which the network remembers a probe after its deadline, like netio.
+const grace = 5 * time.Second
 
 // A Limit lets packets pass at a rate, as a token bucket.
 type Limit struct {
-	// Every is the time that one packet costs; 0 means no limit.
+	// Every is the interval per packet; 0 means no limit.
 	Every time.Duration
-	// Burst is how many may pass at once; 0 means 1.
+	// Burst is the number of packets that pass without delay; 0 means 1.
 	Burst int
 }
 
-// PTBs says what becomes of the "packet too big" messages of the path's routers.
+// PTBs describes the "packet too big" messages of the path's routers.
 type PTBs struct {
-	// Drop makes none arrive: a black hole.
+	// Drop drops all of them: a black hole.
 	Drop bool
-	// Rewrite, if set, turns the true MTU into the one that the message names.
+	// Rewrite, if set, maps the true MTU to the MTU in the message.
 	Rewrite func(mtu int) int
-	// Copies is how many more copies of each arrive.
+	// Copies is the number of additional copies of each message.
 	Copies int
 	// Limit is the rate at which routers send them.
 	Limit Limit
+	// Inexact makes them quote no probe exactly, like a router that quotes 8 bytes of a packet whose
+	// identifiers a NAT has rewritten.
+	Inexact bool
+	// Forged, if set, is the size that forged messages name, two for every probe, also where Drop
+	// is set. They quote no probe exactly.
+	Forged int
 }
 
-// Config describes a path. The zero value is a clean one of 1500 bytes without delay, to a peer that answers.
+// Config describes a path. The zero value is a clean path of 1500 bytes without delay to a peer
+// that answers.
 type Config struct {
-	// Route is what the host knows about it; an empty Src, Interface or LinkMTU gets a plausible value.
+	// Route is the host's route; an empty Src, Interface or LinkMTU gets a default.
 	Route netio.Route
-	// MTU is that of the way there, ReverseMTU that of the way back; 0 means DefaultMTU.
+	// MTU is the path MTU to the peer, ReverseMTU the path MTU back; 0 means DefaultMTU.
 	MTU, ReverseMTU int
-	// ReverseDrop makes replies above ReverseMTU vanish; else they are fragmented.
+	// ReverseDrop drops replies above ReverseMTU; otherwise they are fragmented.
 	ReverseDrop bool
-	// PTB is what becomes of "packet too big".
+	// ReverseNarrow is the number of the hop behind the link of ReverseMTU, as the replies go; 0 is
+	// the last hop, so that only replies of the peer cross the link.
+	ReverseNarrow int
+	// ClearDF makes the router before the small link cut IPv4 packets with DF in pieces.
+	ClearDF bool
+	// PTB describes the "packet too big" messages.
 	PTB PTBs
-	// Loss and ReverseLoss are the probabilities that a packet is lost on the way there and back.
+	// Loss and ReverseLoss are the loss probabilities of the path to the peer and the reverse path.
 	Loss, ReverseLoss float64
-	// Bursts, if set, replaces Loss on the way there: it is asked for every packet.
+	// Bursts, if set, replaces Loss towards the peer: it is called for every packet.
 	Bursts func(now time.Time) bool
-	// Delay is the round-trip time, Jitter the most that chance adds to it.
+	// Delay is the round-trip time, Jitter the maximum random addition.
 	Delay, Jitter time.Duration
-	// Duplicates is the probability that a reply comes twice.
+	// Duplicates is the probability that a reply is duplicated.
 	Duplicates float64
-	// DropICMP loses everything ICMP: echoes, PTBs, port unreachable.
+	// DropICMP drops all ICMP: echo, PTBs, port unreachable.
 	DropICMP bool
-	// DropFragments loses IP fragments.
+	// DropFragments drops IP fragments.
 	DropFragments bool
-	// Echoes and Replies limit echo requests on the way there, and the peer's echo replies.
+	// Echoes and Replies limit echo requests towards the peer, and the peer's echo replies.
 	Echoes, Replies Limit
-	// All limits every packet on the way there.
+	// ICMP limits all ICMP towards the host. Other hosts use it up too: they get one packet every
+	// Others on average.
+	ICMP   Limit
+	Others time.Duration
+	// All limits all packets towards the peer.
 	All Limit
-	// Block, if set, tells which probes are dropped on the way there, by the hop behind BlockBehind others (0: at once).
+	// Block, if set, reports which probes are dropped towards the peer, at the hop after
+	// BlockBehind others (0: the first).
 	Block       func(p *netio.Packet) bool
 	BlockBehind int
-	// Prohibit makes that hop say so: administratively prohibited.
+	// Prohibit makes that hop answer administratively prohibited.
 	Prohibit bool
-	// Hops are the routers. The one in front of the small link sends the PTBs; all of them answer when the TTL runs out, unless DropICMP.
+	// Hops are the routers. The router before the small link sends the PTBs; all of them send time
+	// exceeded, unless DropICMP is set.
 	Hops []netip.Addr
-	// Narrow is the number of the hop in front of the small link, counted from 1; 0 is the last one.
+	// Narrow is the number of the hop before the small link, counted from 1; 0 is the last hop.
 	Narrow int
 	// Exceeded limits the "time exceeded" of each router.
 	Exceeded Limit
-	// Quiet, if set, tells which routers send no "time exceeded" about a probe.
+	// Quiet, if set, reports which routers send no "time exceeded" about a probe.
 	Quiet func(hop int, p *netio.Packet) bool
-	// RefuseIPsec: the peer answers ESP and AH with protocol unreachable, as a host without IPsec does; else it is silent.
+	// Mute, if set, reports which routers answer no echo to their own address.
+	Mute func(hop int) bool
+	// RefuseIPsec makes the peer answer ESP and AH with protocol unreachable, like a host without
+	// IPsec; otherwise it is silent.
 	RefuseIPsec bool
-	// Closed, if set, tells on which UDP ports nobody listens: those are refused.
+	// Closed, if set, reports which UDP ports of the peer are closed.
 	Closed func(port uint16) bool
 	// Respond answers a UDP payload, with nil for silence; nil means Responder().
 	Respond func(port uint16, payload []byte) []byte
-	// Refuse, if set, makes the local host refuse packets larger than this, as after a change of the link's MTU
-	// that the route does not show yet.
+	// Refuse, if set, makes the local host refuse packets above this size, as after a change of the
+	// link's MTU that the route does not show yet.
 	Refuse int
-	// Broken, if set, is why no packet can be sent at all.
+	// Broken, if set, is the error of every send.
 	Broken error
 	// RouteErr, if set, is what Route returns.
 	RouteErr error
+	// Silence, if set, is the record of addresses that do not answer, by which probes are withheld.
+	Silence *silence.Record
 }
 
-// A Sent is one packet that was put on the wire.
+// A Sent is one packet on the wire.
 type Sent struct {
 	At       time.Duration // since the path was made
 	Protocol netio.Protocol
 	Port     uint16
 	TTL      uint8
 	Size     int
-	// Fragment is the size of the fragments that it was sent in, 0 if it was sent whole.
+	// Fragment is the size of its fragments, 0 if it was not fragmented.
 	Fragment int
 }
 
-// A Path is a simulated path. It implements collectors.Network, for any destination. It may be used concurrently.
+// A Path is a simulated path to any destination. An address of Hops is that router, any other one the
+// peer. It implements collectors.Network and is safe for
+// concurrent use.
 type Path struct {
 	began time.Time
 
@@ -118,14 +144,14 @@ type Path struct {
 	cfg    Config
 	random *rand.Rand
 	sent   []Sent
-	// waiting are the UDP probes that are not forgotten yet, by token, the oldest first.
+	// waiting holds the UDP probes that are still tracked, by token, the oldest first.
 	waiting map[netio.Token][]*flight
 
-	ptbs, echoes, replies, all bucket
-	exceeded                   map[int]*bucket // by hop
+	ptbs, echoes, replies, all, icmp bucket
+	exceeded                         map[int]*bucket // by hop
 }
 
-// New makes a path. The same seed draws the same chance.
+// New creates a path. The same seed gives the same random values.
 func New(cfg Config, seed uint64) *Path {
 	return &Path{
 		began: time.Now(), cfg: cfg, exceeded: make(map[int]*bucket), waiting: make(map[netio.Token][]*flight),
@@ -140,14 +166,14 @@ func (s *Path) Set(change func(*Config)) {
 	change(&s.cfg)
 }
 
-// Sent returns what was put on the wire so far.
+// Sent returns the packets on the wire so far.
 func (s *Path) Sent() []Sent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sent)
 }
 
-// Sizes returns the sizes of what was put on the wire so far, in order.
+// Sizes returns the sizes of the packets on the wire so far, in order.
 func (s *Path) Sizes() []int {
 	var sizes []int
 	for _, p := range s.Sent() {
@@ -156,7 +182,7 @@ func (s *Path) Sizes() []int {
 	return sizes
 }
 
-// Forget empties what Sent and Sizes return.
+// Forget clears the results of Sent and Sizes.
 func (s *Path) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +217,8 @@ func orMTU(mtu int) int {
 	return mtu
 }
 
-// ErrNoMessageSize is what the simulated host says to a packet that is too large for its link, as EMSGSIZE.
+// ErrNoMessageSize is the simulated host's error for a packet that is too large for its link, like
+// EMSGSIZE.
 var ErrNoMessageSize = errors.New("message too long")
 
 // Send implements collectors.Network.
@@ -218,10 +245,23 @@ func (s *Path) Send(ctx context.Context, p *netio.Packet, timeout time.Duration,
 		return
 	}
 	now := time.Now()
+	if c.Silence != nil {
+		charge, err := netio.Enter(c.Silence, p, now)
+		if err != nil {
+			s.mu.Unlock()
+			answer(netio.Answer{Outcome: netio.NotSent, Err: err})
+			return
+		}
+		inner := answer
+		answer = func(a netio.Answer) {
+			netio.Learn(c.Silence, charge, p.Path.Dst, &a, time.Now())
+			inner(a)
+		}
+	}
 	s.sent = append(s.sent, Sent{At: now.Sub(s.began), Protocol: p.Protocol, Port: p.Port, TTL: p.TTL, Size: size, Fragment: p.FragmentSize})
-	answers := s.cross(&c, p, size, now)
+	answers := append(s.cross(&c, p, size, now), forged(&c, p)...)
 	f := &flight{sent: now, answer: answer}
-	forget := timeout + max(timeout, grace) + p.Linger
+	forget := timeout + grace + p.Linger
 	if p.Protocol == netio.UDP {
 		s.waiting[p.Token] = append(s.waiting[p.Token], f)
 		time.AfterFunc(forget, func() { s.forget(p.Token, f) })
@@ -232,20 +272,28 @@ func (s *Path) Send(ctx context.Context, p *netio.Packet, timeout time.Duration,
 	}
 	if p.Account != nil {
 		p.Account.Packets.Add(1)
-		p.Account.Bytes.Add(uint64(size)) //nolint:gosec // a size is not negative
+		p.Account.Bytes.Add(uint64(size))
 	}
-	// The deadline first: an answer that comes exactly then is late.
+	// The deadline comes first: an answer at exactly that time is late.
 	time.AfterFunc(timeout, f.expire)
 	for _, a := range answers {
 		if a.after < forget {
-			time.AfterFunc(a.after, func() { s.owner(p, f, a.answer.Outcome).settle(a.answer) })
+			time.AfterFunc(a.after, func() { s.deliver(p, f, a) })
 		}
 	}
 }
 
-// owner is the probe that an answer to f is taken for: a UDP reply only repeats the token, so of several probes with the same
-// one it is, as in netio, the youngest that waits, or else the youngest whose time is over without an answer, or else the
-// youngest of all.
+func (s *Path) deliver(p *netio.Packet, f *flight, r reaction) {
+	if !r.inexact {
+		s.owner(p, f, r.answer.Outcome).settle(r.answer)
+	} else if p.Hint != nil {
+		p.Hint(netio.Hint{From: r.answer.From, MTU: r.answer.MTU})
+	}
+}
+
+// owner returns the probe that an answer to f is matched to. A UDP reply repeats only the token.
+// Among several probes with the same token it is, as in netio, the youngest that waits, else the
+// youngest past its deadline without an answer, else the youngest.
 func (s *Path) owner(p *netio.Packet, f *flight, o netio.Outcome) *flight {
 	if p.Protocol != netio.UDP || o != netio.Delivered {
 		return f
@@ -277,16 +325,17 @@ func (s *Path) forget(token netio.Token, f *flight) {
 	s.waiting[token] = left
 }
 
-// A reaction is an answer that will come after some time.
+// A reaction is an answer after some time.
 type reaction struct {
 	after  time.Duration
 	answer netio.Answer
+	// inexact means that an ICMP error does not quote the probe exactly.
+	inexact bool
 }
 
-// undecided is the state of a probe of which nothing is known yet.
 const undecided netio.Outcome = 0
 
-// A flight is one probe under way.
+// A flight is one probe in flight.
 type flight struct {
 	sent   time.Time
 	answer func(netio.Answer)
@@ -295,7 +344,7 @@ type flight struct {
 	decided netio.Outcome
 }
 
-// state is what is known of the probe.
+// state is the outcome of the probe.
 func (f *flight) state() netio.Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -314,7 +363,8 @@ func (f *flight) expire() {
 	}
 }
 
-// settle hands over an answer as netio does: the first decides, a second reply is a duplicate, one after the deadline late.
+// settle delivers an answer like netio: the first answer decides, a second reply is a duplicate, a
+// reply after the deadline is late.
 func (f *flight) settle(a netio.Answer) {
 	a.Sent, a.Received = f.sent, time.Now()
 	a.RoundTrip = a.Received.Sub(f.sent)
@@ -345,7 +395,7 @@ type bucket struct {
 	at     time.Time
 }
 
-// take tells whether a packet passes now.
+// take reports whether a packet passes now.
 func (b *bucket) take(l Limit, now time.Time) bool {
 	if l.Every <= 0 {
 		return true

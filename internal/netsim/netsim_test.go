@@ -44,7 +44,7 @@ type event struct {
 	Type, Code      uint8
 }
 
-// send sends a packet and returns what became of it within ten seconds.
+// send sends a packet and returns the outcome within ten seconds.
 func send(t *testing.T, path *netsim.Path, p *netio.Packet, timeout time.Duration) []event {
 	t.Helper()
 	var mu sync.Mutex
@@ -93,7 +93,7 @@ func TestWhatBecomesOfOneProbe(t *testing.T) {
 		"reverse fragments":  {path: netsim.Config{ReverseMTU: 1400}, packet: echo(1500), want: []event{{Outcome: netio.Delivered, After: rtt}}},
 		"reverse hole":       {path: netsim.Config{ReverseMTU: 1400, ReverseDrop: true}, packet: echo(1500), want: silent},
 		"late":               {path: netsim.Config{Delay: 1500 * time.Millisecond}, packet: echo(100), want: []event{silent[0], {Outcome: netio.Delivered, After: 1500 * time.Millisecond, Late: true}}},
-		"too late":           {path: netsim.Config{Delay: 2500 * time.Millisecond}, packet: echo(100), want: silent},
+		"too late":           {path: netsim.Config{Delay: 6500 * time.Millisecond}, packet: echo(100), want: silent},
 		"twice": {path: netsim.Config{Duplicates: 1}, packet: echo(100), want: []event{
 			{Outcome: netio.Delivered, After: rtt}, {Outcome: netio.Delivered, After: rtt + time.Millisecond, Duplicate: true},
 		}},
@@ -219,14 +219,14 @@ func TestResponder(t *testing.T) {
 	}
 }
 
-// Of several UDP probes with the same token, a reply goes to the youngest that waits, then to the youngest that nobody waits for
-// any more, whichever of them the peer answered.
+// Of several UDP probes with the same token, a reply goes to the youngest that waits, then to the
+// youngest past its deadline, whichever probe the peer answered.
 func TestRepliesGoToTheYoungest(t *testing.T) {
 	const timeout, rtt = time.Second, 100 * time.Millisecond
 	tests := map[string]struct {
 		delay time.Duration
 		gap   time.Duration // between the probes
-		lost  []bool        // on the way there
+		lost  []bool        // on the path to the peer
 		want  [][]string    // the answers of each probe
 	}{
 		"the first is lost":             {delay: rtt, lost: []bool{true, false}, want: [][]string{{"silent"}, {"delivered"}}},

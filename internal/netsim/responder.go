@@ -25,7 +25,8 @@ const (
 	doiIPsec, protocolIKE1   = 1, 1
 )
 
-// Major is the major version of an IKE message in a UDP payload, with or without the non-ESP marker; 0 if it is none.
+// Major returns the major version of an IKE message in a UDP payload, with or without the non-ESP
+// marker, or 0 for any other payload.
 func Major(payload []byte) uint8 {
 	m, _ := message(payload)
 	if m == nil {
@@ -34,7 +35,7 @@ func Major(payload []byte) uint8 {
 	return m[offsetVersion] >> 4
 }
 
-// message returns the IKE message of a UDP payload and how many bytes stand in front of it, or nil.
+// message returns the IKE message of a UDP payload and the number of bytes before it, or nil.
 func message(payload []byte) (m []byte, front int) {
 	if len(payload) > markerSize && binary.BigEndian.Uint32(payload) == 0 {
 		front = markerSize
@@ -45,9 +46,9 @@ func message(payload []byte) (m []byte, front int) {
 	return payload[front:], front
 }
 
-// Responder answers every IKE message with an error in its own version, NO_PROPOSAL_CHOSEN, under the same initiator SPI.
-// Any other payload is not answered. IKE messages of major versions other than the given ones are ignored; none
-// given means all.
+// Responder answers every IKE message with an error in its own version, NO_PROPOSAL_CHOSEN, under
+// the same initiator SPI. It does not answer any other payload. It ignores IKE messages of other
+// major versions than the given ones; without arguments it answers all.
 func Responder(majors ...uint8) func(port uint16, payload []byte) []byte {
 	return func(_ uint16, payload []byte) []byte {
 		request, front := message(payload)

@@ -1,3 +1,4 @@
-// Package policy has no code, only tests of the rules that the tree keeps and that no linter knows: every package says what it
-// does, files stay small, modules are used as published, and documents name only metrics, files and tests that exist.
+// Package policy holds tests of the rules that no linter checks: every package has a doc comment,
+// files stay small, modules are used as published, documents name only existing metrics, files and
+// tests, and user-visible text is plain English.
 package policy

@@ -12,7 +12,7 @@ import (
 // metricsPage is the page of all metrics, which a test of the exporter generates.
 const metricsPage = "docs/metrics.md"
 
-// documents are the pages for people, by their path below the root.
+// documents returns the Markdown pages by their path below the root.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	pages := make(map[string]string)
@@ -64,26 +64,47 @@ func TestDocumentedMetricsExist(t *testing.T) {
 	}
 }
 
+// anchors returns the fragments of a page's headings, as GitHub makes them.
+func anchors(page string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
+		words := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(words, " ", "-"))
+	}
+	return all
+}
+
 func TestDocumentsLinkToWhatExists(t *testing.T) {
-	n := 0
-	for page, text := range documents(t) {
+	n, pages := 0, documents(t)
+	for page, text := range pages {
 		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
-			file, _, _ := strings.Cut(m[1], "#")
-			if file == "" || strings.Contains(file, "://") {
+			file, fragment, _ := strings.Cut(m[1], "#")
+			if strings.Contains(file, "://") {
 				continue
 			}
 			n++
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), file)); err != nil {
+			target := page
+			if file != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), file))
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
 				t.Errorf("%s links to %s: %v", page, m[1], err)
+			}
+			if fragment != "" && !slices.Contains(anchors(pages[target]), fragment) {
+				t.Errorf("%s links to %s: %s has no such heading", page, m[1], target)
 			}
 		}
 	}
 	if n == 0 {
 		t.Error("no page links to another one")
 	}
+	if got := anchors("# A\n\n## What it means: `x_y`, now\n"); !slices.Equal(got, []string{"a", "what-it-means-x_y-now"}) {
+		t.Errorf("anchors: %q", got)
+	}
 }
 
-// TestDocumentsNameExistingTests: numbers in documents stand beside the test or benchmark that shows them.
+// TestDocumentsNameExistingTests: numbers in documents stand beside the test or benchmark that
+// shows them.
 func TestDocumentsNameExistingTests(t *testing.T) {
 	var all strings.Builder
 	goFiles(t, func(path string) {

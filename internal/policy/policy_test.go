@@ -41,7 +41,7 @@ func goFiles(t *testing.T, f func(path string)) {
 	}
 }
 
-// nested tells whether a directory is a module of its own.
+// nested reports whether a directory is a module of its own.
 func nested(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "go.mod"))
 	return err == nil

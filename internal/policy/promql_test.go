@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestPromQL runs the tests of tools/promqlcheck, a module of its own: rules, boards and runbooks against what the exporter says of itself.
+// TestPromQL runs the tests of tools/promqlcheck, a module of its own: rules, boards and runbooks
+// against what the exporter says of itself.
 func TestPromQL(t *testing.T) {
 	dir := filepath.Join(root, "tools", "promqlcheck")
 	command := func(args ...string) ([]byte, error) {

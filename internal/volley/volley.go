@@ -1,5 +1,5 @@
-// Package volley sends a few probes, one after the other, and waits until it is known what became of each. It is what collectors are
-// made of that block while they measure. It opens no sockets and draws no conclusions.
+// Package volley sends a few probes, one after the other, and waits for the outcome of each. It is
+// for collectors that block while they measure. It opens no sockets and draws no conclusions.
 package volley
 
 import (
@@ -15,25 +15,26 @@ type Sender interface {
 	Send(ctx context.Context, p *netio.Packet, timeout time.Duration, answer func(netio.Answer))
 }
 
-// A Shot is one probe and what became of it.
+// A Shot is one probe and its outcome.
 type Shot struct {
 	Packet *netio.Packet
-	// Accept, if set, tells whether a reply is one: what comes back from an IKE port must be an IKE message. It is called from another
-	// goroutine, with the payload.
+	// Accept, if set, reports whether a reply counts: what an IKE port sends back must be an IKE
+	// message. It is called from another goroutine, with the payload.
 	Accept func(a *netio.Answer) bool
 
 	mu     sync.Mutex
 	answer netio.Answer
 }
 
-// Answer is what is known of the probe now. A late answer takes the place of silence, also after Fire has returned.
+// Answer returns the outcome so far. A late answer replaces silence, even after Fire has returned.
 func (s *Shot) Answer() netio.Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.answer
 }
 
-// hear keeps an answer, and tells whether it is the first. A reply that is none is as good as silence: no other first answer will come.
+// hear keeps an answer, and reports whether it is the first. A reply that is not accepted counts as
+// silence, because no other first answer will come.
 func (s *Shot) hear(a *netio.Answer) (first bool) {
 	kept := *a
 	if a.Outcome == netio.Delivered && s.Accept != nil && !s.Accept(a) {
@@ -49,8 +50,8 @@ func (s *Shot) hear(a *netio.Answer) (first bool) {
 	return first
 }
 
-// Fire sends the shots, spacing apart, and returns when each is answered or its time is over. It returns the first error of a probe that
-// did not leave this host, once it is known what became of the others.
+// Fire sends the shots, spacing apart, and returns when each is answered or has timed out. It
+// returns the first error of a probe that did not leave this host, once the others have an outcome.
 func Fire(ctx context.Context, to Sender, shots []*Shot, spacing, timeout time.Duration) error {
 	decided := make(chan struct{}, len(shots))
 	for i, s := range shots {
@@ -80,7 +81,7 @@ func Fire(ctx context.Context, to Sender, shots []*Shot, spacing, timeout time.D
 	return nil
 }
 
-// Pause waits.
+// Pause waits for d, or until ctx is done, and then returns the cause.
 func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -37,7 +37,8 @@ func fire(t *testing.T, answers script, accept func(*netio.Answer) bool) ([]*vol
 	return shots, err
 }
 
-// TestReplyThatIsNone: a reply that is not accepted is the only answer that comes; waiting for another would never end.
+// TestReplyThatIsNone: a reply that is not accepted is the only answer that comes; waiting for
+// another would never end.
 func TestReplyThatIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shots, err := fire(t, script{{Outcome: netio.Delivered}, {Outcome: netio.Refused}}, func(*netio.Answer) bool { return false })

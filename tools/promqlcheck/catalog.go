@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// A Labels is what labels a series may have.
+// Labels are the possible labels of a series.
 type Labels struct {
 	Names map[string]bool
-	// Open means that labels that users configure may be there too.
+	// Open means that labels of the user's configuration are possible too.
 	Open bool
-	// Any means that nothing is known of them.
+	// Any means that the labels are unknown.
 	Any bool
 }
 
-// labelsOf makes a closed set.
 func labelsOf(names ...string) Labels {
 	l := Labels{Names: make(map[string]bool, len(names))}
 	for _, n := range names {
@@ -27,15 +26,14 @@ func labelsOf(names ...string) Labels {
 	return l
 }
 
-// configured are the labels of peers that rules and boards know of, where a user has configured them.
+// configured are the labels of peers that rules and boards use if the user configures them.
 func configured() []string { return []string{"isp", "site"} }
 
-// Has tells whether the label may be there.
+// Has reports whether the label is possible.
 func (l Labels) Has(name string) bool {
 	return l.Any || l.Names[name] || l.Open && slices.Contains(configured(), name)
 }
 
-// without is the set less some labels.
 func (l Labels) without(names ...string) Labels {
 	out := Labels{Names: maps.Clone(l.Names), Open: l.Open, Any: l.Any}
 	for _, n := range names {
@@ -44,7 +42,7 @@ func (l Labels) without(names ...string) Labels {
 	return out
 }
 
-// only are those of some labels that may be there.
+// only returns the given labels that are possible.
 func (l Labels) only(names ...string) Labels {
 	out := labelsOf()
 	for _, n := range names {
@@ -55,7 +53,6 @@ func (l Labels) only(names ...string) Labels {
 	return out
 }
 
-// with is the set and more labels.
 func (l Labels) with(names ...string) Labels {
 	out := l.without()
 	for _, n := range names {
@@ -64,7 +61,7 @@ func (l Labels) with(names ...string) Labels {
 	return out
 }
 
-// common are the labels that both sets have.
+// common returns the labels of both sets.
 func (l Labels) common(other Labels) Labels {
 	switch {
 	case l.Any:
@@ -87,15 +84,15 @@ func (l Labels) common(other Labels) Labels {
 	return out
 }
 
-// A Metric is one that may be queried.
+// A Metric is a metric that may be queried.
 type Metric struct {
 	Kind   string // gauge, counter, histogram, recorded; empty where it is not known
 	Labels Labels
-	// Own is the family of the exporter that it belongs to, empty for those of others.
+	// Own is its family in the exporter, empty for metrics of other programs.
 	Own string
 }
 
-// A Catalog is what there is.
+// A Catalog lists the existing metrics and label values.
 type Catalog struct {
 	Metrics map[string]Metric
 	// Values are the closed sets, by metric (empty for all) and label.
@@ -143,7 +140,6 @@ func ReadCatalog(path string) (*Catalog, error) {
 	return c, nil
 }
 
-// generated is a generated part of a page.
 func generated(page, part string) (string, error) {
 	_, rest, ok := strings.Cut(page, "<!-- begin generated: "+part+" -->")
 	text, _, closed := strings.Cut(rest, "<!-- end generated: "+part+" -->")
@@ -153,7 +149,6 @@ func generated(page, part string) (string, error) {
 	return text, nil
 }
 
-// words are what stands between backticks.
 func words(s string) []string {
 	var out []string
 	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(s, -1) {
@@ -175,7 +170,7 @@ func (c *Catalog) add(name, kind string, labels []string) {
 	c.Metrics[name+"_bucket"] = Metric{Kind: "counter", Labels: l.with("le"), Own: name}
 }
 
-// Own are the families of the exporter.
+// Own returns the families of the exporter.
 func (c *Catalog) Own() []string {
 	var out []string
 	for name, m := range c.Metrics {
@@ -187,7 +182,7 @@ func (c *Catalog) Own() []string {
 	return out
 }
 
-// foreign are the metrics that Prometheus itself makes.
+// foreign returns metrics of Prometheus itself.
 func foreign() map[string]Metric {
 	target := labelsOf("job", "instance")
 	return map[string]Metric{
@@ -201,7 +196,7 @@ func foreign() map[string]Metric {
 	}
 }
 
-// closed are the values that a label of a metric can have, nil if they are open.
+// closed returns the possible values of a metric's label, nil if they are open.
 func (c *Catalog) closed(metric, label string) []string {
 	if m, ok := c.Metrics[metric]; !ok || m.Own == "" && m.Kind != "recorded" {
 		return nil

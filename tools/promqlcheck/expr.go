@@ -12,18 +12,18 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// An Expression is one that was parsed.
+// An Expression is a parsed expression.
 type Expression struct {
 	tree parser.Expr
-	// Labels are those that every series of the result may have.
+	// Labels are the possible labels of the result.
 	Labels Labels
-	// Metrics are those that it asks for.
+	// Metrics are the metrics in the expression.
 	Metrics []string
-	// Absent and Compares tell whether it uses absent() or absent_over_time(), and whether it is more than a bare vector.
+	// Absent reports the use of absent() or absent_over_time(), Compares the use of a comparison.
 	Absent, Compares bool
 }
 
-// Check parses an expression and says all that is wrong with it.
+// Check parses an expression and returns all problems in it.
 func (c *Catalog) Check(expr string) (Expression, error) {
 	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	if err != nil {
@@ -34,7 +34,7 @@ func (c *Catalog) Check(expr string) (Expression, error) {
 	return e, errors.Join(w.problems...)
 }
 
-// A walk goes through an expression from its leaves to its root.
+// A walk visits an expression from its leaves to its root.
 type walk struct {
 	catalog          *Catalog
 	metrics          []string
@@ -89,6 +89,9 @@ func (w *walk) selector(n *parser.VectorSelector) Labels {
 		if match.Name == model.MetricNameLabel {
 			continue
 		}
+		if m.Kind == "recorded" && match.Type == labels.MatchRegexp && match.Matches("") {
+			continue // of a board: All selects what is recorded of all peers, and chosen peers do not
+		}
 		if !m.Labels.Has(match.Name) {
 			w.problem("%s has no label %q", name, match.Name)
 			continue
@@ -98,7 +101,7 @@ func (w *walk) selector(n *parser.VectorSelector) Labels {
 	return m.Labels
 }
 
-// value checks the values that a matcher asks for, where they are a closed set.
+// value checks the values of a matcher against a closed set.
 func (w *walk) value(metric string, m *labels.Matcher) {
 	closed := w.catalog.closed(metric, m.Name)
 	if closed == nil || m.Value == "" {
@@ -120,7 +123,7 @@ func (w *walk) value(metric string, m *labels.Matcher) {
 	}
 }
 
-// aggregate checks that the labels of by, without exist.
+// aggregate checks that the labels of by and without exist.
 func (w *walk) aggregate(n *parser.AggregateExpr) Labels {
 	inner := w.visit(n.Expr)
 	if n.Param != nil {
@@ -140,7 +143,6 @@ func (w *walk) aggregate(n *parser.AggregateExpr) Labels {
 	return out
 }
 
-// exist checks that labels may be there.
 func (w *walk) exist(l Labels, names ...string) {
 	for _, name := range names {
 		if !l.Has(name) {
@@ -179,7 +181,7 @@ func (w *walk) binary(n *parser.BinaryExpr) Labels {
 	return left.without(m.MatchingLabels...)
 }
 
-// call checks that functions of counters get counters, and those of gauges gauges.
+// call checks that functions of counters get counters, and functions of gauges gauges.
 func (w *walk) call(n *parser.Call) Labels {
 	out := labelsOf()
 	for i, arg := range n.Args {

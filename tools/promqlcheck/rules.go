@@ -11,13 +11,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Rule is one of a rules file.
+// A Rule is a rule of a rules file.
 type Rule struct {
 	Alert, Record, Expr, For string
 	Labels, Annotations      map[string]string
 }
 
-// name is what the rule is called in problems.
+// name identifies the rule in problems.
 func (r *Rule) name() string {
 	if r.Alert != "" {
 		return fmt.Sprintf("%s (%s)", r.Alert, r.Labels["severity"])
@@ -25,7 +25,7 @@ func (r *Rule) name() string {
 	return r.Record
 }
 
-// RunbookBase is what every runbook_url begins with; the name of the alert and .md follow.
+// RunbookBase is the start of every runbook_url; the name of the alert and .md follow.
 const RunbookBase = "https://github.com/ipsec-path-exporter/ipsec_path_exporter/blob/main/docs/runbooks/"
 
 // ReadRules reads the rules of a file.
@@ -47,8 +47,8 @@ func ReadRules(path string) ([]Rule, error) {
 	return out, nil
 }
 
-// Record adds the recorded metrics to what there is. Rules may read what is recorded anywhere, themselves too, so the names come first,
-// then the labels, until nothing changes any more.
+// Record adds the recorded metrics to the catalog. Rules may read any recorded metric, including
+// their own, so the names come first, then the labels until they are stable.
 func (c *Catalog) Record(rules []Rule) {
 	for i := range rules {
 		if rules[i].Record != "" {
@@ -67,7 +67,7 @@ func (c *Catalog) Record(rules []Rule) {
 	}
 }
 
-// CheckRule says all that is wrong with a rule, and which metrics it asks for.
+// CheckRule returns all problems of a rule and its metrics.
 func (c *Catalog) CheckRule(r *Rule) (problems []error, metrics []string) {
 	problem := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: %w", r.name(), fmt.Errorf(format, args...)))
@@ -99,7 +99,7 @@ func (c *Catalog) CheckRule(r *Rule) (problems []error, metrics []string) {
 	}
 	for _, name := range []string{"summary", "description", "runbook_url", "dashboard_url"} {
 		if strings.TrimSpace(r.Annotations[name]) == "" {
-			problem("there is no annotation %s", name)
+			problem("annotation %s is missing", name)
 		}
 	}
 	if strings.Contains(r.Annotations["summary"], "{{") {
@@ -126,7 +126,7 @@ func (c *Catalog) template(text string, have Labels) (problems []error, metrics 
 		case !have.Has(name):
 			problems = append(problems, fmt.Errorf("the alert has no label %q", name))
 		case !have.Any && !have.Names[name] && !strings.Contains(text, "with $labels."+name):
-			problems = append(problems, fmt.Errorf("label %q is there only if somebody configured it: it needs a with", name))
+			problems = append(problems, fmt.Errorf("label %q exists only if it is configured (wrap it in a with)", name))
 		}
 	}
 	all := labelsOf()

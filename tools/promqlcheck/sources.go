@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// A Source is an expression and where it stands.
+// A Source is an expression and its place.
 type Source struct{ Place, Expr string }
 
-// Blocks are the expressions of a document: those in code blocks marked promql, separated by empty lines.
+// Blocks returns the expressions of a document: the code blocks marked promql, separated by empty
+// lines.
 func Blocks(place, page string) []Source {
 	var out []Source
 	for i, m := range regexp.MustCompile("(?ms)^[ \t]*```promql\n(.*?)^[ \t]*```").FindAllStringSubmatch(page, -1) {
@@ -23,14 +24,15 @@ func Blocks(place, page string) []Source {
 	return out
 }
 
-// A board is what expressions of a Grafana board need: anything that has them.
+// A board collects the expressions of a Grafana board.
 type board struct {
 	place string
 	out   []Source
 	err   error
 }
 
-// Board are the expressions of a Grafana board: of its panels, annotations and variables, with Grafana's own variables filled in.
+// Board returns the expressions of the panels, annotations and variables of a Grafana board, with
+// Grafana's own variables filled in.
 func Board(place string, b []byte) ([]Source, error) {
 	var root any
 	if err := json.Unmarshal(b, &root); err != nil {
@@ -47,7 +49,7 @@ func Board(place string, b []byte) ([]Source, error) {
 	return d.out, nil
 }
 
-// walk looks for expressions below a value.
+// walk collects the expressions below a value.
 func (d *board) walk(v any, title string) {
 	switch v := v.(type) {
 	case []any:
@@ -74,7 +76,7 @@ func (d *board) walk(v any, title string) {
 	}
 }
 
-// variable takes the expression out of the query of a variable.
+// variable collects the expression of a variable's query.
 func (d *board) variable(query any, title string) {
 	if m, ok := query.(map[string]any); ok {
 		query = m["query"]
@@ -95,14 +97,15 @@ func (d *board) variable(query any, title string) {
 			d.err = fmt.Errorf("%s: label_values without a metric asks for all of Prometheus", place)
 			return
 		}
-		// The label has to be one of the metric's.
+		// The metric must have the label.
 		d.out = append(d.out, Source{place, fmt.Sprintf("count by (%s) (%s)", strings.TrimSpace(m[2][i+1:]), fill(m[2][:i]))})
 	default:
 		d.err = fmt.Errorf("%s: %s() asks for all of Prometheus", place, m[1])
 	}
 }
 
-// fill puts values in place of Grafana's variables: a duration between brackets, any value between quotes, a number elsewhere.
+// fill replaces Grafana's variables: by a duration between brackets, any value between quotes, a
+// number elsewhere.
 func fill(expr string) string {
 	variable := regexp.MustCompile(`^(\$\{[^}]+\}|\$\w+|\[\[\w+\]\])`)
 	var out strings.Builder
@@ -138,7 +141,8 @@ func fill(expr string) string {
 	return out.String()
 }
 
-// Unused are the metrics that are deliberately in no rule and no board, with the reason why: a line each, "metric: reason".
+// Unused returns the metrics that are deliberately in no rule and no board, with the reason: one
+// line each, "metric: reason".
 func Unused(text string) (map[string]string, error) {
 	out := make(map[string]string)
 	for line := range strings.SplitSeq(text, "\n") {
@@ -155,7 +159,7 @@ func Unused(text string) (map[string]string, error) {
 	return out, nil
 }
 
-// CheckUse compares what is used with what there is. Whether each metric is used can be said only where the boards are there.
+// CheckUse compares used and existing metrics. It reports unused metrics only if the boards exist.
 func (c *Catalog) CheckUse(used []string, unused map[string]string, boards bool) []error {
 	var problems []error
 	is := make(map[string]bool)

@@ -16,7 +16,7 @@ type shipped struct {
 	rules   []Rule
 	boards  []Source
 	blocks  []Source
-	// hasBoards tells whether there are boards at all.
+	// hasBoards reports whether there are boards.
 	hasBoards bool
 }
 

@@ -1,19 +1,21 @@
-// Package ciscoasa reads the SA table of a Cisco ASA, or of FTD, which runs the same software, and of Cisco IOS and IOS-XE.
+// Package ciscoasa reads the SA table of a Cisco ASA, or of FTD, which runs the same software, and
+// of Cisco IOS and IOS-XE.
 //
 //	SSH (shell.go: prompts, pager, enable)  \
-//	HTTPS (https.go: /admin/exec/...)        > command -> text -> parsers -> device.go -> gateways.Table
-//	a recorded transcript (replay.go)       /  (pure, tolerant: a line that no rule knows is counted)
+//	HTTPS (https.go: /admin/exec/...)        > command -> text -> parsers -> device.go -> Table
+//	a recorded transcript (replay.go)       /  (pure, tolerant: unknown lines are counted)
 //
-// It only ever sends `show` commands, besides those that are needed to get there: enable, login, changeto context and
-// terminal pager. A login that was refused is not tried again for a long time, because devices lock accounts.
+// It sends only `show` commands, and the commands that lead to them: enable, login, changeto
+// context and terminal pager. A login that was refused is not tried again for a long time, because
+// devices lock accounts.
 //
-// It configures nothing, does not read captures, and decides nothing about what the SAs mean.
+// It configures nothing, does not read captures, and does not judge what the SAs mean.
 package ciscoasa
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -27,17 +29,18 @@ const (
 	HTTPS = "https"
 )
 
-// DefaultLoginRetry is how long the same credentials are not tried again after they were refused. It doubles from refusal to
-// refusal, up to a day.
+// DefaultLoginRetry is how long the same credentials are not tried again after they were refused.
+// It doubles from refusal to refusal, up to a day.
 const DefaultLoginRetry = 30 * time.Minute
 
-// ErrLogin is in the chain of errors that say that the device refused the credentials. It is returned without asking the
-// device again until a long time has passed, or the credentials have changed.
+// ErrLogin means that the device refused the credentials. It is returned without asking the device
+// again until a long time has passed, or the credentials have changed.
 var ErrLogin = errors.New("login refused")
 
-// Config says how a device is reached.
+// Config says how a device is reached. New does not check it.
 type Config struct {
-	// Type is cisco_asa, which is also right for FTD, or cisco_ios. `show version` may correct it.
+	// Type is cisco_asa, which is also right for FTD, or cisco_ios; "" is cisco_asa. `show version`
+	// may correct it.
 	Type string
 	// Transport is ssh or https; "" is ssh.
 	Transport string
@@ -45,11 +48,12 @@ type Config struct {
 	Address string
 
 	Username string
-	// PasswordFile and EnablePasswordFile hold one secret each. They are read for each login, so a changed one is used at once.
-	// Without EnablePasswordFile the session stays as privileged as the login made it.
+	// PasswordFile and EnablePasswordFile hold one secret each. They are read for each login, so a
+	// changed one is used at once. Without EnablePasswordFile the session stays as privileged as
+	// the login made it.
 	PasswordFile, EnablePasswordFile string
-	// EnableLevel is that of `enable 5`, 0 for plain `enable`. EnableLogin uses `login` in its place, which asks for user name and
-	// password again.
+	// EnableLevel is that of `enable 5`, 0 for plain `enable`. EnableLogin uses `login` in its
+	// place, which asks for user name and password again.
 	EnableLevel int
 	EnableLogin bool
 	// Context is entered by `changeto context` after the login, by SSH only.
@@ -57,52 +61,18 @@ type Config struct {
 
 	// KnownHostsFile has the host keys that are trusted, in the format of OpenSSH.
 	KnownHostsFile string
-	// CAFile has the certificates that are trusted for HTTPS, "" for those of the system. Insecure trusts any.
+	// CAFile has the certificates that are trusted for HTTPS, "" for the certificates of the
+	// system. Insecure trusts any.
 	CAFile   string
 	Insecure bool
-	// LegacyAlgorithms also allows what old devices need and nobody should: group1 and CBC for SSH, TLS 1.0 for HTTPS.
+	// LegacyAlgorithms also allows what old devices need and no other device should: group1 and CBC
+	// for SSH, TLS 1.0 for HTTPS.
 	LegacyAlgorithms bool
 
 	// LoginRetry is in place of DefaultLoginRetry.
 	LoginRetry time.Duration
 	// Refusals are what is known of refused logins, nil where no other source is to know.
 	Refusals *Refusals
-}
-
-// check says what is wrong with a configuration.
-func (c *Config) check() error {
-	var problems []error
-	miss := func(what, value string) {
-		if value == "" {
-			problems = append(problems, fmt.Errorf("%s is missing", what))
-		}
-	}
-	miss("address", c.Address)
-	miss("username", c.Username)
-	miss("password_file", c.PasswordFile)
-	switch c.Transport {
-	case SSH:
-		miss("known_hosts_file", c.KnownHostsFile)
-	case HTTPS:
-		if c.Context != "" {
-			problems = append(problems, errors.New("a context cannot be entered by https: use the context's own address"))
-		}
-		if c.Type == "cisco_ios" {
-			problems = append(problems, errors.New("cisco_ios is read by ssh only"))
-		}
-	default:
-		problems = append(problems, fmt.Errorf("transport %q is neither ssh nor https", c.Transport))
-	}
-	if c.Type != "cisco_asa" && c.Type != "cisco_ios" {
-		problems = append(problems, fmt.Errorf("type %q is neither cisco_asa nor cisco_ios", c.Type))
-	}
-	if strings.ContainsAny(c.Context, "\r\n ") {
-		problems = append(problems, fmt.Errorf("context %q is not a name", c.Context))
-	}
-	if c.EnableLevel < 0 || c.EnableLevel > 15 {
-		problems = append(problems, fmt.Errorf("enable level %d is not between 0 and 15", c.EnableLevel))
-	}
-	return errors.Join(problems...)
 }
 
 // A Source reads one device.
@@ -117,33 +87,19 @@ var (
 )
 
 // New makes the source of one device. It does not connect yet, and reads no file.
-func New(c Config) (*Source, error) {
-	if c.Type == "" {
-		c.Type = "cisco_asa"
-	}
-	if c.Transport == "" {
-		c.Transport = SSH
-	}
-	if c.LoginRetry == 0 {
-		c.LoginRetry = DefaultLoginRetry
-	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
+func New(c Config) *Source {
+	c.Transport, c.LoginRetry = cmp.Or(c.Transport, SSH), cmp.Or(c.LoginRetry, DefaultLoginRetry)
 	if c.Refusals == nil {
 		c.Refusals = &Refusals{}
 	}
 	v := &vault{config: &c, refusals: c.Refusals}
-	s := &Source{secrets: v, device: device{expected: platformASA}}
-	if c.Type == "cisco_ios" {
-		s.device.expected = platformIOS
-	}
+	s := &Source{secrets: v, device: device{expected: cmp.Or(platformOf(c.Type), platformASA), clean: v.clean}}
 	if c.Transport == HTTPS {
 		s.device.over = &httpsTransport{config: &c, vault: v}
 	} else {
 		s.device.over = &sshTransport{config: &c, vault: v, ios: s.device.expected == platformIOS}
 	}
-	return s, nil
+	return s
 }
 
 // Read implements gateways.Source.

@@ -8,20 +8,22 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// The kinds of counters that tell about the path. Each is a label value of gateway_errors_total.
+// Kinds of counters about the path, label values of gateway_errors_total.
 const (
-	// kindPMTU counts ICMP "packet too big" that the device took for its tunnels: path MTU discovery works as long as it grows.
+	// kindPMTU counts ICMP "packet too big" messages that the device accepted for its tunnels: path
+	// MTU discovery works as long as the counter grows.
 	kindPMTU     = "pmtu_received"
 	kindPMTUSent = "pmtu_sent"
-	// kindPreFragment counts packets that were too big for the tunnel and could not be fragmented before encryption.
+	// kindPreFragment counts packets too big for the tunnel that could not be fragmented first.
 	kindPreFragment  = "pre_fragmentation_failed"
 	kindPostFragment = "post_fragmentation_failed"
-	// kindReassembled counts encrypted packets that arrived in fragments: something on the way fragments ESP.
+	// kindReassembled counts encrypted packets that arrived in fragments made on the path.
 	kindReassembled = "decapsulated_fragments"
 	kindICMPInvalid = "icmp_errors_invalid"
 	kindSend        = "send_errors"
 	kindReceive     = "receive_errors"
-	// kindFragTimeout counts datagrams of which a fragment never came, kindFragFailed all that could not be put together.
+	// kindFragTimeout counts datagrams of which a fragment never arrived, kindFragFailed all that
+	// could not be reassembled.
 	kindFragTimeout  = "fragment_reassembly_timeout"
 	kindFragFailed   = "fragment_reassembly_failed"
 	kindFragOverflow = "fragment_overflow"
@@ -46,7 +48,8 @@ var perEntry = map[string]string{
 	"decapsulated frags needing reassembly": kindReassembled,
 }
 
-// global are the counters of `show crypto ipsec stats`, `show crypto isakmp stats` and `show crypto protocol statistics`.
+// global are the counters of `show crypto ipsec stats`, `show crypto isakmp stats` and `show crypto
+// protocol statistics`.
 var global = map[string]string{
 	"PMTUs rcvd":                                kindPMTU,
 	"PMTUs sent":                                kindPMTUSent,
@@ -62,7 +65,6 @@ var global = map[string]string{
 	"Failed requests":                           kindIKERequests,
 }
 
-// Lines of those outputs, and of `show fragment`.
 var (
 	statLine     = regexp.MustCompile(`^\s*([A-Za-z][\w /().'-]*?) *: *(\d+)$`)
 	statSection  = regexp.MustCompile(`^\s*(?:\[.*\]|[A-Za-z][\w -]*(?:[Ss]tatistics|[Ss]tats)|Inbound|Outbound)$`)
@@ -72,13 +74,12 @@ var (
 	fragDrops    = regexp.MustCompile(`^\s*Drops:`)
 )
 
-// counterTable is what the outputs about counters say.
 type counterTable struct {
 	counters []gateways.DeviceCounter
-	unparsed int
+	unread
 }
 
-// parseStats reads the global statistics. Labels that say nothing about the path are known by their form only.
+// parseStats reads the global statistics. Labels of no interest are recognised by their form.
 func parseStats(raw, key string) counterTable {
 	var t counterTable
 	for _, line := range answerLines(raw) {
@@ -86,18 +87,18 @@ func parseStats(raw, key string) counterTable {
 		switch {
 		case m == nil:
 			if !noise.MatchString(line) && !statSection.MatchString(line) {
-				t.unparsed++
+				t.lines = append(t.lines, line)
 			}
 		case global[m[1]] != "":
 			if v, err := strconv.ParseUint(m[2], 10, 64); err == nil {
-				t.counters = append(t.counters, gateways.DeviceCounter{Kind: global[m[1]], Key: key, Value: v})
+				t.add(global[m[1]], key, v)
 			}
 		}
 	}
 	return t
 }
 
-// parseFragments reads `show fragment`. Timeout stands twice: as the setting in seconds, and among the drops.
+// parseFragments reads `show fragment`. "Timeout" is both a setting and one of the drops.
 func parseFragments(raw string) counterTable {
 	var t counterTable
 	iface, drops := "", false
@@ -111,7 +112,7 @@ func parseFragments(raw string) counterTable {
 		switch {
 		case iface == "" || found == nil:
 			if !noise.MatchString(line) {
-				t.unparsed++
+				t.lines = append(t.lines, line)
 			}
 			continue
 		case fragConfig.MatchString(line):
@@ -119,22 +120,8 @@ func parseFragments(raw string) counterTable {
 		}
 		drops = drops || fragDrops.MatchString(line)
 		for _, m := range found {
-			v, err := strconv.ParseUint(m[2], 10, 64)
-			if err != nil {
-				continue
-			}
-			switch name := strings.ToLower(m[1]); {
-			case drops:
+			if v, err := strconv.ParseUint(m[2], 10, 64); err == nil && t.fragments(iface, strings.ToLower(m[1]), drops, v) {
 				failed[iface] += v
-				if name == "timeout" {
-					t.add(kindFragTimeout, iface, v)
-				} else if strings.HasSuffix(name, "overflow") {
-					t.add(kindFragOverflow, iface+" "+name, v)
-				}
-			case name == "fail":
-				failed[iface] += v
-			case name == "overflow":
-				t.add(kindFragOverflow, iface, v)
 			}
 		}
 	}
@@ -144,11 +131,23 @@ func parseFragments(raw string) counterTable {
 	return t
 }
 
+// fragments takes one counter of an interface and reports whether it counts failures.
+func (t *counterTable) fragments(iface, name string, drops bool, v uint64) (failures bool) {
+	switch {
+	case drops && name == "timeout":
+		t.add(kindFragTimeout, iface, v)
+	case drops && strings.HasSuffix(name, "overflow"):
+		t.add(kindFragOverflow, iface+" "+name, v)
+	case !drops && name == "overflow":
+		t.add(kindFragOverflow, iface, v)
+	}
+	return drops || name == "fail"
+}
+
 func (t *counterTable) add(kind, key string, v uint64) {
 	t.counters = append(t.counters, gateways.DeviceCounter{Kind: kind, Key: key, Value: v})
 }
 
-// platform is the family of a device's software.
 type platform uint8
 
 const (
@@ -157,7 +156,10 @@ const (
 	platformIOS
 )
 
-// typeName is the type of the configuration.
+func platformOf(typeName string) platform {
+	return map[string]platform{"cisco_asa": platformASA, "cisco_ios": platformIOS}[typeName]
+}
+
 func (p platform) typeName() string {
 	if p == platformIOS {
 		return "cisco_ios"
@@ -175,7 +177,6 @@ var versions = []struct {
 	{regexp.MustCompile(`^Cisco IOS.*[, ]Version ([^\s,]+)`), platformIOS},
 }
 
-// parseVersion reads `show version`.
 func parseVersion(raw string) (platform, string) {
 	for _, line := range answerLines(raw) {
 		for _, v := range versions {

@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,23 +14,25 @@ import (
 
 // A transport runs one command at a time on a device.
 type transport interface {
-	// run returns what the device answers to a command, without prompt and echo. It ends with its context.
+	// run returns the answer to a command, without prompt and echo. It ends with its context.
 	run(ctx context.Context, command string) (string, error)
-	// close ends what run has kept open. It may be called while run runs.
+	// close ends the connection that run has kept open. It may be called while run runs.
 	close() error
 }
 
-// errRefused is a command that the device does not know or does not allow.
 var errRefused = errors.New("command refused")
 
-// askAgainAfter is how long a refusal is believed: a device may be upgraded, and its rights be changed.
+// askAgainAfter is how long a refused command is not sent again: a device may be upgraded, and its
+// permissions may change.
 const askAgainAfter = time.Hour
 
-// A device is what is read over a transport, the same for all of them.
+// A device is read over a transport; the commands are the same for all transports.
 type device struct {
 	over transport
-	// expected is the platform of the configuration, used where `show version` does not tell.
+	// expected is the platform of the configuration, used where `show version` does not name one.
 	expected platform
+	// clean removes secrets from a line; it is nil where no secret is known.
+	clean func(string) string
 
 	platform platform
 	version  string
@@ -37,12 +40,12 @@ type device struct {
 	refused  map[string]bool // commands, since then
 }
 
-// read makes one reading.
 func (d *device) read(ctx context.Context) (gateways.Table, error) {
 	if err := d.identify(ctx); err != nil {
 		return gateways.Table{}, err
 	}
-	r := &result{now: time.Now(), platform: d.platform, table: gateways.Table{Info: gateways.Info{Type: d.platform.typeName(), Version: d.version}}}
+	r := &result{now: time.Now(), who: people{}, clean: d.clean}
+	r.table.Info = gateways.Info{Type: d.platform.typeName(), Version: d.version}
 	read := d.readASA
 	if d.platform == platformIOS {
 		read = d.readIOS
@@ -56,7 +59,7 @@ func (d *device) read(ctx context.Context) (gateways.Table, error) {
 	return r.table, nil
 }
 
-// identify asks what the device is, once an hour.
+// identify asks for the platform and version of the device, once an hour.
 func (d *device) identify(ctx context.Context) error {
 	if !d.asked.IsZero() && time.Since(d.asked) < askAgainAfter {
 		return nil
@@ -67,15 +70,13 @@ func (d *device) identify(ctx context.Context) error {
 		return err
 	}
 	d.platform, d.version = parseVersion(raw)
-	if d.platform == platformUnknown {
-		d.platform = d.expected
-	}
+	d.platform = cmp.Or(d.platform, d.expected)
 	d.asked = time.Now()
 	return nil
 }
 
-// ask returns the answer to the first command that the device does not refuse. An ASA always says something about SAs: an
-// empty answer is as good as a refusal, but it is not remembered.
+// ask returns the answer to the first command that the device does not refuse. An ASA always prints
+// something about SAs, so an empty answer counts as a refusal, but it is not remembered.
 func (d *device) ask(ctx context.Context, commands ...string) (string, error) {
 	var said error
 	for _, c := range commands {
@@ -100,12 +101,11 @@ func (d *device) ask(ctx context.Context, commands ...string) (string, error) {
 		}
 	}
 	if said == nil {
-		said = fmt.Errorf("%w: nothing is answered to %q", errRefused, commands)
+		said = fmt.Errorf("%w: no answer to %q", errRefused, commands)
 	}
 	return "", said
 }
 
-// shorten makes a device's words fit for an error.
 func shorten(s string) string {
 	const most = 120
 	if len(s) > most {
@@ -114,7 +114,7 @@ func shorten(s string) string {
 	return s
 }
 
-// optional asks for something that a reading can do without.
+// optional returns "" where the device refuses all commands.
 func (d *device) optional(ctx context.Context, commands ...string) (string, error) {
 	raw, err := d.ask(ctx, commands...)
 	if errors.Is(err, errRefused) {
@@ -151,9 +151,12 @@ func (d *device) readASA(ctx context.Context, r *result) error {
 		{[]string{"show vpn-sessiondb l2l"}, r.addSessions},
 		{[]string{"show vpn-sessiondb ra-ikev1-ipsec", "show vpn-sessiondb remote"}, r.addSessions},
 		{[]string{"show vpn-sessiondb summary", "show vpn-sessiondb"}, r.addSessions},
-		{[]string{"show crypto ipsec stats"}, r.addStats("ipsec")},
-		{[]string{"show crypto isakmp stats", "show crypto ikev1 stats", "show crypto protocol statistics ikev1"}, r.addStats("isakmp")},
-		{[]string{"show fragment"}, r.addFragments},
+		{[]string{"show crypto ipsec stats"}, func(raw string) { r.addCounters(parseStats(raw, "ipsec")) }},
+		{
+			[]string{"show crypto isakmp stats", "show crypto ikev1 stats", "show crypto protocol statistics ikev1"},
+			func(raw string) { r.addCounters(parseStats(raw, "isakmp")) },
+		},
+		{[]string{"show fragment"}, func(raw string) { r.addCounters(parseFragments(raw)) }},
 	} {
 		raw, err := d.optional(ctx, further.commands...)
 		if err != nil {
@@ -164,7 +167,7 @@ func (d *device) readASA(ctx context.Context, r *result) error {
 	return nil
 }
 
-// readIOS reads IOS or IOS-XE, which say nothing where there are no SAs.
+// readIOS reads IOS or IOS-XE, which print nothing where there are no SAs.
 func (d *device) readIOS(ctx context.Context, r *result) error {
 	raw, err := d.ask(ctx, "show crypto isakmp sa")
 	if err != nil {
@@ -185,14 +188,14 @@ func (d *device) readIOS(ctx context.Context, r *result) error {
 		return err
 	}
 	t := parseIOSSessions(raw)
-	r.sessions.sessions, r.table.Unparsed = t.sessions, r.table.Unparsed+t.unparsed
+	r.sessions.sessions = t.sessions
+	r.take(&t.unread)
 	return nil
 }
 
-// result is one reading in the making.
 type result struct {
 	now      time.Time
-	platform platform
+	clean    func(string) string
 	table    gateways.Table
 	ike      ikeTable
 	ipsec    ipsecTable
@@ -204,52 +207,56 @@ func (r *result) addIKE(raw string) {
 	t := parseIKE(raw)
 	r.ike.sas = append(r.ike.sas, t.sas...)
 	r.ike.recognised = r.ike.recognised || t.recognised
-	r.ike.total = max(0, r.ike.total) + max(0, t.total)
-	r.table.Unparsed += t.unparsed
+	r.take(&t.unread)
 }
 
 func (r *result) addSessions(raw string) {
 	t := parseSessions(raw)
 	r.sessions.sessions = append(r.sessions.sessions, t.sessions...)
-	r.table.Unparsed += t.unparsed
+	r.take(&t.unread)
 	if len(t.active) > 0 {
 		r.table.Sessions = t.active
 	}
 }
 
-func (r *result) addStats(key string) func(string) {
-	return func(raw string) { r.addCounters(parseStats(raw, key)) }
-}
-
-func (r *result) addFragments(raw string) { r.addCounters(parseFragments(raw)) }
-
 func (r *result) addCounters(t counterTable) {
 	r.table.Counters = append(r.table.Counters, t.counters...)
-	r.table.Unparsed += t.unparsed
+	r.take(&t.unread)
 }
 
-// assemble joins what the outputs say about the same peer.
 func (r *result) assemble() error {
-	if r.ike.total > 0 && len(r.ike.sas) == 0 {
-		return fmt.Errorf("the device counts %d IKE SAs, and none of its lines is understood", r.ike.total)
+	ike := gateways.Table{Doubts: r.table.Doubts, FirstUnparsed: r.table.FirstUnparsed}
+	for _, sa := range r.ike.sas {
+		ike.IKE = append(ike.IKE, sa.IKESA)
 	}
-	r.table.Unparsed += r.ipsec.unparsed
+	if _, err := ike.Checked(); err != nil {
+		return err
+	}
+	if r.take(&r.ipsec.unread); len(r.ipsec.entries) == 0 && r.ipsec.unparsed() > 0 {
+		return fmt.Errorf("table of child SAs: no line is understood (first line: %q)", r.table.FirstUnparsed)
+	}
 	locals := map[netip.Addr]bool{}
 	for _, e := range r.ipsec.entries {
-		locals[e.local] = true
+		locals[e.local] = e.local.IsValid()
 		r.who.learn(e.Peer)
 	}
 	for _, s := range r.sessions.sessions {
-		locals[s.local] = true
+		locals[s.local] = s.local.IsValid()
 		r.who.learn(s.Identity)
 	}
 	for _, sa := range r.ike.sas {
-		locals[sa.local] = true
-		sa.resolve(locals)
+		locals[sa.local] = sa.local.IsValid()
+		if other := sa.resolve(locals); other != "" {
+			r.table.Doubts = append(r.table.Doubts, identity(other))
+		}
 		r.who.learn(sa.Peer)
 	}
 	for _, sa := range r.ike.sas {
-		r.addSA(sa)
+		if sa.hasAge && sa.State.Up() {
+			sa.Established = r.now.Add(-sa.age)
+		}
+		sa.Peer = r.who.complete(sa.Peer)
+		r.table.IKE = append(r.table.IKE, sa.IKESA)
 	}
 	r.addChildren()
 	for _, s := range r.sessions.sessions {
@@ -260,34 +267,30 @@ func (r *result) assemble() error {
 	return nil
 }
 
-// resolve finds out which end of an IKEv1 SA of IOS is the peer: the one that is not ours. Where nothing tells, it is the
-// responder's address, which is right for a branch that dials in, and the other for a hub.
-func (sa *ikeSA) resolve(locals map[netip.Addr]bool) {
+// resolve sets which end of an IKEv1 SA of IOS is the peer: the end that is not this device. Where
+// that is unknown, it is the responder, as for a branch that dials in, and the other end is returned.
+func (sa *ikeSA) resolve(locals map[netip.Addr]bool) (other string) {
 	if sa.dst == "" {
-		return
+		return ""
 	}
 	dst, src := identity(sa.dst), identity(sa.src)
-	sa.Initiator = !locals[dst.Address] || !dst.Address.IsValid()
-	if locals[src.Address] && src.Address.IsValid() {
-		sa.Initiator = true
-	}
+	sa.Initiator = !locals[dst.Address] || locals[src.Address]
 	if sa.Peer = src; sa.Initiator {
 		sa.Peer = dst
 	}
-}
-
-func (r *result) addSA(sa *ikeSA) {
-	if sa.hasAge && sa.State.Up() {
-		sa.Established = r.now.Add(-sa.age)
+	if locals[dst.Address] == locals[src.Address] && sa.State != gateways.IKEClosing {
+		return sa.src
 	}
-	sa.Peer = r.who.complete(sa.Peer)
-	r.table.IKE = append(r.table.IKE, sa.IKESA)
+	return ""
 }
 
-// addChildren takes the entries that have SAs, and the counters of all. The device's own sums are better than the sum over
-// entries, which come and go.
+// addChildren takes the entries that have SAs, and the counters of all entries. The device's own
+// sums are better than the sum over entries, which come and go.
 func (r *result) addChildren() {
-	counted := map[string]bool{}
+	counted, withIKE := map[string]bool{}, map[gateways.Identity]bool{}
+	for i := range r.table.IKE {
+		withIKE[key(&r.table.IKE[i].Peer)] = true
+	}
 	for _, c := range r.table.Counters {
 		counted[c.Kind] = true
 	}
@@ -301,84 +304,78 @@ func (r *result) addChildren() {
 			e.Peer = r.who.complete(e.Peer)
 			r.table.Children = append(r.table.Children, e.ChildSA)
 		}
+		// Without an IKE SA, its line was not understood, or IOS has deleted it and keeps the child.
+		if e.State.Up() && !withIKE[key(&e.Peer)] {
+			r.table.Doubts = append(r.table.Doubts, e.Peer)
+		}
 	}
 }
 
-// people are the identities that a device shows in one place and not in another: behind an address, or behind a name.
-type people struct {
-	byAddress map[netip.Addr]*person
-	byName    map[string]*person
-}
+// people are the identities that a device shows in one output and not in another, each by its
+// address alone and by its name alone.
+type people map[gateways.Identity]*person
 
-// person is who was seen in one place. Behind a NAT there may be several: then nothing is known about any.
+// person is the identity seen at one address or name. Several peers may share an address behind a
+// NAT; then a property that differs is unknown.
 type person struct {
 	gateways.Identity
 	mixed gateways.Identity // not empty where several were seen
 }
 
-// learn takes in what one output shows.
-func (p *people) learn(id gateways.Identity) {
-	if p.byAddress == nil {
-		p.byAddress, p.byName = map[netip.Addr]*person{}, map[string]*person{}
-	}
-	if id.Address.IsValid() {
-		seen := p.byAddress[id.Address]
-		if seen == nil {
-			seen = &person{}
-			p.byAddress[id.Address] = seen
+func (p people) learn(id gateways.Identity) {
+	for _, key := range []gateways.Identity{{Address: id.Address}, {Name: id.Name}} {
+		if key == (gateways.Identity{}) {
+			continue
 		}
-		seen.add(id)
-	}
-	if id.Name != "" {
-		seen := p.byName[id.Name]
-		if seen == nil {
-			seen = &person{}
-			p.byName[id.Name] = seen
+		if p[key] == nil {
+			p[key] = &person{}
 		}
-		seen.add(id)
+		p[key].add(id)
 	}
+}
+
+// words are the properties of an identity apart from its address.
+func words(id *gateways.Identity) [4]*string {
+	return [...]*string{&id.ID, &id.Username, &id.Group, &id.Name}
 }
 
 func (s *person) add(id gateways.Identity) {
-	if id.Address.IsValid() && !s.Address.IsValid() {
+	if !s.Address.IsValid() {
 		s.Address = id.Address
 	}
-	for _, f := range [...]struct{ have, mixed, new *string }{
-		{&s.ID, &s.mixed.ID, &id.ID},
-		{&s.Username, &s.mixed.Username, &id.Username},
-		{&s.Group, &s.mixed.Group, &id.Group},
-		{&s.Name, &s.mixed.Name, &id.Name},
-	} {
+	have, mixed := words(&s.Identity), words(&s.mixed)
+	for i, word := range words(&id) {
 		switch {
-		case *f.new == "" || *f.new == *f.have:
-		case *f.have == "":
-			*f.have = *f.new
+		case *word == "" || *word == *have[i]:
+		case *have[i] == "":
+			*have[i] = *word
 		default:
-			*f.mixed = *f.new
+			*mixed[i] = *word
 		}
 	}
 }
 
-// complete adds what is known about who is at the same place.
-func (p *people) complete(id gateways.Identity) gateways.Identity {
-	seen := p.byAddress[id.Address]
-	if !id.Address.IsValid() {
-		seen = p.byName[id.Name]
+// key is the address of an identity alone, or else its name alone.
+func key(id *gateways.Identity) gateways.Identity {
+	if id.Address.IsValid() {
+		return gateways.Identity{Address: id.Address}
 	}
+	return gateways.Identity{Name: id.Name}
+}
+
+// complete adds the properties known about the identity at the same address or name.
+func (p people) complete(id gateways.Identity) gateways.Identity {
+	seen := p[key(&id)]
 	if seen == nil {
 		return id
 	}
 	if !id.Address.IsValid() {
 		id.Address = seen.Address
 	}
-	for _, f := range [...]struct{ to, from, mixed *string }{
-		{&id.ID, &seen.ID, &seen.mixed.ID},
-		{&id.Username, &seen.Username, &seen.mixed.Username},
-		{&id.Group, &seen.Group, &seen.mixed.Group},
-		{&id.Name, &seen.Name, &seen.mixed.Name},
-	} {
-		if *f.to == "" && *f.mixed == "" {
-			*f.to = *f.from
+	known, mixed := words(&seen.Identity), words(&seen.mixed)
+	for i, word := range words(&id) {
+		if *word == "" && *mixed[i] == "" {
+			*word = *known[i]
 		}
 	}
 	return id

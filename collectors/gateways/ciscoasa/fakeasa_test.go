@@ -49,7 +49,7 @@ type fakeASA struct {
 	known   string // known_hosts file
 
 	mu       sync.Mutex
-	attempts []string // passwords by which somebody tried to log in
+	attempts []string // passwords of the login attempts
 	sessions int
 	commands []string
 	conns    []net.Conn
@@ -193,7 +193,7 @@ func (f *fakeASA) serve(c net.Conn) {
 	(&fakeSession{f: f, ch: ch, conn: c, level: f.level, page: f.page}).run()
 }
 
-// fakeSession is somebody at the prompt.
+// fakeSession is a user at the prompt.
 type fakeSession struct {
 	f     *fakeASA
 	ch    ssh.Channel

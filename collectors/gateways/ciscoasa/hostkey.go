@@ -14,11 +14,11 @@ import (
 // hostKeys checks the key of one host against a known_hosts file.
 type hostKeys struct {
 	check ssh.HostKeyCallback
-	// algorithms are those of the known keys: a device with several keys would else show one that nobody has noted.
+	// algorithms belong to the known keys. Without them, a device with several keys could show
+	// one that is not in the file.
 	algorithms []string
 }
 
-// trust reads a known_hosts file.
 func trust(file, address string) (*hostKeys, error) {
 	check, err := knownhosts.New(file)
 	if err != nil {
@@ -27,7 +27,7 @@ func trust(file, address string) (*hostKeys, error) {
 	k := &hostKeys{check: func(host string, remote net.Addr, key ssh.PublicKey) error {
 		return explain(check(host, remote, key), key)
 	}}
-	// Any key that is surely not the right one makes the check name those that are.
+	// The check of a key that cannot be right returns an error that names the right ones.
 	probe, err := ssh.NewPublicKey(ed25519.PublicKey(make([]byte, ed25519.PublicKeySize)))
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func trust(file, address string) (*hostKeys, error) {
 	return k, nil
 }
 
-// algorithmsOf are the signatures that a key can make: an RSA key three kinds (RFC 8332, section 3).
+// algorithmsOf returns the signatures of a key: of an RSA key three (RFC 8332, section 3).
 func algorithmsOf(keyType string) []string {
 	if keyType == ssh.KeyAlgoRSA {
 		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}
@@ -52,7 +52,6 @@ func algorithmsOf(keyType string) []string {
 	return []string{keyType}
 }
 
-// explain says what to do about a key that is not trusted.
 func explain(err error, key ssh.PublicKey) error {
 	if err == nil {
 		return nil
@@ -61,14 +60,13 @@ func explain(err error, key ssh.PublicKey) error {
 	known, ok := errors.AsType[*knownhosts.KeyError](err)
 	switch {
 	case !ok:
-		return fmt.Errorf("the host key %s is not trusted: %w", shown, err)
+		return fmt.Errorf("host key %s is not trusted: %w", shown, err)
 	case len(known.Want) == 0:
-		return fmt.Errorf("the host key %s is not among the known hosts: compare it with the device's, then add it (ssh-keyscan)", shown)
+		return fmt.Errorf("host key %s is not in the known hosts file (compare it with the device's, then add it with ssh-keyscan)", shown)
 	}
-	return fmt.Errorf("the host key has changed: the device shows %s, known hosts say otherwise (%s:%d)", shown, known.Want[0].Filename, known.Want[0].Line)
+	return fmt.Errorf("host key has changed: the device shows %s, the known hosts file has another one (%s:%d)", shown, known.Want[0].Filename, known.Want[0].Line)
 }
 
-// algorithms are those that are offered.
 func (c *Config) algorithms() ssh.Config {
 	var a ssh.Config
 	a.SetDefaults()

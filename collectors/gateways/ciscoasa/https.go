@@ -2,19 +2,19 @@ package ciscoasa
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
+
+	"ipsec_path_exporter/internal/devicelogin"
 )
 
-// httpsTransport runs commands by the interface that ASDM uses: GET /admin/exec/COMMAND. It has no pager and no prompt.
+// httpsTransport runs commands over the interface that ASDM uses: GET /admin/exec/COMMAND. It has
+// no pager and no prompt.
 type httpsTransport struct {
 	config *Config
 	vault  *vault
@@ -24,7 +24,6 @@ type httpsTransport struct {
 	cancel context.CancelFunc // of what runs
 }
 
-// run implements transport.
 func (t *httpsTransport) run(ctx context.Context, command string) (string, error) {
 	s, err := t.vault.open()
 	if err != nil {
@@ -56,7 +55,7 @@ func (t *httpsTransport) run(ctx context.Context, command string) (string, error
 	return t.judge(resp, string(body), command, s)
 }
 
-// begin returns the client, made when it is first needed, and notes what close cancels.
+// begin returns the client, made at first use, and registers what close cancels.
 func (t *httpsTransport) begin(cancel context.CancelFunc) (*http.Client, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -64,9 +63,11 @@ func (t *httpsTransport) begin(cancel context.CancelFunc) (*http.Client, error) 
 	if t.client != nil {
 		return t.client, nil
 	}
-	settings, err := t.tls()
+	settings, err := devicelogin.TLS{
+		CAFile: t.config.CAFile, Insecure: t.config.Insecure, Legacy: t.config.LegacyAlgorithms,
+	}.Config()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading certificates: %w", err)
 	}
 	t.client = &http.Client{
 		Transport: &http.Transport{TLSClientConfig: settings, MaxConnsPerHost: 1},
@@ -76,29 +77,6 @@ func (t *httpsTransport) begin(cancel context.CancelFunc) (*http.Client, error) 
 	return t.client, nil
 }
 
-// tls says whom to trust.
-func (t *httpsTransport) tls() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.config.Insecure}
-	if t.config.CAFile != "" {
-		pem, err := os.ReadFile(t.config.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading certificates: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s has no certificates", t.config.CAFile)
-		}
-	}
-	if t.config.LegacyAlgorithms {
-		c.MinVersion = tls.VersionTLS10
-		for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-			c.CipherSuites = append(c.CipherSuites, s.ID)
-		}
-	}
-	return c, nil
-}
-
-// judge tells an answer from what only looks like one.
 func (t *httpsTransport) judge(resp *http.Response, body, command string, s secrets) (string, error) {
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
@@ -108,17 +86,16 @@ func (t *httpsTransport) judge(resp *http.Response, body, command string, s secr
 	case code == http.StatusBadRequest || code == http.StatusNotFound:
 		return "", fmt.Errorf("%w: %s: HTTP status %d", errRefused, command, code)
 	case code != http.StatusOK:
-		return "", fmt.Errorf("HTTP status %d to %q: is the HTTP server of the device enabled for this address?", code, command)
+		return "", fmt.Errorf("HTTP status %d to %q (check that the HTTP server of the device is enabled for this address)", code, command)
 	case len(body) > maxOutput:
 		return "", fmt.Errorf("the device answers with more than %d MiB", maxOutput>>20)
 	case strings.HasPrefix(strings.TrimSpace(body), "<") && !strings.HasPrefix(strings.TrimSpace(body), "<---"):
-		return "", errors.New("the device answers with a page, not with the output of a command: is this the port of ASDM?")
+		return "", errors.New("the device answers with a web page, not with the output of a command (check that this is the port of ASDM)")
 	}
 	t.vault.accept(s)
 	return body, nil
 }
 
-// close implements transport.
 func (t *httpsTransport) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -111,7 +111,7 @@ func TestHTTPSFaults(t *testing.T) {
 		"untrusted certificate": {nil, func(c *Config) { c.CAFile = "" }, "certificate"},
 		"no certificates":       {nil, func(c *Config) { c.CAFile = c.PasswordFile }, "has no certificates"},
 		"no file":               {nil, func(c *Config) { c.CAFile += ".missing" }, "reading certificates"},
-		"a page":                {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("\n<html>log in</html>")) }, nil, "answers with a page"},
+		"a page":                {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("\n<html>log in</html>")) }, nil, "answers with a web page"},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/admin/exec/show%20version", http.StatusFound)
 		}, nil, "HTTP status 302"},

@@ -13,24 +13,25 @@ import (
 // ikeSA is one row of an SA table, before it is known which end is ours.
 type ikeSA struct {
 	gateways.IKESA
-	// dst and src are the ends that IOS shows for IKEv1: the responder's and the initiator's address.
+	// dst and src are the responder's and initiator's address, as IOS shows them for IKEv1.
 	dst, src string
 	local    netip.Addr
 	lifetime time.Duration
 	age      time.Duration
 	hasAge   bool
+	typed    bool // The line with its type is read.
 }
 
-// ikeTable is what the outputs about IKE SAs say.
 type ikeTable struct {
 	sas []*ikeSA
-	// recognised says that the output was one of SAs, or of none.
+	// recognised reports whether the output was one of SAs, or of none.
 	recognised bool
-	total      int // as the device counts IKEv1 SAs, -1 if it does not
-	unparsed   int
+	total      int // as the device counts IKEv1 SAs
+	unread
 }
 
-// Lines of `show crypto isakmp sa`, `show crypto ikev1 sa` and `show crypto ikev2 sa`, with and without `detail`.
+// Lines of `show crypto isakmp sa`, `show crypto ikev1 sa` and `show crypto ikev2 sa`, with and
+// without `detail`.
 var (
 	ikeBlock   = regexp.MustCompile(`^\s*\d+\s+IKE Peer: *(\S+)$`)
 	ikeFields  = regexp.MustCompile(`(?:^|\s)(Type|Role|Rekey|State|Encrypt|Hash|Auth|Lifetime Remaining|Lifetime|D/H Group)\s*:`)
@@ -39,8 +40,14 @@ var (
 	ikeNone    = regexp.MustCompile(`^\s*There are no (?:IKEv1 |IKEv2 |isakmp |ikev1 |ikev2 )?[sS][aA]s$`)
 	ikeHeading = regexp.MustCompile(`^\s*(?:IKEv[12] SAs:|Active SA: *\d+|Rekey SA: *\d+.*|IPv[46] Crypto (?:ISAKMP SA|IKEv2 +(?:SA|Session))|` +
 		`IKE Peer +Type +.*|dst +src +state .*|C-id +Local .*|Tunnel-id +.*|Session-id: ?\d+, *Status:.*|Crypto session current status)$`)
-	iosRow      = regexp.MustCompile(`^(\S+) +(\S+) +([A-Z]{2,4}_[A-Z_0-9]+) +(\d+)(?: +\d+)? +([A-Z]+(?: \(deleted\))?)$`)
-	iosDetail   = regexp.MustCompile(`^(\d+) +(\S+) +(\S+) +(?:\S+ +)?(ACTIVE|STDBY)\b.*$`)
+	iosRow    = regexp.MustCompile(`^(\S+) +(\S+) +([A-Z]{2,4}_[A-Z_0-9]+) +(\d+)(?: +\d+)? +([A-Z]+(?: \(deleted\))?)$`)
+	iosDetail = regexp.MustCompile(`^(\d+) +(\S+) +(\S+) +(?:\S+ +)?(ACTIVE|STDBY)\b.*$`)
+	// IOS shows an IKEv1 SA with an IPv6 peer on three lines.
+	iosV6Dst   = regexp.MustCompile(`^\s*dst: *(\S+)$`)
+	iosV6Src   = regexp.MustCompile(`^\s*src: *(\S+)$`)
+	iosV6State = regexp.MustCompile(`^\s*state: *([A-Z]{2,4}_[A-Z_0-9]+) +conn-id: *(\d+)(?: +slot: *\d+)? +status: *([A-Z]+(?: \(deleted\))?)$`)
+	// ikeUnknown matches further properties of an SA.
+	ikeUnknown  = regexp.MustCompile(`^\s+[A-Za-z][^:]*:`)
 	ikev2Row    = regexp.MustCompile(`^\s*(\d+) +(\S+)/(\d+) +(\S+)/(\d+) +(?:(\S+/\S+) +)?([A-Z][A-Z_-]*)(?: +(INITIATOR|RESPONDER))?$`)
 	ikev2Split  = regexp.MustCompile(`^\s*(\d+) +\S+/\S+ +([A-Z][A-Z_-]*)(?: +(INITIATOR|RESPONDER))?$`)
 	ikev2End    = regexp.MustCompile(`^\s*(Local|Remote) +(\S+)/\d+$`)
@@ -57,7 +64,7 @@ var (
 
 // parseIKE reads any of the outputs about IKE SAs, also several one after the other.
 func parseIKE(raw string) ikeTable {
-	t := ikeTable{total: -1}
+	var t ikeTable
 	var sa *ikeSA
 	for _, line := range answerLines(raw) {
 		switch {
@@ -67,58 +74,97 @@ func parseIKE(raw string) ikeTable {
 		case t.row(line):
 			sa, t.recognised = t.sas[len(t.sas)-1], true
 		case t.count(line):
-		case sa != nil && sa.detail(line):
+		case sa != nil && !sa.has(line) && sa.detail(line):
 		case ikev2Detail.MatchString(line):
+		case sa != nil && !sa.has(line) && sa.VendorState != "" && ikeUnknown.MatchString(line):
+			t.lines = append(t.lines, line)
 		default:
-			t.unparsed++
+			t.unread.sas = append(t.unread.sas, line)
+			sa = nil // What follows is about another SA.
 		}
 	}
+	t.finish()
+	return t
+}
+
+// finish takes note of SAs that are counted and not shown, or shown in part.
+func (t *ikeTable) finish() {
+	v1 := 0
 	for _, sa := range t.sas {
 		if sa.Rekey && sa.State == gateways.Established {
 			sa.State = gateways.IKERekeying
 		}
+		if sa.Version == 1 {
+			v1++
+		}
+		if sa.dst != "" && sa.src == "" {
+			t.doubts++
+		}
 	}
-	return t
+	t.doubts += max(0, t.total-v1)
 }
 
-// count reads how many SAs the device counts.
 func (t *ikeTable) count(line string) bool {
 	m := ikeCount.FindStringSubmatch(line)
 	if m == nil {
 		return false
 	}
 	if n, err := strconv.Atoi(m[1]); err == nil {
-		t.total, t.recognised = max(0, t.total)+n, true
+		t.total, t.recognised = t.total+n, true
 	}
 	return true
 }
 
-// row reads the first line of an SA.
-func (t *ikeTable) row(line string) bool {
-	sa := &ikeSA{}
-	if m := ikeBlock.FindStringSubmatch(line); m != nil {
-		sa.Version, sa.Peer = 1, identity(m[1])
-	} else if m := ikeColumn.FindStringSubmatch(line); m != nil {
+var ikeRows = []lineRule[*ikeSA]{
+	{ikeBlock, func(sa *ikeSA, m []string) { sa.Version, sa.Peer = 1, identity(m[1]) }},
+	{ikeColumn, func(sa *ikeSA, m []string) {
 		sa.Version, sa.Peer, sa.Initiator, sa.Rekey = 1, identity(m[1]), m[2] == "Init", m[3] == "Yes"
 		sa.vendor(m[4])
-	} else if m := iosRow.FindStringSubmatch(line); m != nil {
-		sa.Version, sa.dst, sa.src, sa.Key = 1, m[1], m[2], "conn "+m[4]
-		sa.VendorState, sa.State = m[3], iosState(m[3], m[5])
-		if !strings.HasPrefix(m[5], "ACTIVE") || strings.Contains(m[5], "deleted") {
-			sa.VendorState += " " + m[5]
-		}
-	} else if m := ikev2Row.FindStringSubmatch(line); m != nil {
+	}},
+	{iosRow, func(sa *ikeSA, m []string) {
+		sa.dst, sa.src = m[1], m[2]
+		sa.ios(m[3], m[4], m[5])
+	}},
+	{iosV6Dst, func(sa *ikeSA, m []string) { sa.Version, sa.dst = 1, m[1] }},
+	{ikev2Row, func(sa *ikeSA, m []string) {
 		sa.ikev2(m[1], m[7], m[8])
 		sa.local, _ = netip.ParseAddr(m[2])
 		sa.Peer = identity(m[4])
-	} else if m := ikev2Split.FindStringSubmatch(line); m != nil {
-		sa.ikev2(m[1], m[2], m[3])
-	} else if m := iosDetail.FindStringSubmatch(line); m != nil {
-		// This output has no state: ACTIVE says that this box, not its standby, holds the SA.
+	}},
+	{ikev2Split, func(sa *ikeSA, m []string) { sa.ikev2(m[1], m[2], m[3]) }},
+	{iosDetail, func(sa *ikeSA, m []string) {
+		// This output has no state: ACTIVE means that this device, not its standby, holds the SA.
 		sa.Version, sa.Key, sa.VendorState = 1, "conn "+m[1], m[4]
 		sa.local, _ = netip.ParseAddr(m[2])
 		sa.Peer = identity(m[3])
-	} else {
+	}},
+}
+
+// ikeDetails read the further lines of an SA, apart from the fields of IKEv1.
+var ikeDetails = []lineRule[*ikeSA]{
+	{iosV6Src, func(sa *ikeSA, m []string) { sa.src = m[1] }},
+	{iosV6State, func(sa *ikeSA, m []string) { sa.ios(m[1], m[2], m[3]) }},
+	{ikev2End, func(sa *ikeSA, m []string) {
+		if m[1] == "Remote" {
+			sa.Peer = identity(m[2])
+		} else {
+			sa.local, _ = netip.ParseAddr(m[2])
+		}
+	}},
+	{ikev2Time, func(sa *ikeSA, m []string) { sa.age, sa.hasAge = seconds(m[2]) }},
+	{ikev2SPIs, func(sa *ikeSA, m []string) { sa.Key = m[1] + " " + m[2] }},
+	{ikev2ID, func(sa *ikeSA, m []string) {
+		if m[1] == "Remote" {
+			sa.Peer.ID = m[2]
+		}
+	}},
+	{ikev2Init, func(sa *ikeSA, m []string) { sa.Initiator = m[1] == "Yes" }},
+	{ikev2Frag, func(sa *ikeSA, m []string) { sa.Fragmentation = gateways.AnswerOf(m[1] == "") }},
+}
+
+func (t *ikeTable) row(line string) bool {
+	sa := &ikeSA{}
+	if !readLine(ikeRows, sa, line) {
 		return false
 	}
 	t.sas = append(t.sas, sa)
@@ -131,12 +177,42 @@ func (sa *ikeSA) vendor(word string) {
 	sa.State = asaState(sa.VendorState)
 }
 
+// ios takes the state of an IKEv1 SA of IOS.
+func (sa *ikeSA) ios(word, conn, status string) {
+	sa.Version, sa.Key, sa.VendorState, sa.State = 1, "conn "+conn, word, iosState(word, status)
+	if !strings.HasPrefix(status, "ACTIVE") || strings.Contains(status, "deleted") {
+		sa.VendorState += " " + status
+	}
+}
+
 func (sa *ikeSA) ikev2(id, status, role string) {
 	sa.Version, sa.Key, sa.VendorState, sa.State = 2, "tunnel "+id, status, ikev2State(status)
 	sa.Initiator = role == "INITIATOR"
 }
 
-// detail reads a further line of an SA.
+// has reports whether the SA has the property in the line already: the line is about another SA,
+// whose first line was not understood.
+func (sa *ikeSA) has(line string) bool {
+	if m := ikev2End.FindStringSubmatch(line); m != nil {
+		return m[1] == "Remote" && sa.Peer != gateways.Identity{} || m[1] == "Local" && sa.local.IsValid()
+	}
+	if iosV6Src.MatchString(line) {
+		return sa.src != "" || sa.dst == ""
+	}
+	if iosV6State.MatchString(line) {
+		return sa.VendorState != "" || sa.dst == ""
+	}
+	if ikev2Time.MatchString(line) {
+		return sa.hasAge
+	}
+	for _, f := range split(line, ikeFields) {
+		if f.key == "Type" && sa.typed || f.key == "State" && sa.VendorState != "" {
+			return true
+		}
+	}
+	return false
+}
+
 func (sa *ikeSA) detail(line string) bool {
 	if fields := split(line, ikeFields); fields != nil && sa.Version == 1 {
 		for _, f := range fields {
@@ -144,33 +220,13 @@ func (sa *ikeSA) detail(line string) bool {
 		}
 		return true
 	}
-	if m := ikev2End.FindStringSubmatch(line); m != nil {
-		if m[1] == "Remote" {
-			sa.Peer = identity(m[2])
-		} else {
-			sa.local, _ = netip.ParseAddr(m[2])
-		}
-	} else if m := ikev2Time.FindStringSubmatch(line); m != nil {
-		sa.age, sa.hasAge = seconds(m[2])
-	} else if m := ikev2SPIs.FindStringSubmatch(line); m != nil {
-		sa.Key = m[1] + " " + m[2]
-	} else if m := ikev2ID.FindStringSubmatch(line); m != nil {
-		if m[1] == "Remote" {
-			sa.Peer.ID = m[2]
-		}
-	} else if m := ikev2Init.FindStringSubmatch(line); m != nil {
-		sa.Initiator = m[1] == "Yes"
-	} else if m := ikev2Frag.FindStringSubmatch(line); m != nil {
-		sa.Fragmentation = gateways.AnswerOf(m[1] == "")
-	} else {
-		return false
-	}
-	return true
+	return readLine(ikeDetails, sa, line)
 }
 
-// field reads one field of the block that an ASA prints for an IKEv1 SA.
 func (sa *ikeSA) field(key, value string) {
 	switch key {
+	case "Type":
+		sa.typed = true
 	case "Role":
 		sa.Initiator = value == "initiator"
 	case "Rekey":
@@ -186,7 +242,6 @@ func (sa *ikeSA) field(key, value string) {
 	}
 }
 
-// A field is one of several on a line.
 type field struct{ key, value string }
 
 // split reads the fields of a line; keys matches one, with its colon.

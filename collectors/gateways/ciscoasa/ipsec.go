@@ -14,17 +14,19 @@ type ipsecEntry struct {
 	gateways.ChildSA
 	local    netip.Addr
 	counters map[string]uint64
-	// sections says that the output lists SAs; inbound and outbound count them.
-	sections          bool
-	inbound, outbound int
-	standby           bool
+	// sas counts the SAs below each heading, such as "inbound esp".
+	sas map[string]int
+	// odd reports whether a line about an SA is missing or contradicts another one.
+	odd       bool
+	standby   bool
+	hasRemote bool
+	hasPeer   bool // The peer is read, and it is the remote endpoint.
 }
 
-// ipsecTable is what `show crypto ipsec sa` says.
 type ipsecTable struct {
 	entries    []*ipsecEntry
 	recognised bool
-	unparsed   int
+	unread
 }
 
 // Lines of `show crypto ipsec sa`.
@@ -32,19 +34,21 @@ var (
 	ipsecNone      = regexp.MustCompile(`^\s*There are no ipsec sas`)
 	ipsecInterface = regexp.MustCompile(`^\s*interface: *(\S+)`)
 	ipsecMap       = regexp.MustCompile(`^\s*Crypto map tag: *([^,\s]+)`)
+	ipsecBefore    = regexp.MustCompile(`^\s*(?:access-list |[Pp]rotected vrf\b)`)
 	ipsecLocal     = regexp.MustCompile(`^\s*local +ident \(addr/mask/prot/port\): *\((.*)\)`)
 	ipsecRemote    = regexp.MustCompile(`^\s*remote +ident \(addr/mask/prot/port\): *\((.*)\)`)
 	ipsecPeer      = regexp.MustCompile(`^\s*current_peer:? *([^,\s]+)(?:, *username: *(\S+)| port \d+)?`)
 	ipsecCounter   = regexp.MustCompile(`#+([A-Za-z][^:#,]*?):? +(\d+)(?:,|\s|$)`)
 	ipsecEnds      = regexp.MustCompile(`(local|remote) crypto endpt\.: *([^,\s]+)`)
 	ipsecMTU       = regexp.MustCompile(`\bpath mtu (\d+)`)
+	ipsecOverride  = regexp.MustCompile(`\boverride mtu (\d+)`)
 	ipsecOverhead  = regexp.MustCompile(`\bipsec overhead (\d+)`)
 	ipsecPlain     = regexp.MustCompile(`\bplaintext mtu (\d+)`)
 	ipsecSection   = regexp.MustCompile(`^\s*(inbound|outbound) +(esp|ah|pcp) sas:`)
 	ipsecSPI       = regexp.MustCompile(`^\s*spi: *(0x[0-9A-Fa-f]+|\[Not Available\])`)
 	ipsecSettings  = regexp.MustCompile(`^\s*in use settings *= *\{(.*)\}`)
 	ipsecStatus    = regexp.MustCompile(`^\s*Status: *(\S+)`)
-	ipsecOther     = regexp.MustCompile(`^\s*(?:access-list |dynamic allocated peer|protected vrf:|PERMIT|DENY|current (?:in|out)bound spi|PFS |` +
+	ipsecOther     = regexp.MustCompile(`^\s*(?:dynamic allocated peer|PERMIT|DENY|current (?:in|out)bound spi|PFS |` +
 		`PMTU time|ICMP error validation|transform:|SA State|slot:|conn id:|sa timing:|Kilobyte|IV size:|replay detection|Anti replay|ecn bit|` +
 		`replay window|initiator|0x[0-9A-Fa-f]+ 0x|crypto map:|spi: 0x|IPSec tunnel|Crypto IPSec|sibling|PQC|RI |IPsecv6 policy|TBAR|\(sec\))`)
 )
@@ -55,65 +59,84 @@ func parseIPsec(raw string) ipsecTable {
 	p := ipsecParser{table: &t}
 	for _, line := range answerLines(raw) {
 		if !noise.MatchString(line) && !p.line(line) {
-			t.unparsed++
+			t.lines = append(t.lines, line)
 		}
 	}
 	for _, e := range t.entries {
-		e.finish()
+		if e.finish(); !e.hasPeer && !e.empty() {
+			t.doubts++
+		}
 	}
 	return t
 }
 
-// ipsecParser reads line by line: what stands above several entries is remembered for each.
+// ipsecParser reads line by line. Lines above several entries apply to each of them.
 type ipsecParser struct {
 	table      *ipsecTable
 	entry      *ipsecEntry
 	iface, tag string
-	section    *int // where the SAs of the current section are counted
+	section    string // the heading of the current SAs
+}
+
+// open starts an entry, whose selectors are not read yet.
+func (p *ipsecParser) open(local string) {
+	p.entry, p.section = &ipsecEntry{counters: map[string]uint64{}, sas: map[string]int{}}, ""
+	p.entry.Name, p.entry.Key = p.tag, p.iface+" "+p.tag+" "+local
+	p.table.entries = append(p.table.entries, p.entry)
+}
+
+// ipsecHeads read the lines outside entries, and the first line of an entry.
+var ipsecHeads = []lineRule[*ipsecParser]{
+	{ipsecInterface, func(p *ipsecParser, m []string) { p.iface, p.entry = m[1], nil }},
+	{ipsecMap, func(p *ipsecParser, m []string) { p.tag, p.entry = m[1], nil }},
+	{ipsecNone, func(*ipsecParser, []string) {}},
+	{ipsecBefore, func(p *ipsecParser, _ []string) { p.entry = nil }},
+	{ipsecLocal, func(p *ipsecParser, m []string) { p.open(m[1]) }},
+}
+
+var ipsecDetails = []lineRule[*ipsecParser]{
+	{ipsecRemote, func(p *ipsecParser, m []string) {
+		p.entry.Key += " " + m[1]
+		p.entry.hasRemote = true
+	}},
+	{ipsecPeer, func(p *ipsecParser, m []string) {
+		p.entry.hasPeer = true
+		p.entry.Peer = identity(m[1])
+		p.entry.Peer.Username = m[2]
+	}},
+	{ipsecSection, func(p *ipsecParser, m []string) {
+		p.section = m[1] + " " + m[2]
+		p.entry.sas[p.section] += 0
+	}},
+	{ipsecSettings, func(p *ipsecParser, m []string) {
+		p.entry.odd = p.entry.odd || p.section != "" && p.entry.sas[p.section] == 0
+		p.entry.NATT = gateways.AnswerOf(strings.Contains(m[1], "NAT-T") || strings.Contains(m[1], "UDP-Encaps"))
+	}},
+	{ipsecStatus, func(p *ipsecParser, m []string) {
+		p.entry.standby = p.entry.standby || strings.HasPrefix(m[1], "STANDBY")
+	}},
 }
 
 func (p *ipsecParser) line(line string) bool {
-	if m := ipsecInterface.FindStringSubmatch(line); m != nil {
-		p.iface, p.entry, p.table.recognised = m[1], nil, true
-	} else if m := ipsecMap.FindStringSubmatch(line); m != nil {
-		p.tag, p.entry, p.table.recognised = m[1], nil, true
-	} else if ipsecNone.MatchString(line) {
+	if readLine(ipsecHeads, p, line) {
 		p.table.recognised = true
-	} else if m := ipsecLocal.FindStringSubmatch(line); m != nil {
-		p.entry, p.section, p.table.recognised = &ipsecEntry{counters: map[string]uint64{}}, nil, true
-		p.entry.Name, p.entry.Key = p.tag, p.iface+" "+p.tag+" "+m[1]
-		p.table.entries = append(p.table.entries, p.entry)
-	} else if p.entry == nil {
-		return ipsecOther.MatchString(line)
-	} else {
-		return p.inEntry(line) || ipsecOther.MatchString(line)
+		return true
 	}
-	return true
+	// The first line of an entry may be missing.
+	switch remote, peer := ipsecRemote.MatchString(line), ipsecPeer.MatchString(line); {
+	case p.entry == nil && (remote || peer), remote && p.entry.hasRemote, peer && p.entry.hasPeer:
+		p.open("")
+	}
+	return p.entry != nil && p.inEntry(line) || ipsecOther.MatchString(line)
 }
 
-// inEntry reads a further line of an entry.
 func (p *ipsecParser) inEntry(line string) bool {
-	e := p.entry
-	if m := ipsecRemote.FindStringSubmatch(line); m != nil {
-		e.Key += " " + m[1]
-	} else if m := ipsecPeer.FindStringSubmatch(line); m != nil {
-		e.Peer = identity(m[1])
-		e.Peer.Username = m[2]
-	} else if m := ipsecSection.FindStringSubmatch(line); m != nil {
-		e.sections, p.section = true, nil
-		if m[2] != "pcp" {
-			p.section = map[string]*int{"inbound": &e.inbound, "outbound": &e.outbound}[m[1]]
-		}
-	} else if m := ipsecSPI.FindStringSubmatch(line); m != nil && p.section != nil {
-		*p.section++
-	} else if m := ipsecSettings.FindStringSubmatch(line); m != nil {
-		e.NATT = gateways.AnswerOf(strings.Contains(m[1], "NAT-T") || strings.Contains(m[1], "UDP-Encaps"))
-	} else if m := ipsecStatus.FindStringSubmatch(line); m != nil {
-		e.standby = e.standby || strings.HasPrefix(m[1], "STANDBY")
-	} else {
-		return e.counts(line) || e.endpoints(line) || e.mtu(line)
+	if ipsecSPI.MatchString(line) {
+		p.entry.odd = p.entry.odd || p.section == ""
+		p.entry.sas[p.section]++
+		return true
 	}
-	return true
+	return readLine(ipsecDetails, p, line) || p.entry.counts(line) || p.entry.endpoints(line) || p.entry.mtu(line)
 }
 
 func (e *ipsecEntry) counts(line string) bool {
@@ -137,23 +160,27 @@ func (e *ipsecEntry) endpoints(line string) bool {
 			e.local = a.Unmap()
 		case !e.Peer.Address.IsValid():
 			e.Peer.Address = a.Unmap()
+		default:
+			e.hasPeer = e.hasPeer && e.Peer.Address == a.Unmap()
 		}
 	}
 	return found != nil
 }
 
 func (e *ipsecEntry) mtu(line string) bool {
-	m := ipsecMTU.FindStringSubmatch(line)
-	if m == nil {
-		return false
+	m, override := ipsecMTU.FindStringSubmatch(line), ipsecOverride.FindStringSubmatch(line)
+	if m != nil {
+		e.PathMTU = small(m[1])
 	}
-	e.PathMTU = small(m[1])
-	if m := ipsecOverhead.FindStringSubmatch(line); m != nil {
-		e.Overhead = small(m[1])
-	} else if m := ipsecPlain.FindStringSubmatch(line); m != nil {
-		e.Overhead = max(0, e.PathMTU-small(m[1]))
+	if override != nil && small(override[1]) != e.PathMTU { // Which of them the device uses is not documented.
+		e.PathMTU = 0
 	}
-	return true
+	if o := ipsecOverhead.FindStringSubmatch(line); o != nil {
+		e.Overhead = small(o[1])
+	} else if p := ipsecPlain.FindStringSubmatch(line); p != nil {
+		e.Overhead = max(0, e.PathMTU-small(p[1]))
+	}
+	return m != nil || override != nil
 }
 
 // small is a number that fits into the length of a packet, 0 if it does not.
@@ -165,7 +192,8 @@ func small(s string) int {
 	return int(n)
 }
 
-// finish judges an entry whose lines are all read. Its counters belong to the entry: they may go on over a rekey or not.
+// finish sets the state of an entry whose lines are all read. Its counters belong to the entry;
+// whether they continue over a rekey is unknown.
 func (e *ipsecEntry) finish() {
 	e.Key = e.Peer.String() + " " + e.Key
 	if v, ok := e.counters["pkts decaps"]; ok {
@@ -174,17 +202,33 @@ func (e *ipsecEntry) finish() {
 	if v, ok := e.counters["pkts encaps"]; ok {
 		e.Out.Packets = gateways.Counted(v)
 	}
+	in, out := e.sasOf("inbound"), e.sasOf("outbound")
 	switch {
-	case !e.sections, e.standby:
+	case e.odd, !e.paired("esp"), !e.paired("ah"), e.standby, len(e.sas) == 0:
 		e.State = gateways.ChildUnknown
-	case e.inbound > 1 && e.outbound > 0: // The old one is kept for a while beside the new one.
+	case in > 1 && out > 0: // The old one is kept for a while beside the new one.
 		e.State = gateways.ChildRekeying
-	case e.inbound > 0 && e.outbound > 0:
+	case in > 0 && out > 0:
 		e.State = gateways.Installed
-	case e.inbound > 0 || e.outbound > 0:
+	case in > 0 || out > 0:
 		e.State = gateways.Installing
 	}
 }
 
-// empty tells whether an entry is only a line of the configuration: it has no SAs.
-func (e *ipsecEntry) empty() bool { return e.sections && e.inbound+e.outbound == 0 }
+// sasOf counts the SAs of a direction. Each SA of IPComp (pcp) belongs to one of them.
+func (e *ipsecEntry) sasOf(direction string) int {
+	return e.sas[direction+" esp"] + e.sas[direction+" ah"]
+}
+
+// paired reports whether the SAs of a protocol have both headings: if one is missing, its SAs were
+// counted elsewhere.
+func (e *ipsecEntry) paired(protocol string) bool {
+	_, in := e.sas["inbound "+protocol]
+	_, out := e.sas["outbound "+protocol]
+	return in == out || e.sas["inbound "+protocol]+e.sas["outbound "+protocol] == 0
+}
+
+// empty reports whether an entry is only a line of the configuration: it has no SAs.
+func (e *ipsecEntry) empty() bool {
+	return len(e.sas) > 0 && !e.odd && e.paired("esp") && e.sasOf("inbound")+e.sasOf("outbound") == 0
+}

@@ -91,20 +91,20 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// told is a device that answers from a table.
-type told map[string]string
+// scripted is a device that answers from a table.
+type scripted map[string]string
 
-func (d told) run(_ context.Context, command string) (string, error) {
+func (d scripted) run(_ context.Context, command string) (string, error) {
 	if a, ok := d[command]; ok {
 		return a, nil
 	}
 	return "% Invalid input detected at '^' marker.\n", nil
 }
 
-func (told) close() error { return nil }
+func (scripted) close() error { return nil }
 
 func TestOldASA(t *testing.T) {
-	d := device{expected: platformASA, over: told{
+	d := device{expected: platformASA, over: scripted{
 		"show version": "\nCisco PIX Security Appliance Software Version 7.2(4)\n",
 		"show crypto isakmp sa": `
    Active SA: 2
@@ -149,7 +149,7 @@ Total IKE SA: 3
 
 func TestASAWithoutSAs(t *testing.T) {
 	for name, ike := range map[string]string{"9.x": "\nThere are no IKEv1 SAs\n\nThere are no IKEv2 SAs\n", "7.x": "\nThere are no isakmp sas\n"} {
-		d := device{expected: platformASA, over: told{"show crypto isakmp sa detail": ike, "show crypto ipsec sa": "\nThere are no ipsec sas\n"}}
+		d := device{expected: platformASA, over: scripted{"show crypto isakmp sa detail": ike, "show crypto ipsec sa": "\nThere are no ipsec sas\n"}}
 		table, err := d.read(t.Context())
 		if err != nil || len(table.IKE)+len(table.Children)+table.Unparsed != 0 {
 			t.Errorf("%s: %+v, %v", name, table, err)
@@ -159,7 +159,7 @@ func TestASAWithoutSAs(t *testing.T) {
 
 func TestHalfATableIsNone(t *testing.T) {
 	none := "There are no ipsec sas\n"
-	for name, over := range map[string]told{
+	for name, over := range map[string]scripted{
 		"no IKE":              {"show crypto ipsec sa": none},
 		"no IPsec":            {"show crypto isakmp sa": "There are no isakmp sas\n"},
 		"rows not understood": {"show crypto isakmp sa": "Total IKE SA: 2\n\n1: HEADEND is MM_ACTIVE\n2: X is MM_ACTIVE\n", "show crypto ipsec sa": none},
@@ -174,7 +174,7 @@ func TestHalfATableIsNone(t *testing.T) {
 }
 
 func TestIOS(t *testing.T) {
-	d := device{expected: platformASA, over: told{
+	d := device{expected: platformASA, over: scripted{
 		"show version":          "Cisco IOS XE Software, Version 17.03.04a\nCisco IOS Software [Amsterdam], ...\n",
 		"show crypto isakmp sa": "IPv4 Crypto ISAKMP SA\ndst             src             state          conn-id status\n192.0.2.1       203.0.113.10    QM_IDLE           1001 ACTIVE\n203.0.113.20    192.0.2.1       MM_NO_STATE          0 ACTIVE\n203.0.113.20    192.0.2.1       MM_NO_STATE          0 ACTIVE (deleted)\n\nIPv6 Crypto ISAKMP SA\n\n",
 		"show crypto ikev2 sa detailed": ` IPv4 Crypto IKEv2  SA
@@ -277,7 +277,7 @@ Peer: 203.0.113.10 port 500 fvrf: (none) ivrf: (none)
 // Behind one address there may be several: what is known about one is not said of another.
 func TestPeopleBehindANAT(t *testing.T) {
 	a := netip.MustParseAddr("192.0.2.1")
-	var p people
+	p := people{}
 	p.learn(gateways.Identity{Address: a, Username: "ann", Group: "branches"})
 	p.learn(gateways.Identity{Address: a, Username: "bob", Group: "branches"})
 	if got := p.complete(gateways.Identity{Address: a}); got.Username != "" || got.Group != "branches" {
@@ -298,15 +298,15 @@ func FuzzParsers(f *testing.F) {
 		lines := len(screen(text))
 		ike, ipsec, db, ios := parseIKE(text), parseIPsec(text), parseSessions(text), parseIOSSessions(text)
 		stats, fragments := parseStats(text, ""), parseFragments(text)
-		if len(ike.sas)+ike.unparsed > lines || len(ipsec.entries)+ipsec.unparsed > lines || len(ios.sessions)+ios.unparsed > lines ||
-			db.unparsed > lines || stats.unparsed > lines || fragments.unparsed > lines {
+		if len(ike.sas)+ike.unparsed() > lines || len(ipsec.entries)+ipsec.unparsed() > lines || len(ios.sessions)+ios.unparsed() > lines ||
+			db.unparsed() > lines || stats.unparsed() > lines || fragments.unparsed() > lines {
 			t.Errorf("more is found than there are %d lines", lines)
 		}
 		parseVersion(text)
 		strip(text, "show version")
 		lastLine([]byte(text))
 		redact([]gateways.Exchange{{Request: "show version", Response: text}, {Request: "x", Response: text}}, []string{"secret"})
-		d := device{expected: platformASA, over: told{"show crypto isakmp sa": text, "show crypto ipsec sa": text, "show vpn-sessiondb l2l": text}}
+		d := device{expected: platformASA, over: scripted{"show crypto isakmp sa": text, "show crypto ipsec sa": text, "show vpn-sessiondb l2l": text}}
 		if table, err := d.read(t.Context()); err == nil {
 			gateways.NewReading(&table, gateways.NewAttribution(nil), true)
 		}

@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,24 +14,16 @@ import (
 // Record implements gateways.Recorder.
 func (s *Source) Record(ctx context.Context) (gateways.Transcript, error) {
 	tape := &recording{over: s.device.over}
-	device := device{over: tape, expected: s.device.expected} // It asks for everything again, the version too.
+	device := device{over: tape, expected: s.device.expected, clean: s.secrets.clean} // It asks for everything again, the version too.
 	_, err := device.read(ctx)
 	if err != nil {
 		err = s.secrets.scrub(err)
 	}
 	secrets := append(s.secrets.known(), s.secrets.config.Username)
-	return gateways.Transcript{Type: device.typeName(), Exchanges: redact(tape.exchanges, secrets)}, err
+	kind := cmp.Or(device.platform, device.expected).typeName()
+	return gateways.Transcript{Type: kind, Exchanges: redact(tape.exchanges, secrets)}, err
 }
 
-// typeName is the type of the configuration that fits what the device is.
-func (d *device) typeName() string {
-	if d.platform == platformUnknown {
-		return d.expected.typeName()
-	}
-	return d.platform.typeName()
-}
-
-// recording is a transport that keeps what passes through it.
 type recording struct {
 	over      transport
 	exchanges []gateways.Exchange
@@ -66,13 +59,12 @@ var named = []*regexp.Regexp{
 	regexp.MustCompile(`\bby (\S+)$`),
 }
 
-// versionLine is what is kept of `show version`: the rest are names, serial numbers and licences.
+// versionLine matches the lines of `show version` that do not identify the device.
 var versionLine = regexp.MustCompile(`^Cisco (?:Adaptive|PIX|IOS)|^Model +: Cisco `)
 
-// freeText are lines that people wrote.
 var freeText = regexp.MustCompile(`^(\s*Desc: ).*$`)
 
-// vocabulary are words that stand where names do, and mean something.
+// vocabulary returns words that appear in places of names and have a meaning of their own.
 func vocabulary() []string {
 	return []string{
 		"none", "n/a", "unknown", "user", "l2l", "permit", "deny", "any", "host", "ip", "tunnel", "transport", "outside", "inside", "dmz",
@@ -80,8 +72,8 @@ func vocabulary() []string {
 	}
 }
 
-// redact replaces all that tells whose device it is. Names are collected first: one may stand in an output before the one
-// that shows that it is a name.
+// redact replaces everything that identifies the owner of the device. Names are collected first: a
+// name may appear in one output before another output shows that it is one.
 func redact(exchanges []gateways.Exchange, secrets []string) []gateways.Exchange {
 	r := gateways.NewRedactor(secrets, vocabulary())
 	var lines [][]string
@@ -91,16 +83,15 @@ func redact(exchanges []gateways.Exchange, secrets []string) []gateways.Exchange
 			if e.Request == "show version" && !versionLine.MatchString(l) {
 				continue
 			}
-			kept = append(kept, freeText.ReplaceAllString(l, "${1}text"))
-		}
-		lines = append(lines, kept)
-		for _, l := range kept {
+			l = freeText.ReplaceAllString(l, "${1}text")
+			kept = append(kept, l)
 			for _, n := range named {
 				for _, m := range n.FindAllStringSubmatch(l, -1) {
 					r.Name(strings.TrimRight(m[1], ")},"))
 				}
 			}
 		}
+		lines = append(lines, kept)
 	}
 	out := make([]gateways.Exchange, len(exchanges))
 	for i, e := range exchanges {
@@ -113,38 +104,24 @@ func redact(exchanges []gateways.Exchange, secrets []string) []gateways.Exchange
 	return out
 }
 
-// Replay makes a source that answers from a transcript, as a fixture.
+// Replay returns a source that answers from a transcript, for tests.
 func Replay(t *gateways.Transcript) (gateways.Source, error) {
-	s := &replayed{device: device{expected: platformASA}}
-	switch t.Type {
-	case "cisco_asa":
-	case "cisco_ios":
-		s.device.expected = platformIOS
-	default:
+	expected := platformOf(t.Type)
+	if expected == platformUnknown {
 		return nil, fmt.Errorf("a transcript of type %q is not of a Cisco device", t.Type)
 	}
-	answers := map[string]gateways.Exchange{}
+	answers := tape{}
 	for _, e := range t.Exchanges {
 		answers[e.Request] = e
 	}
-	s.device.over = tape{answers}
-	return s, nil
+	return &Source{device: device{expected: expected, over: answers}, secrets: &vault{config: &Config{}}}, nil
 }
 
-// replayed is a Source without a device.
-type replayed struct{ device device }
-
-// Read implements gateways.Source.
-func (s *replayed) Read(ctx context.Context) (gateways.Table, error) { return s.device.read(ctx) }
-
-// Close implements gateways.Source.
-func (s *replayed) Close() error { return nil }
-
 // tape is a transport that answers from a transcript.
-type tape struct{ answers map[string]gateways.Exchange }
+type tape map[string]gateways.Exchange
 
 func (t tape) run(ctx context.Context, command string) (string, error) {
-	e, ok := t.answers[command]
+	e, ok := t[command]
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()

@@ -20,7 +20,7 @@ func telling() []string {
 
 func TestRecordAndReplay(t *testing.T) {
 	f := newFake()
-	// The stuck one is shown by a name, and somebody has written more than the exporter needs.
+	// The stuck one is shown by a name, and the file has more than the exporter needs.
 	for k, v := range f.answers {
 		f.answers[k] = strings.ReplaceAll(v, "203.0.113.20", "Fujitsu-sydney")
 	}

@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// screen turns what a device sent into the lines that somebody at a terminal would see, without trailing blanks. Devices end
-// lines with "\r\n", "\r\r\n", "\n\r" and more, wipe "<--- More --->" by blanks between two "\r", and the echo by backspaces: all
-// of it means what it means to a terminal.
+// screen turns the output of a device into the lines that a terminal would show, without trailing
+// blanks. Devices end lines with "\r\n", "\r\r\n", "\n\r" and more, erase "<--- More --->" by
+// blanks between two "\r", and the echo by backspaces: each has the effect that it has on a
+// terminal.
 func screen(raw string) []string {
 	var t terminal
 	for i := 0; i < len(raw); i++ {
@@ -31,7 +32,7 @@ func screen(raw string) []string {
 	return t.lines
 }
 
-// A terminal has one line that is being written, and those above.
+// A terminal has one line that is being written, and the lines above it.
 type terminal struct {
 	lines  []string
 	line   []byte
@@ -65,15 +66,15 @@ func escape(s string) int {
 	return len(s) - 1
 }
 
-// Lines that are not part of an answer: the pager's, and log messages that a device writes to every terminal.
+// Lines that are not part of an answer: the pager's, and log messages to all terminals.
 var (
 	pagerLine = regexp.MustCompile(`<--- More --->|^ ?-- ?More ?-- ?`)
 	logLine   = regexp.MustCompile(`^\*?(?:\w{3} +\d+ [\d:.]+: )?%[A-Z][A-Z0-9_]*-\d-\w+:`)
-	// noise is what carries no fact in any output: rulers, and the line that FTD and IOS begin with.
+	// noise carries no fact in any output: rulers, and the first line of FTD and IOS.
 	noise = regexp.MustCompile(`^[\s-]*$`)
 )
 
-// answerLines are the lines of an answer, without what is not part of it.
+// answerLines returns the lines of an answer, without pager and log messages.
 func answerLines(raw string) []string {
 	lines := screen(raw)
 	kept := lines[:0]
@@ -89,12 +90,12 @@ func answerLines(raw string) []string {
 	return kept
 }
 
-// refusal matches what a device says instead of an answer.
+// refusal matches the message that a device prints instead of an answer.
 var refusal = regexp.MustCompile(`^\s*(?:ERROR: .*|% ?(?:Invalid|Incomplete|Ambiguous|Unknown|Unrecognized|Bad).*|(?:ERROR: )?Command authorization failed.*|` +
 	`Authorization failed.*|Permission denied.*|Syntax error.*)$`)
 
-// refused returns what a device says instead of an answer, "" if it answers. Such a line stands at the beginning, after a
-// line with "^" below the word that was not understood.
+// refused returns the message that a device prints instead of an answer, "" if it answers. Such a
+// message comes first, or after a line with "^" below the word that was not understood.
 func refused(lines []string) string {
 	seen := 0
 	for _, l := range lines {
@@ -109,4 +110,21 @@ func refused(lines []string) string {
 		}
 	}
 	return ""
+}
+
+// A lineRule reads one form of line into a record; m are the groups of its expression.
+type lineRule[T any] struct {
+	line *regexp.Regexp
+	read func(to T, m []string)
+}
+
+// readLine applies the first rule that matches and reports whether there is one.
+func readLine[T any](rules []lineRule[T], to T, line string) bool {
+	for _, r := range rules {
+		if m := r.line.FindStringSubmatch(line); m != nil {
+			r.read(to, m)
+			return true
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -9,8 +10,9 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// session is one record of `show vpn-sessiondb`, or one of `show crypto session` of IOS. Both tell who is behind an address; an
-// ASA lists established ones only, so neither is asked whether a tunnel is up.
+// session is one record of `show vpn-sessiondb`, or one of `show crypto session` of IOS. Both name
+// the identity behind an address. An ASA lists established sessions only, so neither output says
+// whether a tunnel is up.
 type session struct {
 	gateways.Identity
 	index   string
@@ -19,12 +21,11 @@ type session struct {
 	local netip.Addr
 }
 
-// sessionTable is what those outputs say.
 type sessionTable struct {
 	sessions []*session
 	// active counts the kinds of sessions of a summary, by their label.
-	active   map[string]int
-	unparsed int
+	active map[string]int
+	unread
 }
 
 // Fields of `show vpn-sessiondb l2l`, `ra-ikev1-ipsec` and the like, of all versions.
@@ -64,7 +65,7 @@ func parseSessions(raw string) sessionTable {
 		case dbHeading.MatchString(line):
 			inTunnels = inTunnels || strings.Contains(line, "Tunnels Summary")
 		case fields == nil && !dbOther.MatchString(line):
-			t.unparsed++
+			t.lines = append(t.lines, line)
 		}
 		for _, f := range fields {
 			switch f.key {
@@ -82,33 +83,22 @@ func parseSessions(raw string) sessionTable {
 	return t
 }
 
-// field reads a field about a whole session.
 func (s *session) field(key, value string) {
 	switch key {
-	case "Connection": // The tunnel group, which for a fixed peer is its address.
+	case "Connection", "Tunnel Group": // The tunnel group of a fixed peer is its address.
 		s.Group = value
 	case "Username":
 		s.Username = value
-	case "Tunnel Group":
-		s.Group = value
 	case "IP Addr", "Public IP":
 		id := identity(value)
 		s.Address, s.Name = id.Address, id.Name
 	case "Index":
 		s.index = value
 	case "Bytes Tx":
-		s.out.Bytes = number(value)
+		s.out.Bytes = gateways.ParseCount(value)
 	case "Bytes Rx":
-		s.in.Bytes = number(value)
+		s.in.Bytes = gateways.ParseCount(value)
 	}
-}
-
-func number(s string) gateways.Count {
-	v, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return gateways.Count{}
-	}
-	return gateways.Counted(v)
 }
 
 // kind makes a label value of a heading: "Site-to-Site VPN" is site_to_site_vpn.
@@ -139,42 +129,34 @@ func parseIOSSessions(raw string) sessionTable {
 	var t sessionTable
 	var s *session
 	for _, line := range answerLines(raw) {
-		if iosBlock.MatchString(line) {
+		switch {
+		case iosBlock.MatchString(line):
 			s = &session{}
 			t.sessions = append(t.sessions, s)
-			continue
-		}
-		if s == nil || !s.ios(line) {
-			if !noise.MatchString(line) && !iosOther.MatchString(line) {
-				t.unparsed++
-			}
+		case s != nil && readLine(iosDetails, s, line), noise.MatchString(line), iosOther.MatchString(line):
+		default:
+			t.lines = append(t.lines, line)
 		}
 	}
 	return t
 }
 
-// ios reads one line about a session.
-func (s *session) ios(line string) bool {
-	if m := iosField.FindStringSubmatch(line); m != nil {
+var iosDetails = []lineRule[*session]{
+	{iosField, func(s *session, m []string) {
 		switch value := strings.TrimSpace(m[2]); m[1] {
 		case "Username":
 			s.Username = value
 		case "Group":
 			s.Group = value
 		case "Profile":
-			if s.Group == "" {
-				s.Group = value
-			}
+			s.Group = cmp.Or(s.Group, value)
 		case "Phase1_id":
 			s.ID = strings.TrimSuffix(strings.TrimPrefix(value, "(none)"), "(none)")
 		}
-	} else if m := iosPeer.FindStringSubmatch(line); m != nil {
+	}},
+	{iosPeer, func(s *session, m []string) {
 		id := identity(m[1])
 		s.Address, s.Name = id.Address, id.Name
-	} else if m := iosSA.FindStringSubmatch(line); m != nil {
-		s.local, _ = netip.ParseAddr(m[1])
-	} else {
-		return false
-	}
-	return true
+	}},
+	{iosSA, func(s *session, m []string) { s.local, _ = netip.ParseAddr(m[1]) }},
 }

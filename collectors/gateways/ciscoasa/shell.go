@@ -16,7 +16,8 @@ import (
 // What a session may take. A hub with a thousand tunnels prints some megabytes.
 const (
 	maxOutput = 32 << 20
-	// settle is how long nothing may follow a prompt: until then it may be the beginning of a line that only looks like one.
+	// settle is how long nothing may follow a prompt: until then it may be the beginning of a line
+	// that only looks like one.
 	settle = 50 * time.Millisecond
 	// settleUnknown is the same for a prompt that is not known yet, below the banners of a login.
 	settleUnknown = 300 * time.Millisecond
@@ -33,7 +34,7 @@ var (
 	pagerPrompt    = regexp.MustCompile(`^(?:<--- More --->|-- ?More ?--)$`)
 )
 
-// A shell is one interactive session. It types like a person: one line, then it waits for the prompt.
+// A shell is one interactive session: it sends a line, then waits for the prompt.
 type shell struct {
 	client *ssh.Client
 	input  io.Writer
@@ -46,7 +47,7 @@ type shell struct {
 	used time.Time // when the last command ended
 }
 
-// openShell opens a shell on a connection. A wide terminal keeps lines whole where a device heeds it.
+// openShell opens a shell. A wide terminal keeps lines whole on devices that respect it.
 func openShell(client *ssh.Client) (*shell, error) {
 	session, err := client.NewSession()
 	if err != nil {
@@ -91,14 +92,12 @@ func (sh *shell) pump(from io.Reader) {
 	}
 }
 
-// close ends the session.
 func (sh *shell) close() {
 	sh.end()
 	_ = sh.client.Close() // It may have ended by itself.
 	sh.reader.Wait()
 }
 
-// typed sends one line.
 func (sh *shell) typed(line string) error {
 	if _, err := io.WriteString(sh.input, line+"\n"); err != nil {
 		return fmt.Errorf("%w (%w)", errEnded, err)
@@ -106,7 +105,8 @@ func (sh *shell) typed(line string) error {
 	return nil
 }
 
-// wait reads until the last line is one that ends the output, and nothing follows it for a while. The pager is answered.
+// wait reads until the last line is one that ends the output, and nothing follows it for a while.
+// The pager is answered.
 func (sh *shell) wait(ctx context.Context, pause time.Duration, ends func(line string) bool) (output, last string, err error) {
 	var all []byte
 	paged := 0 // up to where pages were asked for
@@ -143,9 +143,7 @@ func (sh *shell) wait(ctx context.Context, pause time.Duration, ends func(line s
 func lastLine(b []byte) string {
 	const most = 512
 	tail := string(b[max(0, len(b)-most):])
-	if i := strings.LastIndexByte(tail, '\n'); i >= 0 {
-		tail = tail[i+1:]
-	}
+	tail = tail[strings.LastIndexByte(tail, '\n')+1:]
 	lines := screen(tail)
 	if len(lines) == 0 {
 		return ""
@@ -153,10 +151,7 @@ func lastLine(b []byte) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// prompt tells whether a line is the known prompt.
-func (sh *shell) prompt(line string) bool {
-	return line == sh.host+">" || line == sh.host+"#"
-}
+func (sh *shell) prompt(line string) bool { return line == sh.host+">" || line == sh.host+"#" }
 
 // command runs one command and returns what the device answers.
 func (sh *shell) command(ctx context.Context, command string) (string, error) {
@@ -194,8 +189,8 @@ func strip(raw, command string) string {
 	return raw
 }
 
-// prepare brings a new session to where commands can be run. What the device says on the way is never part of an error: it
-// may repeat what was typed.
+// prepare brings a new session to the state in which commands can run. Output of the device on the
+// way is never part of an error, because the device may repeat what was typed.
 func (t *sshTransport) prepare(ctx context.Context, sh *shell, s secrets) error {
 	_, prompt, err := sh.wait(ctx, settleUnknown, anyPrompt.MatchString)
 	if err != nil {
@@ -223,7 +218,6 @@ func (t *sshTransport) prepare(ctx context.Context, sh *shell, s secrets) error 
 	return err
 }
 
-// enable becomes privileged.
 func (t *sshTransport) enable(ctx context.Context, sh *shell, s secrets) error {
 	command, secret := "enable", s.enable
 	switch {

@@ -14,7 +14,7 @@ import (
 // errAgain stops the SSH library from trying the next method with a password that was just refused.
 var errAgain = errors.New("the password is sent once only")
 
-// idle is after which time without a command a connection that turns out to be closed is made again: devices end idle sessions.
+// idle is the time after which a closed session is opened again: devices end idle sessions.
 const idle = 5 * time.Second
 
 // sshTransport keeps one session open and runs one command at a time in it.
@@ -30,7 +30,6 @@ type sshTransport struct {
 	cancel context.CancelFunc // of what runs
 }
 
-// run implements transport.
 func (t *sshTransport) run(ctx context.Context, command string) (string, error) {
 	t.running.Lock()
 	defer t.running.Unlock()
@@ -60,30 +59,25 @@ func (t *sshTransport) run(ctx context.Context, command string) (string, error) 
 	return t.command(ctx, sh, command)
 }
 
-// command runs a command in a session, and drops the session where that does not come to its end.
+// command runs a command in a session, and drops the session after an error or a panic.
 func (t *sshTransport) command(ctx context.Context, sh *shell, command string) (string, error) {
 	done := false
 	defer func() {
-		if !done {
-			t.drop(sh)
+		if done {
+			return
 		}
+		t.mu.Lock()
+		if t.shell == sh {
+			t.shell = nil
+		}
+		t.mu.Unlock()
+		sh.close()
 	}()
 	out, err := sh.command(ctx, command)
 	done = err == nil
 	return out, err
 }
 
-// drop ends a session that is in an unknown state.
-func (t *sshTransport) drop(sh *shell) {
-	t.mu.Lock()
-	if t.shell == sh {
-		t.shell = nil
-	}
-	t.mu.Unlock()
-	sh.close()
-}
-
-// close implements transport.
 func (t *sshTransport) close() error {
 	t.mu.Lock()
 	sh, cancel := t.shell, t.cancel
@@ -98,7 +92,6 @@ func (t *sshTransport) close() error {
 	return nil
 }
 
-// connect makes a session in which commands can be run.
 func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
 	s, err := t.vault.open()
 	if err != nil {
@@ -108,7 +101,7 @@ func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nor does it here: a device may take the password, and then answer nothing any more.
+	// A device may accept the password and then not answer any more.
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 	sh, err := openShell(client)
@@ -127,7 +120,6 @@ func (t *sshTransport) connect(ctx context.Context) (*shell, error) {
 	return sh, nil
 }
 
-// login connects and authenticates.
 func (t *sshTransport) login(ctx context.Context, s secrets) (*ssh.Client, error) {
 	address := hostPort(t.config.Address, "22")
 	keys, err := trust(t.config.KnownHostsFile, address)
@@ -138,7 +130,7 @@ func (t *sshTransport) login(ctx context.Context, s secrets) (*ssh.Client, error
 	if err != nil {
 		return nil, err
 	}
-	// The library knows no contexts: a closed connection ends its handshake, and all else on it.
+	// The library takes no context: closing the connection ends the handshake.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	once := &oncePassword{password: s.password}
@@ -158,7 +150,7 @@ func (t *sshTransport) login(ctx context.Context, s secrets) (*ssh.Client, error
 	return nil, err
 }
 
-// oncePassword gives the password away once: a device counts each attempt, by whatever method.
+// oncePassword returns the password once, because a device counts each attempt by any method.
 type oncePassword struct {
 	password string
 	sent     bool
@@ -172,12 +164,13 @@ func (p *oncePassword) get() (string, error) {
 	return p.password, nil
 }
 
-// answer answers the questions of keyboard-interactive (RFC 4256, section 3.2): the one for the password is not echoed.
+// answer answers the questions of keyboard-interactive (RFC 4256, section 3.2): the one for the
+// password is not echoed.
 func (p *oncePassword) answer(_, _ string, questions []string, echos []bool) ([]string, error) {
 	answers := make([]string, len(questions))
 	for i := range questions {
 		if echos[i] {
-			return nil, errors.New("the device asks more than the password")
+			return nil, errors.New("the device asks for more than the password")
 		}
 		var err error
 		if answers[i], err = p.get(); err != nil {

@@ -7,16 +7,17 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Cisco publishes no list of the states of an ASA's IKEv1, so they are not enumerated: rules sort them by the parts that they
-// are made of. docs/ike-states.md says what is known about which.
+// Cisco publishes no list of the states of an ASA's IKEv1, so rules classify them by their parts.
+// docs/ike-states.md has the sources.
 //
-//	MM_ main mode, AM_ aggressive mode | WAIT_MSGn, SND_MSGn, BLD_MSGn, PROC_MSGn, START | TM_ transaction (XAUTH, MODECFG) | ACTIVE | ...
+//	MM_ main mode, AM_ aggressive mode | WAIT_MSGn, SND_MSGn, BLD_MSGn, PROC_MSGn, START |
+//	TM_ transaction (XAUTH, MODECFG) | ACTIVE | ...
 type stateRule struct {
 	word  *regexp.Regexp
 	class gateways.IKEState
 }
 
-// asaRules are asked in order: MM_REKEY_DONE_H2 is in use, MM_DONE is not.
+// asaRules apply in this order: MM_REKEY_DONE_H2 is in use, MM_DONE is not.
 var asaRules = []stateRule{
 	{regexp.MustCompile(`DELETE|_FREE`), gateways.IKEClosing},
 	{regexp.MustCompile(`_REKEY`), gateways.IKERekeying},
@@ -27,7 +28,7 @@ var asaRules = []stateRule{
 	{regexp.MustCompile(`_DONE`), gateways.IKEClosing},
 }
 
-// asaState sorts an IKEv1 state of an ASA. The word has upper case.
+// asaState classifies an IKEv1 state of an ASA, in upper case.
 func asaState(word string) gateways.IKEState {
 	if !strings.HasPrefix(word, "MM_") && !strings.HasPrefix(word, "AM_") {
 		return gateways.IKEUnknown
@@ -40,8 +41,8 @@ func asaState(word string) gateways.IKEState {
 	return gateways.IKEUnknown
 }
 
-// iosState sorts an IKEv1 state of IOS and the status beside it: "MM_NO_STATE ... ACTIVE (deleted)" is a corpse, and on the
-// standby of a pair an SA is a copy that carries nothing.
+// iosState classifies an IKEv1 state of IOS by its status: "MM_NO_STATE ... ACTIVE (deleted)" remains
+// of a deleted SA, and the standby device of a pair shows copies that carry no traffic.
 func iosState(word, status string) gateways.IKEState {
 	switch {
 	case strings.Contains(status, "deleted"):
@@ -62,7 +63,7 @@ func iosState(word, status string) gateways.IKEState {
 	return gateways.IKEUnknown
 }
 
-// ikev2State sorts the status of an IKEv2 SA, of an ASA or of IOS.
+// ikev2State classifies the status of an IKEv2 SA, of an ASA or of IOS.
 func ikev2State(word string) gateways.IKEState {
 	switch {
 	case word == "READY":

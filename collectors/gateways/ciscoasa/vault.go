@@ -4,20 +4,23 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"strings"
 	"sync"
 	"time"
+
+	"ipsec_path_exporter/internal/devicelogin"
 )
 
-// Refusals remember which logins were refused, for as long as they are not to be tried again. Sources that are handed the same
-// ones share the knowledge, so it outlives a source that is made anew. The zero value is ready, for any goroutines.
+// Refusals remember which logins were refused, for as long as they are not to be tried again.
+// Sources share the knowledge by sharing the Refusals, so it outlives a source that a reload
+// replaces. The zero value is ready; any goroutine may use it.
 type Refusals struct {
 	mu sync.Mutex
 	of map[login]refusedLogin
 }
 
-// A login is all that a device judges: with any of it changed, it is another attempt.
+// A login is everything that a device judges: any change makes it another attempt.
 type login struct {
 	transport, address, username string
 	level                        int
@@ -25,7 +28,7 @@ type login struct {
 	secrets                      secrets
 }
 
-// A refusedLogin is how often one was refused in a row, and until when it is not tried again.
+// A refusedLogin counts refusals in a row; until then the login is not tried again.
 type refusedLogin struct {
 	times int
 	until time.Time
@@ -34,23 +37,19 @@ type refusedLogin struct {
 // refusedDay bounds how long a refused login waits, and how long it is remembered after that.
 const refusedDay = 24 * time.Hour
 
-// until is until when a login is not tried again; it is over where none is known.
+// until returns the time until when a login is not tried again, zero if it was not refused.
 func (r *Refusals) until(l *login) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.of[*l].until
 }
 
-// add notes that a login was refused, and returns how long it waits.
+// add registers a refusal and returns how long the login waits.
 func (r *Refusals) add(l *login, wait time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	for other, known := range r.of {
-		if now.Sub(known.until) > refusedDay {
-			delete(r.of, other)
-		}
-	}
+	maps.DeleteFunc(r.of, func(_ login, known refusedLogin) bool { return now.Sub(known.until) > refusedDay })
 	known := r.of[*l]
 	longest := max(refusedDay, wait)
 	for range known.times {
@@ -63,14 +62,13 @@ func (r *Refusals) add(l *login, wait time.Duration) time.Duration {
 	return wait
 }
 
-// remove notes that a login was taken.
 func (r *Refusals) remove(l *login) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.of, *l)
 }
 
-// A vault reads secrets, keeps them out of errors, and keeps refused ones from being tried again.
+// A vault reads secrets, removes them from errors, and prevents that refused ones are tried again.
 type vault struct {
 	config   *Config
 	refusals *Refusals
@@ -79,10 +77,8 @@ type vault struct {
 	current, previous secrets
 }
 
-// secrets are what is sent to log in.
 type secrets struct{ password, enable string }
 
-// login is the one with these secrets.
 func (v *vault) login(s secrets) *login {
 	c := v.config
 	port := "22"
@@ -98,12 +94,12 @@ func (v *vault) login(s secrets) *login {
 func (v *vault) open() (secrets, error) {
 	var s secrets
 	var err error
-	if s.password, err = readSecret(v.config.PasswordFile); err != nil {
-		return s, err
+	if s.password, err = devicelogin.Secret(v.config.PasswordFile); err != nil {
+		return s, fmt.Errorf("password file: %w", err)
 	}
 	if v.config.EnablePasswordFile != "" {
-		if s.enable, err = readSecret(v.config.EnablePasswordFile); err != nil {
-			return s, err
+		if s.enable, err = devicelogin.Secret(v.config.EnablePasswordFile); err != nil {
+			return s, fmt.Errorf("enable password file: %w", err)
 		}
 	}
 	v.mu.Lock()
@@ -112,40 +108,24 @@ func (v *vault) open() (secrets, error) {
 	}
 	v.mu.Unlock()
 	if until := v.refusals.until(v.login(s)); time.Now().Before(until) {
-		return s, fmt.Errorf("%w before; not tried again until %s, or until the secrets change", ErrLogin, until.UTC().Format(time.RFC3339))
+		return s, fmt.Errorf("%w before; not tried again until %s or until the secrets change", ErrLogin, until.UTC().Format(time.RFC3339))
 	}
 	return s, nil
 }
 
-// readSecret reads a file with one secret in it.
-func readSecret(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("reading a secret: %w", err)
-	}
-	s := strings.TrimRight(string(b), "\r\n")
-	if strings.ContainsAny(s, "\r\n") {
-		return "", fmt.Errorf("%s has more than one line", file)
-	}
-	return s, nil
-}
-
-// refuse notes that the device refused s, and returns the error that says so.
 func (v *vault) refuse(s secrets, what string) error {
 	wait := v.refusals.add(v.login(s), v.config.LoginRetry)
 	return fmt.Errorf("%w: %s; not tried again for %s, because devices lock accounts", ErrLogin, what, wait)
 }
 
-// accept notes that the device took the secrets.
 func (v *vault) accept(s secrets) { v.refusals.remove(v.login(s)) }
 
-// known are the secrets that must not be shown.
 func (v *vault) known() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var out []string
 	for _, s := range []secrets{v.current, v.previous} {
-		if s.password != "" { // as it is sent by HTTPS, too
+		if s.password != "" { // also in the form that HTTPS sends
 			out = append(out, base64.StdEncoding.EncodeToString([]byte(v.config.Username+":"+s.password)), s.password)
 		}
 		if s.enable != "" {
@@ -155,13 +135,18 @@ func (v *vault) known() []string {
 	return out
 }
 
-// scrub keeps secrets out of an error, wherever the text comes from: a device may repeat what it was sent.
+// clean removes secrets from a text, because a device may repeat what it was sent.
+func (v *vault) clean(text string) string {
+	for _, s := range v.known() {
+		text = strings.ReplaceAll(text, s, "***")
+	}
+	return text
+}
+
+// scrub removes secrets from an error.
 func (v *vault) scrub(err error) error {
 	text := err.Error()
-	clean := text
-	for _, s := range v.known() {
-		clean = strings.ReplaceAll(clean, s, "***")
-	}
+	clean := v.clean(text)
 	if clean == text {
 		return err
 	}

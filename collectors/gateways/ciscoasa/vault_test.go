@@ -56,7 +56,8 @@ func TestErrorsShowNoSecrets(t *testing.T) {
 	leaks(t, v.scrub(errors.New("it said "+goodEnable)))
 }
 
-// TestRefusalsAreShared: a source that is made anew knows what the one before it was told, and no other login is held up.
+// TestRefusalsAreShared: a source that is made again knows what the one before it was told, and no
+// other login is held up.
 func TestRefusalsAreShared(t *testing.T) {
 	device := newFake()
 	device.listen(t)

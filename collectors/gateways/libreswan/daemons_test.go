@@ -38,8 +38,8 @@ func await(t *testing.T, s *Source, what string, ok func(gateways.Table) bool) g
 	}
 }
 
-// TestDaemon reads a pluto that charon connects with: nothing, half-open, established. The kernel here has no ESP, so no child
-// ever comes up.
+// TestDaemon reads a pluto that charon connects with: nothing, half-open, established. The kernel
+// here has no ESP, so no child ever comes up.
 func TestDaemon(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		t.Run(fmt.Sprintf("IKEv%d", version), func(t *testing.T) {

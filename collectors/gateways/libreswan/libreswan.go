@@ -1,16 +1,17 @@
-// Package libreswan reads the SAs of a Libreswan daemon (pluto) through its control program, whack. Pluto's control socket speaks
-// a private structure of the very version, so there is no other door.
+// Package libreswan reads the SAs of a Libreswan daemon (pluto) through its control program, whack,
+// because pluto's control socket uses a private structure that depends on the version.
 //
-// `whack --status` has connections and states in one answer, `--trafficstatus` the bytes of each child, `--globalstatus` counters.
-// None of them changes anything or shows a secret. The words differ between versions: 4.x says STATE_V2_ESTABLISHED_IKE_SA, 5.x
-// ESTABLISHED_IKE_SA; what no rule knows is counted as the daemon's own word only.
+// `whack --status` has connections and states in one answer, `--trafficstatus` the bytes of each
+// child, `--globalstatus` counters. None of them changes anything or shows a secret. The formats
+// are the ones of versions 3.12 to 5.4 and of the main branch. An SA that only other lines name was
+// not understood.
 //
-// Pluto counts no packets, and does not say since when an IKE SA is established.
+// Pluto counts no packets, and does not show since when an IKE SA is established.
 package libreswan
 
 import (
+	"cmp"
 	"context"
-	"net/netip"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
@@ -18,24 +19,23 @@ import (
 // Type is the type of these gateways in the configuration.
 const Type = "libreswan"
 
-// DefaultSocket is where pluto listens unless told otherwise.
+// DefaultSocket is the socket on which pluto listens by default.
 const DefaultSocket = "/run/pluto/pluto.ctl"
 
-// Config says where the daemon is.
+// Config locates the daemon.
 type Config struct {
 	// Socket is pluto's control socket, DefaultSocket if empty.
 	Socket string
 	// Whack is the program, where packages have it if empty.
 	Whack string
-	// PathMTU returns the path MTU that the kernel believes between an address of this host and a peer, 0 if it does not know; it
-	// may be nil.
-	PathMTU func(local, remote netip.Addr) int
+	// PathMTU may be nil.
+	PathMTU gateways.PathMTU
 }
 
 // A Source is one daemon.
 type Source struct {
 	whack   gateways.Command
-	pathMTU func(local, remote netip.Addr) int
+	pathMTU gateways.PathMTU
 }
 
 var (
@@ -50,34 +50,30 @@ func New(c Config) *Source {
 	if c.Whack != "" {
 		s.whack.Paths = []string{c.Whack}
 	}
-	if c.Socket == "" {
-		c.Socket = DefaultSocket
-	}
-	s.whack.Args = []string{"--ctlsocket", c.Socket}
+	s.whack.Args = []string{"--ctlsocket", cmp.Or(c.Socket, DefaultSocket)}
 	return s
 }
 
 // Read implements gateways.Source.
 func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
-	answers := map[string]string{}
-	for _, command := range []string{"--status", "--trafficstatus", "--globalstatus"} {
-		out, err := s.whack.Run(ctx, command)
-		if err != nil {
-			return gateways.Table{}, err
-		}
-		answers[command] = out
+	st, err := s.status(ctx)
+	if err != nil {
+		return gateways.Table{}, err
 	}
-	st := parseStatus(answers["--status"])
-	if st.version == "" {
-		return gateways.Table{}, errNotStatus
+	traffic, err := s.whack.Run(ctx, "--trafficstatus")
+	if err != nil {
+		return gateways.Table{}, err
 	}
-	table := st.table(parseTraffic(answers["--trafficstatus"]), s.pathMTU)
-	table.Counters = parseGlobal(answers["--globalstatus"])
-	return table, nil
+	global, err := s.whack.Run(ctx, "--globalstatus")
+	if err != nil {
+		return gateways.Table{}, err
+	}
+	table := st.assemble(parseTraffic(traffic), s.pathMTU)
+	table.Counters = parseGlobal(global)
+	return table.Checked()
 }
 
-// Discover implements gateways.Discoverer: who is configured by address or name, and who is connected.
-func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
+func (s *Source) status(ctx context.Context) (*status, error) {
 	out, err := s.whack.Run(ctx, "--status")
 	if err != nil {
 		return nil, err
@@ -85,6 +81,16 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	st := parseStatus(out)
 	if st.version == "" {
 		return nil, errNotStatus
+	}
+	return st, nil
+}
+
+// Discover implements gateways.Discoverer. It lists peers that are configured by address or name,
+// and whether they are connected.
+func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
+	st, err := s.status(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return st.found(), nil
 }

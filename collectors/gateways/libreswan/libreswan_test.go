@@ -13,7 +13,8 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// status4 is an answer of version 4: a site, a road warrior with XAUTH, one of IKEv1 that is stuck, and one that connects.
+// status4 is an answer of version 4: a site, a road warrior with XAUTH, one of IKEv1 that is stuck,
+// and one that connects.
 const status4 = `000 using kernel interface: xfrm
 000  
 000 pluto_version=4.10, pluto_vendorid=OE-Libreswan-4.10, audit-log=no
@@ -95,16 +96,16 @@ func TestTable(t *testing.T) {
 			"#4|road|203.0.113.9|@[group]|joe|installed|natt yes",
 			"#7|named|192.0.2.44|||installing|natt unknown",
 		}},
-		"version 5": {status5, "", "5.3", 1, []string{
+		"version 5": {status5, "", "5.3", 2, []string{
 			"#6|6in6|2001:db8::7|2001:db8::7||v2|established|ESTABLISHED_IKE_SA",
 			"#7|any|2001:db8::99|||v2|connecting|IKE_SA_INIT_R",
-			"#8|6in6|2001:db8::7|2001:db8::7||v2|unknown|PONDERING",
+			"#8|6in6|2001:db8::7|2001:db8::7||v0|unknown|PONDERING",
 			"#5|6in6|2001:db8::7|2001:db8::7||installed|natt yes",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := parseStatus(tt.status)
-			table := st.table(parseTraffic(tt.traffic), nil)
+			table := st.assemble(parseTraffic(tt.traffic), nil)
 			if diff := cmp.Diff(tt.want, rows(table)); diff != "" {
 				t.Error(diff)
 			}
@@ -116,7 +117,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestTraffic(t *testing.T) {
-	table := parseStatus(status4).table(parseTraffic(traffic4), func(local, remote netip.Addr) int {
+	table := parseStatus(status4).assemble(parseTraffic(traffic4), func(local, remote netip.Addr) int {
 		if local != netip.MustParseAddr("198.51.100.2") || !remote.IsValid() {
 			t.Errorf("path MTU from %s to %s", local, remote)
 		}
@@ -128,29 +129,6 @@ func TestTraffic(t *testing.T) {
 	}
 	if c := table.Children[2]; c.In.Bytes.Known || c.PathMTU != 0 {
 		t.Errorf("of a child in the making: %+v", c)
-	}
-}
-
-func TestStates(t *testing.T) {
-	for word, want := range map[string]gateways.IKEState{
-		"STATE_MAIN_I1": gateways.Connecting, "STATE_MAIN_R3": gateways.Established, "STATE_MAIN_I4": gateways.Established,
-		"STATE_AGGR_R1": gateways.Connecting, "STATE_AGGR_I2": gateways.Established, "STATE_XAUTH_I1": gateways.XAuth,
-		"STATE_MODE_CFG_I1": gateways.ModeCfg, "STATE_PARENT_I2": gateways.Connecting, "STATE_PARENT_R2": gateways.Established,
-		"STATE_V2_PARENT_R_EAP": gateways.Connecting, "STATE_V2_IKE_SA_DELETE": gateways.IKEClosing, "STATE_IKESA_DEL": gateways.IKEClosing,
-		"STATE_V2_REKEY_IKE_I1": gateways.Connecting, "IKE_AUTH_R": gateways.Connecting, "STATE_INFO": gateways.IKEUnknown,
-	} {
-		if got := ikeState(word); got != want || isChild(word) {
-			t.Errorf("%s: %s, child: %v, want %s", word, got, isChild(word), want)
-		}
-	}
-	for word, want := range map[string]gateways.ChildState{
-		"STATE_QUICK_R1": gateways.Installing, "STATE_QUICK_I2": gateways.Installed, "STATE_V2_IPSEC_R": gateways.Installed,
-		"STATE_V2_REKEY_CHILD_I1": gateways.Installing, "STATE_V2_CHILD_SA_DELETE": gateways.ChildClosing, "STATE_CHILDSA_DEL": gateways.ChildClosing,
-		"NEW_CHILD_R0": gateways.Installing, "STATE_V2_CHILD_MUSING": gateways.ChildUnknown,
-	} {
-		if got := childState(word); got != want || !isChild(word) {
-			t.Errorf("%s: %s, child: %v, want %s", word, got, isChild(word), want)
-		}
 	}
 }
 
@@ -205,7 +183,7 @@ func TestCorpus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table := parseStatus(string(b)).table(nil, nil)
+		table := parseStatus(string(b)).assemble(nil, nil)
 		if diff := cmp.Diff(want, rows(table)); diff != "" || table.Unparsed != 0 || table.Info.Version == "" {
 			t.Errorf("%s: version %q, %d not parsed: %s", file, table.Info.Version, table.Unparsed, diff)
 		}
@@ -219,9 +197,12 @@ func TestCorpus(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(status4, traffic4)
 	f.Add(status5, "total.ike.ikev2.failed=3\n")
+	for _, a := range good {
+		f.Add(a.status, a.traffic)
+	}
 	f.Fuzz(func(_ *testing.T, status, other string) {
 		st := parseStatus(status)
-		st.table(parseTraffic(other), nil)
+		st.assemble(parseTraffic(other), nil)
 		st.found()
 		parseGlobal(other)
 	})

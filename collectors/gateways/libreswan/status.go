@@ -10,8 +10,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// errNotStatus says that the answer is none.
-var errNotStatus = errors.New("whack --status shows no version of pluto: not an answer that is understood")
+var errNotStatus = errors.New("whack --status: output is not understood: it shows no version of pluto")
 
 // A status is what `whack --status` shows.
 type status struct {
@@ -19,10 +18,13 @@ type status struct {
 	connections map[string]*connection
 	order       []string // their names
 	states      []state
-	unparsed    int
+	table       gateways.Table    // the lines that were not understood
+	shown       map[string]bool   // serial numbers that have a line of their own
+	spis        map[string]bool   // and the ones that have SPIs, so they are children
+	implied     map[string]*state // SAs that other lines name, by serial number
 }
 
-// A connection is a configured one, or the instance of one for one peer: its name is then "road"[2].
+// A connection is a configured one, or the instance of one for a peer: then it is "road"[2].
 type connection struct {
 	name          string
 	local, remote netip.Addr
@@ -32,36 +34,52 @@ type connection struct {
 
 // A state is one SA, or the attempt to make one.
 type state struct {
+	class
 	serial     string // "#7"
 	connection string
 	address    netip.Addr // of an instance's peer
 	port       int
-	word       string
-	tail       string // what comes after the word and its explanation
+	tcp        bool
+	word       string // the name of the state, or its description
+	initiator  bool
+	parent     string // of a child: the serial number of its IKE SA, "" if it shows none
 }
 
-// Lines of the answer begin with a code ("000 ") that newer versions leave out. Names may hold anything but a quotation mark.
+// Lines of the answer begin with a code ("000 ") that newer versions leave out. Names may hold
+// anything but a quotation mark. The instance of a labeled connection has two numbers.
 var (
 	versionLine = regexp.MustCompile(`\bpluto_version=v?([^,\s]+)`)
-	// "net": 10.2.0.0/24===198.51.100.2[@a]...192.0.2.2[@b]===10.1.0.0/24; erouted; eroute owner: #2
-	// "road"[2] 203.0.113.9: ...
-	connectionLine = regexp.MustCompile(`^"([^"]+)"(\[\d+\])?[^:]*?(?: [0-9a-fA-F.:]+)?: (\S.*?)\.\.\.([^;]*); `)
+	// "net": 10.2.0.0/24===198.51.100.2[@a]...192.0.2.2[@b]===10.1.0.0/24; erouted; eroute owner:
+	// #2 "road"[2] 203.0.113.9: ...
+	connectionLine = regexp.MustCompile(`^"([^"]+)"((?:\[\d+\])*)[^:]*?(?: [0-9a-fA-F.:]+)?: (\S.*?)\.\.\.([^;]*); `)
 	// "net":   our idtype: ID_FQDN; our id=@a; their idtype: ID_FQDN; their id=@b.
-	idLine = regexp.MustCompile(`^"([^"]+)"(\[\d+\])?.*; their id=(.*)$`)
-	// #2: "net":500 STATE_QUICK_R2 (IPsec SA established); EVENT_SA_REPLACE in 28526s; newest IPSEC; isakmp#1; idle;
-	// #3: "road"[2] 203.0.113.9:4500 ESTABLISHED_IKE_SA (established IKE SA); REKEY in 100s; newest; idle; and so on.
-	stateLine = regexp.MustCompile(`^(#\d+): "([^"]+)"(\[\d+\])?(?: (?:\.\.\.)?(\S+?))?:(\d+) ([A-Z][A-Za-z0-9_]+) \((.*?)\);?(.*)$`)
+	idLine = regexp.MustCompile(`^"([^"]+)"((?:\[\d+\])*).*; their id=(.*)$`)
+	// "net":   newest IKE SA: #1; newest Child SA: #2; also "eroute owner: #2", "owner: Child SA #2".
+	ownerForm = regexp.MustCompile(`\b(?:SA|owner):? (#[1-9]\d*)`)
+	// #2: "net":500, #3: "road"[2] 203.0.113.9:4500, #4: "labeled"[1][1] 192.0.2.2:500,
+	// #5: "clear#192.0.2.0/24"[1] 10.0.0.1/32=== ...192.0.2.2===10.1.0.0/24:4500(tcp).
+	stateHead = regexp.MustCompile(`^(#\d+): "([^"]+)"((?:\[\d+\])*)(?: (.*?))?:(\d+)(\(tcp\))? (.*)$`)
+	// STATE_QUICK_R2 (IPsec SA established); EVENT_SA_REPLACE in 28526s; newest IPSEC; isakmp#1; idle.
+	namedState = regexp.MustCompile(`^([A-Z][A-Za-z0-9_]+) \((.*?)\);(.*)$`)
+	// established IKE SA; REKEY in 100s; newest; idle.
+	describedState = regexp.MustCompile(`^([^;]+);(.*)$`)
 	// What a state has further lines for: its SPIs, and children that wait for it.
-	furtherLine = regexp.MustCompile(`^#\d+: ("[^"]+".* (?:esp|ah|comp|tun)\.|pending )`)
-	codeOfLine  = regexp.MustCompile(`^\d{3} `)
+	furtherLine = regexp.MustCompile(`^(#\d+): (?:"([^"]+)"((?:\[\d+\])*).*?(?:( (?:esp|ah|comp|tun)\.)| ref=\d| Traffic:)|pending )`)
+	// saLine also matches a line about a state that has lost its first character.
+	saLine = regexp.MustCompile(`^(?:#|.?\d+: ")`)
+	// parentForm is the IKE SA that a child belongs to, #0 for an IKE SA.
+	parentForm = regexp.MustCompile(`; (?:isakmp|(?:ISAKMP|IKE) SA )(#[1-9]\d*);`)
+	codeOfLine = regexp.MustCompile(`^\d{3} `)
+	// initiatorForm matches names and descriptions that only an initiator has.
+	initiatorForm = regexp.MustCompile(`_I\d*$|^sent .*(?: request|v2I\d.*|[MAQ]I\d.*|Mode I\d)$|initiator|client`)
 )
 
 func parseStatus(out string) *status {
-	st := &status{connections: map[string]*connection{}}
+	st := &status{connections: map[string]*connection{}, shown: map[string]bool{}, spis: map[string]bool{}, implied: map[string]*state{}}
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(codeOfLine.ReplaceAllString(strings.TrimLeft(line, " "), ""), " \r\n")
 		switch {
-		case strings.HasPrefix(line, "#"):
+		case saLine.MatchString(line):
 			st.state(line)
 		case strings.HasPrefix(line, `"`):
 			st.connection(line)
@@ -75,6 +93,12 @@ func parseStatus(out string) *status {
 }
 
 func (st *status) connection(line string) {
+	if head, rest, _ := strings.Cut(line[1:], `"`); head != "" {
+		number, _, _ := strings.Cut(rest, " ")
+		for _, m := range ownerForm.FindAllStringSubmatch(rest, -1) {
+			st.implies(m[1], head+strings.TrimSuffix(number, ":"))
+		}
+	}
 	if m := connectionLine.FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[3], "  ") {
 		c := &connection{name: m[1]}
 		_, c.local = end(m[3], true)
@@ -92,9 +116,10 @@ func (st *status) connection(line string) {
 	}
 }
 
-// end finds the host in one end of a connection: subnet===host<its address>[identity]:protocol/port---next hop, in this order
-// on the left, and the other way round on the right. A host that is configured by its name has both, once pluto has resolved it. What is no
-// single host is none.
+// end finds the host in one end of a connection: subnet===host<its
+// address>[identity]:protocol/port---next hop, in this order on the left, and reversed on the
+// right. A host that is configured by name has both, once pluto has resolved the name. An end that
+// is not a single host has none.
 func end(s string, left bool) (name string, address netip.Addr) {
 	host, hop := s, "---"
 	if left {
@@ -124,7 +149,6 @@ func end(s string, left bool) (name string, address netip.Addr) {
 	return name, address
 }
 
-// hostAddress reads an address, which may have a port.
 func hostAddress(s string) (netip.Addr, bool) {
 	for _, candidate := range []string{s, s[:max(0, strings.LastIndex(s, ":"))]} {
 		if a, err := netip.ParseAddr(candidate); err == nil {
@@ -135,26 +159,73 @@ func hostAddress(s string) (netip.Addr, bool) {
 }
 
 func (st *status) state(line string) {
-	m := stateLine.FindStringSubmatch(line)
-	if m == nil {
-		if !furtherLine.MatchString(line) {
-			st.unparsed++
-		}
+	if m := furtherLine.FindStringSubmatch(line); m != nil {
+		st.implies(m[1], m[2]+m[3])
+		st.spis[m[1]] = st.spis[m[1]] || m[4] != ""
 		return
 	}
-	s := state{serial: m[1], connection: m[2] + m[3], word: m[6], tail: m[8]}
+	m := stateHead.FindStringSubmatch(line)
+	if m == nil {
+		st.table.SkipSA(line, gateways.Identity{})
+		return
+	}
+	s := state{serial: m[1], connection: m[2] + m[3], tcp: m[6] != "", address: peerOf(m[4])}
 	s.port, _ = strconv.Atoi(m[5])
-	if a, err := netip.ParseAddr(m[4]); err == nil {
-		s.address = a
+	st.shown[s.serial] = true
+	tail, known := s.read(m[7])
+	if !known {
+		id, _ := st.identity(&s)
+		st.table.SkipSA(line, id)
+	}
+	if s.word == "" {
+		return
+	}
+	if p := parentForm.FindStringSubmatch(tail); p != nil {
+		s.parent = p[1]
+		st.implies(p[1], s.connection)
+		st.spis[s.serial] = st.spis[s.serial] || s.ike == gateways.Established
 	}
 	st.states = append(st.states, s)
 }
 
-// found lists the peers. Instances of a connection are no peers: they are of those who connected, road warriors and whoever tries.
+// read reads what follows the port. It returns what follows the state, and whether the state is
+// known.
+func (s *state) read(text string) (tail string, known bool) {
+	if m := namedState.FindStringSubmatch(text); m != nil {
+		s.word, tail = m[1], m[3]
+		s.class, known = classify(m[1], m[2])
+	} else if m := describedState.FindStringSubmatch(text); m != nil {
+		if s.class, known = classify(m[1]); known { // Other text may vary, and the word becomes a label value.
+			s.word, tail = m[1], m[2]
+		}
+	}
+	s.initiator = initiatorForm.MatchString(s.word)
+	return tail, known
+}
+
+// implies takes note of an SA that must have a line of its own.
+func (st *status) implies(serial, connection string) {
+	if st.implied[serial] == nil {
+		st.implied[serial] = &state{serial: serial, connection: connection}
+	}
+}
+
+// peerOf returns the address of an instance's peer: 203.0.113.9, or 10.0.0.1/32=== ...203.0.113.9===10.1.0.0/24
+// of an opportunistic connection.
+func peerOf(s string) netip.Addr {
+	if _, after, ok := strings.Cut(s, "..."); ok {
+		s, _, _ = strings.Cut(after, "===")
+	}
+	a, _ := netip.ParseAddr(s)
+	return a
+}
+
+// found lists the peers. Instances of a connection are not peers: they belong to clients that
+// connected, such as road warriors.
 func (st *status) found() []gateways.Found {
 	active := map[string]bool{}
 	for i := range st.states {
-		if s := &st.states[i]; isChild(s.word) && childState(s.word).Up() || !isChild(s.word) && ikeState(s.word) == gateways.Established {
+		if s := &st.states[i]; s.inst.Up() || s.ike == gateways.Established {
 			active[s.connection] = true
 		}
 	}
@@ -167,7 +238,6 @@ func (st *status) found() []gateways.Found {
 	return gateways.Merge(found)
 }
 
-// identity is who is at the other end of an SA, and from which of our addresses.
 func (st *status) identity(s *state) (id gateways.Identity, local netip.Addr) {
 	name, _, _ := strings.Cut(s.connection, "[")
 	id = gateways.Identity{Name: name, Group: name, Address: s.address}

@@ -14,7 +14,8 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// TestDaemon reads an iked that charon connects with. The kernel here has no PF_KEY, so no child ever comes up.
+// TestDaemon reads an iked that charon connects with. The kernel here has no PF_KEY, so no child
+// ever comes up.
 func TestDaemon(t *testing.T) {
 	daemons.NeedOpenIKED(t)
 	daemons.NeedStrongSwan(t)
@@ -50,7 +51,8 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("half-open: %+v", ike)
 	}
 	path.Heal(t, fault)
-	// On a busy machine one attempt may take too long for either end: iked gives up where its kernel does not answer in time.
+	// On a busy machine one attempt may take too long for either end: iked gives up where its
+	// kernel does not answer in time.
 	established := func() bool {
 		table, err := s.Read(t.Context())
 		return err == nil && slices.ContainsFunc(table.IKE, func(sa gateways.IKESA) bool { return sa.State == gateways.Established })

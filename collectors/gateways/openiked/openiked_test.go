@@ -2,6 +2,7 @@ package openiked
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,8 +59,45 @@ func TestParseSAs(t *testing.T) {
 
 func TestParseWhatIsNotKnown(t *testing.T) {
 	got := parseSAs("iked_sas: nonsense\n  sa_childsas: 0x1 ESP 0x2 in a -> b (L) B=0x0 P=0x1\n\nnew_thing: 1\n", nil)
-	if len(got.IKE) != 0 || len(got.Children) != 0 || got.Unparsed != 2 {
-		t.Errorf("%+v", got)
+	if _, err := got.Checked(); err == nil || len(got.IKE) != 0 || len(got.Children) != 0 || got.Unparsed != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// bundled is an answer of iked 7 about a tunnel with IPCOMP (ikev2_info_csa in ikev2.c).
+const bundled = `iked_sas: 0x55a1 rspi 0xa1 ispi 0xb1 192.0.2.1:4500->198.51.100.7:4500<FQDN/b.example.test>[] ESTABLISHED i natt udpecap nexti 0x0 pol 0x55ff
+  sa_childsas: 0x66a1 ESP 0x3f52449e out 192.0.2.1:4500 -> 198.51.100.7:4500 (L) B=0x66b1 P=0x66a2 @0x55a1
+             : 0x66b1 IPCOMP 0x1234 out 192.0.2.1:4500 -> 198.51.100.7:4500 (L) B=0x66a1 P=0x66b2 @0x55a1
+  sa_childsas: 0x66a2 ESP 0x9bbfc7dd in 198.51.100.7:4500 -> 192.0.2.1:4500 (LA) B=0x66b2 P=0x66a1 @0x55a1
+             : 0x66b2 IPCOMP 0x4321 in 198.51.100.7:4500 -> 192.0.2.1:4500 (LA) B=0x66a2 P=0x66b1 @0x55a1
+  sa_flows: 0x77a1 ESP out 10.1.0.0/24 -> 10.2.0.0/24 [0]@-1 (L) @0x55a1
+`
+
+// No line that is missing, cut off or changed makes the tunnel down.
+func TestNoLineMakesATunnelDown(t *testing.T) {
+	peers := gateways.NewAttribution([]gateways.Peer{{Name: "branch", Address: netip.MustParseAddr("198.51.100.7"), Expected: true}})
+	up := func(lines []string) (gateways.Answer, gateways.Table) {
+		table := parseSAs(strings.Join(lines, "\n"), nil)
+		r := gateways.NewReading(&table, peers, false)
+		return r.Find("branch").Up, table
+	}
+	for _, text := range []string{bundled, answer} {
+		lines := strings.Split(text, "\n")
+		if is, table := up(lines); is != gateways.Yes || table.Unparsed != 0 || len(table.Doubts) != 0 {
+			t.Fatalf("up is %s, first line not understood %q, doubts %v", is, table.FirstUnparsed, table.Doubts)
+		}
+		for i, line := range lines {
+			variants := []string{""}
+			for at := range line {
+				variants = append(variants, line[:at], line[:at]+"~"+line[at+1:])
+			}
+			for _, v := range variants {
+				changed := append(append(append([]string(nil), lines[:i]...), v), lines[i+1:]...)
+				if is, _ := up(changed); is == gateways.No {
+					t.Errorf("down with the line %q in place of %q", v, line)
+				}
+			}
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Discover implements gateways.Discoverer: who is configured, and where those are connected.
+// Discover implements gateways.Discoverer: configured peers, and whether they are connected.
 func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	found := finder{connections: map[string]*connection{}}
 	for _, l := range []struct {
@@ -34,7 +34,7 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	return gateways.Merge(found.found), nil
 }
 
-// A finder collects peers. It is told the connections before the SAs.
+// A finder collects peers. It reads the connections before the SAs.
 type finder struct {
 	found       []gateways.Found
 	connections map[string]*connection
@@ -44,21 +44,22 @@ type finder struct {
 type connection struct {
 	hosts     []string
 	addresses []netip.Addr
-	// anybody may connect, whatever else is listed.
-	anybody bool
+	// anyHost means that any host may connect, also where others are listed.
+	anyHost bool
 }
 
-// connection takes a list-conn message: {name {remote_addrs=[192.0.2.1 vpn.example.net 198.51.100.0/24 %any] ...}}.
+// connection takes a list-conn message: {name {remote_addrs=[192.0.2.1 vpn.example.net
+// 198.51.100.0/24 %any] ...}}.
 func (f *finder) connection(m *vici.Message) {
 	sections(m, func(name string, conn *vici.Message) {
 		c := &connection{}
 		f.connections[name] = c
 		remote := words(conn, "remote_addrs")
-		c.anybody = len(remote) == 0
+		c.anyHost = len(remote) == 0
 		for _, s := range remote {
 			host, ok := single(s)
 			if !ok || strings.HasPrefix(s, "%") {
-				c.anybody = true
+				c.anyHost = true
 			}
 			switch {
 			case !ok:
@@ -76,15 +77,14 @@ func (f *finder) connection(m *vici.Message) {
 
 // configuredLocal is the one address that a connection is made from, not valid if it may be any.
 func configuredLocal(addrs []string) netip.Addr {
-	if len(addrs) == 1 {
-		if host, ok := single(addrs[0]); ok {
-			return host.Address
-		}
+	if len(addrs) != 1 {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	host, _ := single(addrs[0])
+	return host.Address
 }
 
-// single reads what may stand in remote_addrs. What is not one host is nobody to measure: anybody, a network, a range.
+// single reads a value of remote_addrs. Anything but one host names no peer.
 func single(s string) (gateways.Found, bool) {
 	s = strings.TrimPrefix(s, "%") // %name is a name that need not be the one that connects.
 	first, _, _ := strings.Cut(s, "-")
@@ -100,17 +100,18 @@ func single(s string) (gateways.Found, bool) {
 	return gateways.Found{Address: a}, true
 }
 
-// sa takes a list-sa message. Only SAs of connections for known hosts count, once they are established. Who initiated tells nothing: that
-// changes with a rekey, so that a gateway has SAs with its road warriors that it initiated.
+// sa takes a list-sa message. Only established SAs of connections for known hosts count. The
+// initiator does not matter: it changes with a rekey, so a gateway also initiates SAs with its road
+// warriors.
 func (f *finder) sa(m *vici.Message) {
 	sections(m, func(name string, sa *vici.Message) {
 		id, c := identity(name, sa), f.connections[name]
-		if c == nil || name == unnamed || !id.Address.IsValid() || !authenticated(sa) {
+		if c == nil || name == unnamed || !id.Address.IsValid() || !ikeState(text(sa, "state")).Up() {
 			return
 		}
 		found := gateways.Found{Address: id.Address, Name: id.Name, Active: true}
 		switch configured := slices.Contains(c.addresses, id.Address); {
-		case c.anybody && !configured:
+		case c.anyHost && !configured:
 			return
 		case !configured && len(c.hosts) > 0:
 			found.Host = c.hosts[0]
@@ -120,14 +121,4 @@ func (f *finder) sa(m *vici.Message) {
 		}
 		f.found = append(f.found, found)
 	})
-}
-
-// authenticated tells whether the other end has proven who it is.
-func authenticated(sa *vici.Message) bool {
-	switch ikeState(text(sa, "state")) {
-	case gateways.Established, gateways.IKERekeying:
-		return true
-	case gateways.Connecting, gateways.IKEClosing, gateways.IKEUnknown, gateways.XAuth, gateways.ModeCfg:
-	}
-	return false
 }

@@ -10,8 +10,8 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Watch implements gateways.Watcher. That an IKE SA goes down need not be asked for: charon reports each of its children before.
-// Neither does the rekeying of one: its children go on.
+// Watch implements gateways.Watcher. That an IKE SA goes down need not be asked for: charon reports
+// each of its children before. Neither does the rekeying of one: its children go on.
 func (s *Source) Watch(ctx context.Context, changed func(gateways.Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -44,7 +44,6 @@ func (s *Source) Watch(ctx context.Context, changed func(gateways.Event)) error 
 	return errors.Join(errs...)
 }
 
-// hear hands over the events of one kind until the context ends or the daemon does.
 func (s *Source) hear(ctx context.Context, name string, f func(vici.Event)) error {
 	c, err := open(ctx, s.network, s.address, name)
 	if err != nil {
@@ -56,18 +55,16 @@ func (s *Source) hear(ctx context.Context, name string, f func(vici.Event)) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case e, ok := <-c.events:
-			if !ok {
-				return errBroken
-			}
-			if len(c.events) >= buffer-1 {
-				return errOverflow
+			if err := c.lost(ok); err != nil {
+				return err
 			}
 			f(e)
 		}
 	}
 }
 
-// updown are the events of a child-updown message: {up=yes conn {remote-host=... child-sas {net {uniqueid=1 ...}}}}.
+// updown are the events of a child-updown message: {up=yes conn {remote-host=... child-sas {net
+// {uniqueid=1 ...}}}}.
 func updown(m *vici.Message, when time.Time) []gateways.Event {
 	var events []gateways.Event
 	sections(m, func(conn string, sa *vici.Message) {
@@ -80,7 +77,8 @@ func updown(m *vici.Message, when time.Time) []gateways.Event {
 	return events
 }
 
-// rekeyed are the events of a child-rekey message: {conn {remote-host=... child-sas {net {old {...} new {...}}}}}.
+// rekeyed are the events of a child-rekey message: {conn {remote-host=... child-sas {net {old {...}
+// new {...}}}}}.
 func rekeyed(m *vici.Message, when time.Time) []gateways.Event {
 	var events []gateways.Event
 	sections(m, func(conn string, sa *vici.Message) {

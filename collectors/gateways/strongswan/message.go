@@ -1,14 +1,13 @@
 package strongswan
 
 import (
-	"strconv"
-
 	"github.com/strongswan/govici/vici"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// A VICI message maps names to texts, lists of texts, and messages. All of these accept what is missing or of another kind.
+// A VICI message maps names to texts, lists of texts, and messages. Each function accepts a missing
+// value and one of another kind.
 
 func text(m *vici.Message, key string) string {
 	s, _ := m.Get(key).(string)
@@ -27,7 +26,6 @@ func section(m *vici.Message, key string) *vici.Message {
 	return vici.NewMessage()
 }
 
-// sections calls f for each message in the message.
 func sections(m *vici.Message, f func(name string, s *vici.Message)) {
 	for _, key := range m.Keys() {
 		if s, ok := m.Get(key).(*vici.Message); ok && s != nil {
@@ -36,10 +34,4 @@ func sections(m *vici.Message, f func(name string, s *vici.Message)) {
 	}
 }
 
-func count(m *vici.Message, key string) gateways.Count {
-	v, err := strconv.ParseUint(text(m, key), 10, 64)
-	if err != nil {
-		return gateways.Count{}
-	}
-	return gateways.Counted(v)
-}
+func count(m *vici.Message, key string) gateways.Count { return gateways.ParseCount(text(m, key)) }

@@ -1,6 +1,7 @@
 package strongswan
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -12,30 +13,33 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// unnamed is how charon calls an SA that it has not yet found a configuration for.
-const unnamed = "(unnamed)"
+// Words of charon.
+const (
+	unnamed = "(unnamed)" // the connection of an SA that it has not yet found a configuration for
+	anyone  = "%any"      // an address or identity that it does not know
+)
 
-// anyone is how charon writes an address or identity that it does not know.
-const anyone = "%any"
-
-// A tableBuilder turns list-sa messages into a table.
 type tableBuilder struct {
 	now       time.Time
-	pathMTU   func(local, remote netip.Addr) int
+	pathMTU   gateways.PathMTU
 	userspace bool
 
-	ike      []gateways.IKESA
-	children []gateways.ChildSA
-	unparsed int
+	gateways.Table
 }
 
 // add takes one message: one IKE SA, under the name of its connection, with its children.
 func (t *tableBuilder) add(m *vici.Message) {
+	t.others(m, gateways.Identity{})
 	sections(m, func(conn string, sa *vici.Message) {
 		peer := identity(conn, sa)
+		if list, ok := sa.Get("child-sas").(*vici.Message); ok {
+			t.others(list, peer)
+		} else if text(sa, "state") == "ESTABLISHED" { // charon lists the children of each IKE SA, also if there are none.
+			t.SkipSA(conn+": list-sa message without child-sas", peer)
+		}
 		var children []gateways.ChildSA
 		sections(section(sa, "child-sas"), func(name string, c *vici.Message) {
-			if state := text(c, "state"); state != "ROUTED" { // A policy that waits for traffic is no SA.
+			if text(c, "state") != "ROUTED" { // A policy that waits for traffic is no SA.
 				children = append(children, child(name, peer, c))
 			}
 		})
@@ -44,34 +48,39 @@ func (t *tableBuilder) add(m *vici.Message) {
 		for i := range children {
 			c := &children[i]
 			if ike.State == gateways.IKEClosing {
-				c.State = gateways.ChildClosing // charon goes on calling it INSTALLED while it tells a dead peer good-bye.
+				c.State = gateways.ChildClosing // charon shows INSTALLED while it sends a delete to a dead peer
 			}
 			if c.State.Up() {
 				c.PathMTU = mtu
 			}
 		}
-		t.ike = append(t.ike, ike)
-		t.children = append(t.children, children...)
+		t.IKE = append(t.IKE, ike)
+		t.Children = append(t.Children, children...)
 	})
 }
 
-// mtu is the path MTU that the kernel believes for an SA.
-func (t *tableBuilder) mtu(sa *vici.Message) int {
-	if t.pathMTU == nil || t.userspace {
-		return 0
+// others takes note of the entries of a list of SAs that are not SAs.
+func (t *tableBuilder) others(list *vici.Message, peer gateways.Identity) {
+	for _, key := range list.Keys() {
+		if _, ok := list.Get(key).(*vici.Message); !ok {
+			t.SkipSA(key+": entry of a list of SAs that is not a section", peer)
+		}
 	}
+}
+
+func (t *tableBuilder) mtu(sa *vici.Message) int {
 	local, err := netip.ParseAddr(text(sa, "local-host"))
 	remote, err2 := netip.ParseAddr(text(sa, "remote-host"))
-	if err != nil || err2 != nil {
+	if err != nil || err2 != nil || t.userspace {
 		return 0
 	}
-	return t.pathMTU(local, remote)
+	return t.pathMTU.Of(local, remote)
 }
 
 func (t *tableBuilder) ikeSA(peer gateways.Identity, sa *vici.Message, children []gateways.ChildSA) gateways.IKESA {
 	word := text(sa, "state")
 	if word == "" {
-		t.unparsed++
+		t.SkipSA("list-sa message without the state of an IKE SA", peer)
 	}
 	out := gateways.IKESA{
 		Key:  text(sa, "initiator-spi") + " " + text(sa, "responder-spi"),
@@ -89,21 +98,16 @@ func (t *tableBuilder) ikeSA(peer gateways.Identity, sa *vici.Message, children 
 	return out
 }
 
-// identity is who is at the other end.
 func identity(conn string, sa *vici.Message) gateways.Identity {
 	id := gateways.Identity{ID: known(text(sa, "remote-id"))}
 	if a, err := netip.ParseAddr(text(sa, "remote-host")); err == nil && !a.IsUnspecified() {
 		id.Address = a
 	}
 	if conn != unnamed {
-		// A connection for one peer is its name, one for anybody is a group.
+		// A connection for one peer is its name, one for any host is a group.
 		id.Name, id.Group = conn, conn
 	}
-	for _, key := range []string{"remote-xauth-id", "remote-eap-id"} {
-		if s := known(text(sa, key)); s != "" {
-			id.Username = s
-		}
-	}
+	id.Username = cmp.Or(known(text(sa, "remote-eap-id")), known(text(sa, "remote-xauth-id")))
 	return id
 }
 
@@ -114,8 +118,8 @@ func known(id string) string {
 	return id
 }
 
-// ikeState sorts the words of charon's ike_sa_state_names. PASSIVE, an SA that another node of a cluster serves, is none of
-// our classes.
+// ikeState maps charon's ike_sa_state_names to classes. PASSIVE, an SA that another node of a
+// cluster serves, has no class.
 func ikeState(word string) gateways.IKEState {
 	switch word {
 	case "CREATED", "CONNECTING":
@@ -138,8 +142,8 @@ func ikeState(word string) gateways.IKEState {
 //	client, has answered       CONNECTING   passive XAUTH, queued the same
 //	asks for an address        ESTABLISHED  active MODE_CONFIG
 //
-// A server that waits for the client to ask for its address shows nothing but ESTABLISHED without a child: so does one whose
-// client is configured to have no address, and nobody can tell them apart.
+// A server that waits for the client to ask for its address shows only ESTABLISHED without a child.
+// So does a server whose client is configured to have no address; the two cannot be distinguished.
 func phase(s gateways.IKEState, sa *vici.Message, childUp bool) gateways.IKEState {
 	active, passive, queued := words(sa, "tasks-active"), words(sa, "tasks-passive"), words(sa, "tasks-queued")
 	switch {
@@ -155,7 +159,7 @@ func phase(s gateways.IKEState, sa *vici.Message, childUp bool) gateways.IKEStat
 	return s
 }
 
-// doing are the tasks that a negotiation is at: they tell an IKE_SA_INIT that is not answered from an IKE_AUTH.
+// doing returns the tasks of a negotiation: they say which message waits for an answer.
 func doing(sa *vici.Message) string {
 	var s []string
 	for _, queue := range []string{"active", "passive", "queued"} {
@@ -168,13 +172,10 @@ func doing(sa *vici.Message) string {
 
 func child(section string, peer gateways.Identity, c *vici.Message) gateways.ChildSA {
 	out := gateways.ChildSA{
-		Key: childKey(section, c), Peer: peer, Name: text(c, "name"),
+		Key: childKey(section, c), Peer: peer, Name: cmp.Or(text(c, "name"), section),
 		State: childState(text(c, "state")), VendorState: text(c, "state"),
 		In:  gateways.Traffic{Packets: count(c, "packets-in"), Bytes: count(c, "bytes-in")},
 		Out: gateways.Traffic{Packets: count(c, "packets-out"), Bytes: count(c, "bytes-out")},
-	}
-	if out.Name == "" {
-		out.Name = section
 	}
 	// A daemon that was restarted counts its SAs from 1 again; SPIs are random.
 	if in, to := text(c, "spi-in"), text(c, "spi-out"); in != "" {
@@ -184,16 +185,13 @@ func child(section string, peer gateways.Identity, c *vici.Message) gateways.Chi
 	return out
 }
 
-// childKey is the same in tables and events: the first name the section "net-1", the second one "net", and SPIs are missing
-// while there are none.
+// childKey is the same in tables and events: the first name the section "net-1", the second one
+// "net", and SPIs are missing while there are none.
 func childKey(section string, c *vici.Message) string {
-	if id := text(c, "uniqueid"); id != "" {
-		return id
-	}
-	return section
+	return cmp.Or(text(c, "uniqueid"), section)
 }
 
-// childState sorts the words of charon's child_sa_state_names.
+// childState maps charon's child_sa_state_names to classes.
 func childState(word string) gateways.ChildState {
 	switch word {
 	case "CREATED", "INSTALLING", "RETRYING":

@@ -62,10 +62,10 @@ func TestParseEstablished(t *testing.T) {
 		Out:     gateways.Traffic{Packets: gateways.Counted(6), Bytes: gateways.Counted(504)},
 		PathMTU: 1400, NATT: gateways.Yes,
 	}}
-	if diff := cmp.Diff(wantIKE, got.ike, addresses); diff != "" {
+	if diff := cmp.Diff(wantIKE, got.IKE, addresses); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(wantChildren, got.children, addresses); diff != "" {
+	if diff := cmp.Diff(wantChildren, got.Children, addresses); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -96,14 +96,14 @@ func TestParseStates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := parse(tt.raw)
 			var children []gateways.ChildState
-			for _, c := range got.children {
+			for _, c := range got.Children {
 				children = append(children, c.State)
 				if c.PathMTU != 0 && !c.State.Up() {
 					t.Errorf("path MTU of a child that is %s", c.State)
 				}
 			}
-			if len(got.ike) != 1 || got.ike[0].State != tt.ike {
-				t.Errorf("IKE SAs %+v, want %s", got.ike, tt.ike)
+			if len(got.IKE) != 1 || got.IKE[0].State != tt.ike {
+				t.Errorf("IKE SAs %+v, want %s", got.IKE, tt.ike)
 			}
 			if diff := cmp.Diff(tt.children, children); diff != "" {
 				t.Error(diff)
@@ -113,7 +113,7 @@ func TestParseStates(t *testing.T) {
 }
 
 func TestParseIdentities(t *testing.T) {
-	got := parse(stuckServer, modeCfgServer, `{e {version=2 state=CONNECTING remote-host=%any remote-id=Site B remote-eap-id=joe}}`).ike
+	got := parse(stuckServer, modeCfgServer, `{e {version=2 state=CONNECTING remote-host=%any remote-id=Site B remote-eap-id=joe}}`).IKE
 	want := []gateways.Identity{
 		{Address: netip.MustParseAddr("192.0.2.9")},
 		{Address: netip.MustParseAddr("192.0.2.2"), Name: "ez", Group: "ez", ID: "EZGROUP", Username: "hwclient"},
@@ -134,8 +134,8 @@ func TestUserspaceESP(t *testing.T) {
 	b := parse()
 	b.userspace = true
 	b.add(parseRaw(established))
-	if b.children[0].PathMTU != 0 {
-		t.Errorf("path MTU %d", b.children[0].PathMTU)
+	if b.Children[0].PathMTU != 0 {
+		t.Errorf("path MTU %d", b.Children[0].PathMTU)
 	}
 }
 
@@ -161,18 +161,18 @@ func TestCorpus(t *testing.T) {
 			}
 		}
 		name := filepath.Base(file)
-		if len(b.ike) != 1 || b.ike[0].State == gateways.IKEUnknown || !b.ike[0].Peer.Address.IsValid() || b.ike[0].Version == 0 {
-			t.Errorf("%s: %+v", name, b.ike)
+		if len(b.IKE) != 1 || b.IKE[0].State == gateways.IKEUnknown || !b.IKE[0].Peer.Address.IsValid() || b.IKE[0].Version == 0 {
+			t.Errorf("%s: %+v", name, b.IKE)
 			continue
 		}
 		up := false
-		for i := range b.children {
-			up = up || b.children[i].State.Up()
-			if b.children[i].State == gateways.ChildUnknown || !b.children[i].In.Bytes.Known {
-				t.Errorf("%s: %+v", name, b.children[i])
+		for i := range b.Children {
+			up = up || b.Children[i].State.Up()
+			if b.Children[i].State == gateways.ChildUnknown || !b.Children[i].In.Bytes.Known {
+				t.Errorf("%s: %+v", name, b.Children[i])
 			}
 		}
-		switch s := b.ike[0].State; {
+		switch s := b.IKE[0].State; {
 		case strings.HasPrefix(name, "established"), strings.HasPrefix(name, "rekey-child"):
 			if s != gateways.Established || !up {
 				t.Errorf("%s: %s, child up: %v", name, s, up)

@@ -9,7 +9,8 @@ import (
 	"github.com/strongswan/govici/vici"
 )
 
-// parseRaw reads a message as `swanctl --raw` prints it: {key=value list=[a b] section {...}}. A value may hold blanks.
+// parseRaw reads a message as `swanctl --raw` prints it: {key=value list=[a b] section {...}}. A
+// value may hold blanks.
 func parseRaw(s string) *vici.Message {
 	p := rawParser{words: strings.Fields(strings.NewReplacer("{", " { ", "}", " } ", "[", " [ ", "]", " ] ").Replace(s))}
 	m := vici.NewMessage()
@@ -77,7 +78,8 @@ func (p *rawParser) into(m *vici.Message) {
 	}
 }
 
-// encode is the message on the wire (strongSwan's src/libcharon/plugins/vici/README.md, "Message format").
+// encode is the message on the wire (strongSwan's src/libcharon/plugins/vici/README.md, "Message
+// format").
 func encode(m *vici.Message) []byte {
 	var b []byte
 	name := func(kind byte, s string) { b = append(append(b, kind, byte(len(s))), s...) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 
 	"github.com/strongswan/govici/vici"
 
@@ -16,11 +15,10 @@ import (
 // buffer is how many messages may wait for us. The library drops what does not fit.
 const buffer = 1 << 16
 
-// errOverflow says that messages came faster than they could be taken.
-var errOverflow = errors.New("charon sends faster than this program can read: some of its messages are lost")
-
-// errBroken says that the daemon is gone.
-var errBroken = errors.New("charon closed the connection")
+var (
+	errOverflow = errors.New("charon sends faster than this program reads: messages were lost")
+	errBroken   = errors.New("charon closed the connection")
+)
 
 // A session is one connection to the daemon, subscribed to one event.
 type session struct {
@@ -28,11 +26,10 @@ type session struct {
 	event   string
 	events  chan vici.Event
 	version string
-	// userspace says that the daemon does ESP itself: what the kernel believes of the path is then not what its packets go by.
+	// userspace reports that the daemon does ESP itself, so the kernel's path MTU does not apply.
 	userspace bool
 }
 
-// open connects, and asks what the daemon is.
 func open(ctx context.Context, network, address, event string) (*session, error) {
 	dial := func(_ context.Context, network, address string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
@@ -57,7 +54,6 @@ func open(ctx context.Context, network, address, event string) (*session, error)
 	return c, nil
 }
 
-// introduce asks for version and plugins.
 func (c *session) introduce(ctx context.Context) error {
 	m, err := c.Call(ctx, "version", nil)
 	if err != nil {
@@ -72,11 +68,10 @@ func (c *session) introduce(ctx context.Context) error {
 }
 
 // close ends the connection. It may be called more than once, and by any goroutine.
-func (c *session) close() {
-	_ = c.Close() // Nothing is left to be lost.
-}
+func (c *session) close() { _ = c.Close() }
 
-// list runs a command that answers by events, and hands those to add. After an error the session is of no use any more.
+// list runs a command that answers by events, and calls add with each. After an error the session
+// cannot be used any more.
 func (c *session) list(ctx context.Context, command string, add func(*vici.Message)) error {
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
@@ -91,7 +86,7 @@ func (c *session) list(ctx context.Context, command string, add func(*vici.Messa
 	// A panic in add has to come out of here, so add is called here.
 	taken := c.take(done, add)
 	if taken != nil {
-		c.close() // nobody takes what it still sends
+		c.close() // no receiver remains for what it still sends
 	}
 	if err := errors.Join(<-called, taken); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", command, err), ctx.Err())
@@ -99,25 +94,12 @@ func (c *session) list(ctx context.Context, command string, add func(*vici.Messa
 	return nil
 }
 
-// take hands over events until done, and then those that are left.
 func (c *session) take(done <-chan struct{}, add func(*vici.Message)) error {
 	for {
 		select {
 		case e, ok := <-c.events:
-			if !ok {
-				return errBroken
-			}
-			if len(c.events) >= buffer-1 {
-				return errOverflow // It was full when this one was taken out, so others may not have fitted.
-			}
-			add(e.Message)
-			continue
-		default:
-		}
-		select {
-		case e, ok := <-c.events:
-			if !ok {
-				return errBroken
+			if err := c.lost(ok); err != nil {
+				return err
 			}
 			add(e.Message)
 		case <-done:
@@ -128,7 +110,18 @@ func (c *session) take(done <-chan struct{}, add func(*vici.Message)) error {
 	}
 }
 
-// counters are what the daemon received and could not use. It needs a plugin that not everybody loads: without it there are none.
+// lost returns an error where the event that was just received is not followed by all later ones.
+func (c *session) lost(open bool) error {
+	switch {
+	case !open:
+		return errBroken
+	case len(c.events) >= buffer-1: // It was full before, so others may not have fitted.
+		return errOverflow
+	}
+	return nil
+}
+
+// counters are what the daemon received and could not use. They need a plugin of charon.
 func (c *session) counters(ctx context.Context) []gateways.DeviceCounter {
 	m, err := c.Call(ctx, "get-counters", nil)
 	if err != nil {
@@ -137,8 +130,8 @@ func (c *session) counters(ctx context.Context) []gateways.DeviceCounter {
 	var all []gateways.DeviceCounter
 	sections(section(m, "counters"), func(_ string, of *vici.Message) {
 		for name, kind := range map[string]string{"invalid": "ike_invalid_message", "invalid-spi": "ike_invalid_spi"} {
-			if v, err := strconv.ParseUint(text(of, name), 10, 64); err == nil {
-				all = append(all, gateways.DeviceCounter{Kind: kind, Value: v})
+			if n := count(of, name); n.Known {
+				all = append(all, gateways.DeviceCounter{Kind: kind, Value: n.Value})
 			}
 		}
 	})

@@ -1,19 +1,21 @@
-// Package strongswan reads the SAs of a strongSwan daemon through its VICI socket: list-sas for the table, child-updown and
-// child-rekey for what happens between two readings, list-conns for the peers that it is configured for.
+// Package strongswan reads the SAs of a strongSwan daemon through its VICI socket: list-sas for the
+// table, child-updown and child-rekey for events between two readings, list-conns for the
+// configured peers.
 //
-// It changes nothing at the daemon and asks for no secrets; VICI shows none in these answers. It does not read the older stroke
-// socket.
+// It changes nothing at the daemon and asks for no secrets; VICI shows none in these answers. It
+// does not read the older stroke socket.
 //
-// Two faults of the VICI library shape its use here. A streamed call drops an answer when 128 of them wait for the caller, and
-// says nothing: a large table would be short. So list-sa is subscribed to, with a buffer that is watched. And subscribing to a
-// second event blocks for ever if the first one happens meanwhile: so each session subscribes to one.
+// Two faults of the VICI library shape its use here. A streamed call silently drops an answer while
+// 128 of them wait for the caller, so a large table would be short; therefore list-sa is subscribed
+// to, with a buffer that is watched. And subscribing to a second event blocks forever if the first
+// event arrives meanwhile; therefore each session subscribes to one.
 package strongswan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -24,22 +26,21 @@ import (
 // Type is the type of these gateways in the configuration.
 const Type = "strongswan"
 
-// DefaultSocket is where charon listens unless its configuration says otherwise.
+// DefaultSocket is where charon listens by default.
 const DefaultSocket = "unix:///var/run/charon.vici"
 
-// Config says where the daemon is.
+// Config locates the daemon.
 type Config struct {
 	// Socket is unix:///path or tcp://address:port, DefaultSocket if empty.
 	Socket string
-	// PathMTU returns the path MTU that the daemon's kernel believes between two of its addresses, 0 if it does not know; nil if
-	// nobody can tell, as where the daemon runs on another host.
-	PathMTU func(local, remote netip.Addr) int
+	// PathMTU is nil where it cannot be known, for instance for a daemon on another host.
+	PathMTU gateways.PathMTU
 }
 
 // A Source is one daemon.
 type Source struct {
 	network, address string
-	pathMTU          func(local, remote netip.Addr) int
+	pathMTU          gateways.PathMTU
 
 	mu      sync.Mutex // for session and closed: Close may be called while Read runs
 	session *session
@@ -63,16 +64,14 @@ func New(c Config) (*Source, error) {
 	return &Source{network: network, address: address, pathMTU: c.PathMTU}, nil
 }
 
-// parseSocket splits the address of a socket, as swanctl and charon write it; a bare path is one too.
+// parseSocket splits a socket's address in the form of swanctl and charon, or a bare path.
 func parseSocket(s string) (network, address string, err error) {
-	if s == "" {
-		s = DefaultSocket
-	}
+	s = cmp.Or(s, DefaultSocket)
 	network, address, ok := strings.Cut(s, "://")
 	switch {
 	case !ok:
 		return "unix", s, nil
-	case ok && network == "unix" && strings.HasPrefix(address, "/"), ok && network == "tcp" && address != "":
+	case network == "unix" && strings.HasPrefix(address, "/"), network == "tcp" && address != "":
 		return network, address, nil
 	}
 	return "", "", fmt.Errorf("VICI socket %q is neither unix:///path nor tcp://address:port", s)
@@ -86,17 +85,18 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 		if err := c.list(ctx, "list-sas", t.add); err != nil {
 			return err
 		}
-		table = gateways.Table{
-			Info: gateways.Info{Type: Type, Version: c.version},
-			IKE:  t.ike, Children: t.children, Unparsed: t.unparsed, Counters: c.counters(ctx),
-		}
+		table = t.Table
+		table.Info, table.Counters = gateways.Info{Type: Type, Version: c.version}, c.counters(ctx)
 		return nil
 	})
-	return table, err
+	if err != nil {
+		return gateways.Table{}, err
+	}
+	return table.Checked()
 }
 
-// query calls ask with the session that is kept open, or with a new one. A session that the daemon has closed since, because it
-// was restarted, is replaced once.
+// query calls ask with the session that is kept open, or with a new one. A session that the daemon
+// has closed since, because it was restarted, is replaced once.
 func (s *Source) query(ctx context.Context, event string, ask func(*session) error) error {
 	s.mu.Lock()
 	kept, closed := s.session, s.closed
@@ -128,27 +128,23 @@ func (s *Source) query(ctx context.Context, event string, ask func(*session) err
 	return s.ask(c, ask)
 }
 
-// ask asks in a session, and drops the session where that does not come to its end.
+// ask asks in a session, and drops the session after an error or a panic.
 func (s *Source) ask(c *session, ask func(*session) error) error {
 	done := false
 	defer func() {
-		if !done {
-			s.drop(c)
+		if done {
+			return
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.session == c {
+			s.session = nil
+		}
+		c.close()
 	}()
 	err := ask(c)
 	done = err == nil
 	return err
-}
-
-// drop closes a session that did not work.
-func (s *Source) drop(c *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.session == c {
-		s.session = nil
-	}
-	c.close()
 }
 
 // Close implements gateways.Source.

@@ -168,7 +168,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestDiscover: peers are those who are configured, and where they connect from. Who merely connects is none.
+// TestDiscover: peers are those who are configured, and where they connect from. Who merely
+// connects is none.
 func TestDiscover(t *testing.T) {
 	f := newFakeCharon(t)
 	f.streams["list-conns"] = []*vici.Message{
@@ -220,7 +221,8 @@ func TestSocketAddresses(t *testing.T) {
 	}
 }
 
-// TestReadAfterPanic: a panic while the table is taken reaches who reads, and the next reading knows nothing of it.
+// TestReadAfterPanic: a panic while the table is taken reaches who reads, and the next reading
+// knows nothing of it.
 func TestReadAfterPanic(t *testing.T) {
 	f := newFakeCharon(t)
 	f.streams["list-sas"] = []*vici.Message{parseRaw(established), parseRaw(stuckServer)}

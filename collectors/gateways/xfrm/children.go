@@ -10,7 +10,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// The kernel has no states with names; these say what each of its entries is.
+// The kernel has no names of states; these are the kinds of its entries.
 const (
 	wordIn      = "in"
 	wordOut     = "out"
@@ -25,11 +25,12 @@ type group struct {
 	reqid, interfaceID uint32
 }
 
-// children makes one entry per SA, that is two per pair, each with the counters of its direction. A child of an IKE daemon is a
-// pair, so of each group as many inbound entries are called installed as there are outbound ones; all others have no state. During
-// a rekey, when the old inbound SA is kept for packets under way, that is the new pair, and the old SA has none.
-// It returns the number of SAs whose direction nobody knows too.
-func children(states []state, local map[netip.Addr]bool, paths *beliefs) ([]gateways.ChildSA, int) {
+// children returns one entry per SA, two per pair, each with the counters of its direction. A child
+// of an IKE daemon is a pair, so a group has at most one installed inbound entry per outbound one;
+// all others have no state. During a rekey, while the old inbound SA is kept for packets under way,
+// the new pair is installed and the old SA has no state. It also returns the number of SAs whose
+// direction is unknown.
+func children(states []state, local map[netip.Addr]bool, paths *kernelRoutes) ([]gateways.ChildSA, int) {
 	entries := make([]gateways.ChildSA, len(states))
 	outbound := make(map[group]int, len(states)/2)
 	negotiated := map[group]bool{}
@@ -67,14 +68,14 @@ func children(states []state, local map[netip.Addr]bool, paths *beliefs) ([]gate
 		}
 	}
 	if paths != nil {
-		believe(entries, states, paths)
+		addPathMTUs(entries, states, paths)
 	}
 	known := slices.DeleteFunc(entries, func(e gateways.ChildSA) bool { return e.VendorState == "" })
 	return known, len(states) - len(known)
 }
 
-// believe adds the path MTUs of the SAs that are in use, except where a mark may lead their packets another way.
-func believe(entries []gateways.ChildSA, states []state, paths *beliefs) {
+// addPathMTUs adds the path MTUs of the SAs in use, except where a mark may change the route.
+func addPathMTUs(entries []gateways.ChildSA, states []state, paths *kernelRoutes) {
 	pairs := make(map[pair]bool, len(entries)/2)
 	for i := range entries {
 		if entries[i].State.Up() && !states[i].marked {
@@ -90,7 +91,6 @@ func believe(entries []gateways.ChildSA, states []state, paths *beliefs) {
 	}
 }
 
-// way is the direction of an SA where the kernel does not say it: which of its ends is this host.
 func (s *state) way(local map[netip.Addr]bool) direction {
 	toUs, fromUs := local[s.dst], local[s.src]
 	switch {
@@ -102,7 +102,6 @@ func (s *state) way(local map[netip.Addr]bool) direction {
 	return unknownWay
 }
 
-// pair is our end and the other one.
 func (s *state) pair() pair {
 	if s.dir == in {
 		return pair{s.dst, s.src}
@@ -114,10 +113,10 @@ func (s *state) group() group {
 	return group{pair: s.pair(), proto: s.proto, reqid: s.reqid, interfaceID: s.interfaceID}
 }
 
-// any is the group without what is not known before an SA is negotiated.
+// any is the group without the properties that are unknown before an SA is negotiated.
 func (g group) any() group { return group{pair: g.pair, proto: g.proto} }
 
-// entry is what one SA says by itself. Without a direction it has no word.
+// entry is what one SA shows by itself. Without a direction it has no VendorState.
 func entry(s *state) gateways.ChildSA {
 	e := gateways.ChildSA{Key: s.key()}
 	traffic := gateways.Traffic{Packets: gateways.Counted(s.packets), Bytes: gateways.Counted(s.bytes)}
@@ -138,7 +137,8 @@ func entry(s *state) gateways.ChildSA {
 	return e
 }
 
-// key is what the kernel tells SAs apart by, and the source, as an SA that was only asked for has no SPI yet.
+// key is what the kernel distinguishes SAs by, and the source, because an SA that was only
+// requested has no SPI yet.
 func (s *state) key() string {
 	b := make([]byte, 0, 64)
 	b = strconv.AppendUint(b, uint64(s.proto), 10)

@@ -23,11 +23,11 @@ import (
 
 // A side is one end of a tunnel: its kernel and what that believes.
 type side struct {
-	ns      *netlab.NS
-	addr    netip.Addr
-	inside  netip.Addr
-	beliefs *netio.Beliefs
-	kernel  *xfrm.Source
+	ns     *netlab.NS
+	addr   netip.Addr
+	inside netip.Addr
+	routes *netio.KernelRoutes
+	kernel *xfrm.Source
 }
 
 // newSide prepares one end for a tunnel to the other.
@@ -37,16 +37,16 @@ func newSide(t *testing.T, n *netlab.NS, addr, remote, hop netip.Addr) *side {
 	n.Route(t, netlab.Route{Dst: daemons.Protected(remote), Via: hop})
 	n.Do(t, func() {
 		var err error
-		if s.beliefs, err = netio.NewBeliefs(); err != nil {
+		if s.routes, err = netio.NewKernelRoutes(); err != nil {
 			t.Fatal(err)
 		}
-		if s.kernel, err = xfrm.New(xfrm.Config{PathMTU: s.beliefs.PathMTU}); err != nil {
+		if s.kernel, err = xfrm.New(xfrm.Config{PathMTU: s.routes.PathMTU}); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Cleanup(func() {
 		s.kernel.Close()
-		s.beliefs.Close()
+		s.routes.Close()
 	})
 	return s
 }
@@ -128,7 +128,8 @@ func counter(table gateways.Table, kind string) (n uint64) {
 	return n
 }
 
-// TestUMLStrongSwan: charon and the kernel say the same about a tunnel of real ESP, and about its path.
+// TestUMLStrongSwan: charon and the kernel say the same about a tunnel of real ESP, and about its
+// path.
 func TestUMLStrongSwan(t *testing.T) {
 	daemons.NeedStrongSwan(t)
 	if !netlab.UML(t, t.Name()) {
@@ -137,7 +138,7 @@ func TestUMLStrongSwan(t *testing.T) {
 	p, client, server := newSides(t)
 	start := func(s *side, remote netip.Addr) (*daemons.Charon, *strongswan.Source) {
 		charon := daemons.StartStrongSwan(t, s.ns, daemons.StrongSwan{Conn: daemons.StrongSwanPeer(2, s.addr, remote)})
-		source, err := strongswan.New(strongswan.Config{Socket: charon.Socket(), PathMTU: s.beliefs.PathMTU})
+		source, err := strongswan.New(strongswan.Config{Socket: charon.Socket(), PathMTU: s.routes.PathMTU})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,8 +203,8 @@ func TestUMLStrongSwan(t *testing.T) {
 	}
 }
 
-// TestUMLTunnelForEverything: charon has the kernel prefer the address inside its tunnel for all packets, while the tunnel itself comes from
-// another one, which both tell.
+// TestUMLTunnelForEverything: charon has the kernel prefer the address inside its tunnel for all
+// packets, while the tunnel itself comes from another one, which both tell.
 func TestUMLTunnelForEverything(t *testing.T) {
 	daemons.NeedStrongSwan(t)
 	if !netlab.UML(t, t.Name()) {
@@ -215,13 +216,13 @@ func TestUMLTunnelForEverything(t *testing.T) {
 	}
 	daemons.StartStrongSwan(t, server.ns, daemons.StrongSwan{Conn: everything(server.addr, client.addr, "local")})
 	charon := daemons.StartStrongSwan(t, client.ns, daemons.StrongSwan{Conn: everything(client.addr, server.addr, "remote"), Charon: "install_routes = yes\n"})
-	if routed := client.beliefs.Source(server.addr); routed != client.addr {
+	if routed := client.routes.Source(server.addr); routed != client.addr {
 		t.Errorf("without a tunnel packets come from %s", routed)
 	}
 	if !charon.InitiateChild(t, "net", 30) {
 		t.Fatal("no tunnel")
 	}
-	if routed := client.beliefs.Source(server.addr); routed == client.addr || !daemons.Protected(client.addr).Contains(routed) {
+	if routed := client.routes.Source(server.addr); routed == client.addr || !daemons.Protected(client.addr).Contains(routed) {
 		t.Errorf("with the tunnel packets come from %s", routed)
 	}
 	source, err := strongswan.New(strongswan.Config{Socket: charon.Socket()})
@@ -247,7 +248,7 @@ func TestUMLLibreswan(t *testing.T) {
 	start := func(s *side, remote netip.Addr) (*daemons.Pluto, *libreswan.Source) {
 		pluto := daemons.StartLibreswan(t, s.ns, daemons.Libreswan{Conn: daemons.LibreswanPeer(2, s.addr, remote)})
 		return pluto, libreswan.New(libreswan.Config{
-			Socket: pluto.Socket(), Whack: filepath.Join(os.Getenv("LIBRESWAN_ROOT"), "/usr/libexec/ipsec/whack"), PathMTU: s.beliefs.PathMTU,
+			Socket: pluto.Socket(), Whack: filepath.Join(os.Getenv("LIBRESWAN_ROOT"), "/usr/libexec/ipsec/whack"), PathMTU: s.routes.PathMTU,
 		})
 	}
 	_, atServer := start(server, client.addr)

@@ -10,7 +10,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Discover implements gateways.Discoverer: who the policies name, and who SAs are made with.
+// Discover implements gateways.Discoverer: the peers of policies, and peers with SAs.
 func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	local, err := s.addresses()
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list policies: %w", err)
 	}
-	states, err := s.states(ctx)
+	states, _, err := s.states(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +39,9 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 	return gateways.Merge(found), nil
 }
 
-// addStates adds the far ends of SAs that are in use. What is still being negotiated is not known to be with anybody. Of several of our
-// addresses the lowest counts, so that it is the same each time.
+// addStates adds the far ends of SAs that are in use. What is still being negotiated is not known
+// to be with any host. Of several of our addresses the lowest counts, so that it is the same each
+// time.
 func addStates(peers map[netip.Addr]gateways.Found, states []state, local map[netip.Addr]bool) {
 	for i := range states {
 		st := &states[i]

@@ -32,7 +32,7 @@ func inside(t *testing.T) (*netlab.NS, *Source) {
 	here.Route(t, netlab.Route{Dst: netip.PrefixFrom(them, 32), Via: netip.MustParseAddr("192.0.2.2"), MTU: 1380})
 	var s *Source
 	here.Do(t, func() {
-		b, err := netio.NewBeliefs()
+		b, err := netio.NewKernelRoutes()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,8 @@ func TestKernelLarval(t *testing.T) {
 	}
 }
 
-// TestKernelPolicyWithoutSA: traffic that finds a policy and no SA is counted, asks for one, and shows whom with.
+// TestKernelPolicyWithoutSA: traffic that finds a policy and no SA is counted, asks for one, and
+// shows whom with.
 func TestKernelPolicyWithoutSA(t *testing.T) {
 	n, s := inside(t)
 	addPolicy(t, n)
@@ -149,10 +150,10 @@ func TestReadStaysInItsNamespace(t *testing.T) {
 	}
 }
 
-func TestBeliefs(t *testing.T) {
+func TestKernelRoutes(t *testing.T) {
 	n, _ := inside(t)
 	n.Do(t, func() {
-		b, err := netio.NewBeliefs()
+		b, err := netio.NewKernelRoutes()
 		if err != nil {
 			t.Fatal(err)
 		}

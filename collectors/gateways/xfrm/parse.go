@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -12,10 +11,11 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// Offsets in the kernel's structures, and what stands there (linux/xfrm.h). Addresses, ports and SPIs are in network order, all
-// else in this host's.
+// Offsets in the kernel's structures, and what stands there (linux/xfrm.h). Addresses, ports and
+// SPIs are in network order, all else in this host's.
 const (
-	// struct xfrm_usersa_info: selector, id, source, limits, life so far, statistics, seq, reqid, family, mode, ...
+	// struct xfrm_usersa_info: selector, id, source, limits, life so far, statistics, seq, reqid,
+	// family, mode, ...
 	stateDst    = 56
 	stateSPI    = 72
 	stateProto  = 76
@@ -53,7 +53,6 @@ const (
 	dirIn, dirOut = 0, 1 // XFRM_POLICY_IN, XFRM_POLICY_OUT; the other one is forwarding, and as in
 )
 
-// direction is which way packets of an SA go.
 type direction uint8
 
 const (
@@ -62,7 +61,7 @@ const (
 	out
 )
 
-// A state is one SA of the kernel, one direction of a pair: what is needed of it.
+// A state is one SA of the kernel, one direction of a pair, with the fields that are needed.
 type state struct {
 	src, dst       netip.Addr
 	spi            uint32
@@ -70,14 +69,14 @@ type state struct {
 	reqid          uint32
 	interfaceID    uint32
 	dir            direction
-	keyed          bool // It has keys. One that has none is a place held for an SA that is being negotiated.
+	keyed          bool // It has keys. An SA without keys is being negotiated.
 	encap          bool
 	marked         bool // Its packets are routed by a mark.
 	bytes, packets uint64
 	added          time.Time
 }
 
-// parseState reads a message about an SA, false if it is none of ESP or AH.
+// parseState reads a message about an SA, false if it is neither ESP nor AH.
 func parseState(b []byte) (state, bool) {
 	if len(b) < stateSize {
 		return state{}, false
@@ -94,7 +93,7 @@ func parseState(b []byte) (state, bool) {
 	}
 	attributes(b[stateSize:], func(kind uint16, value []byte) {
 		switch kind {
-		case attrAuth, attrCrypt, attrAEAD, attrAuthTrunc: // keys: not even looked at
+		case attrAuth, attrCrypt, attrAEAD, attrAuthTrunc: // keys, which are not read
 			s.keyed = true
 		case attrEncap:
 			s.encap = true
@@ -104,7 +103,7 @@ func parseState(b []byte) (state, bool) {
 			if len(value) >= 4 {
 				s.interfaceID = order.Uint32(value)
 			}
-		case attrSADir: // since Linux 6.10, if whoever made the SA said so
+		case attrSADir: // since Linux 6.10, if the daemon set it
 			if len(value) > 0 && (value[0] == 1 || value[0] == 2) {
 				s.dir = direction(value[0])
 			}
@@ -125,7 +124,6 @@ func attributes(b []byte, f func(kind uint16, value []byte)) {
 	}
 }
 
-// address reads an xfrm_address_t.
 func address(b []byte, family uint16) netip.Addr {
 	switch family {
 	case familyIPv4:
@@ -136,7 +134,7 @@ func address(b []byte, family uint16) netip.Addr {
 	return netip.Addr{}
 }
 
-// parsePolicy returns the peers that a policy names: the far ends of its tunnels.
+// parsePolicy returns the peers of a policy: the far ends of its tunnels.
 func parsePolicy(b []byte) []netip.Addr {
 	if len(b) < policySize {
 		return nil
@@ -177,7 +175,7 @@ func selected(b []byte, outbound bool) netip.Addr {
 // maxStat bounds the size of /proc/net/xfrm_stat: Linux 6.18 prints 32 lines of less than 50 bytes.
 const maxStat = 16 << 10
 
-// parseStat reads /proc/net/xfrm_stat: a name and a number a line. Each version of the kernel adds some.
+// parseStat reads /proc/net/xfrm_stat: a name and a number per line.
 func parseStat(b []byte) []gateways.DeviceCounter {
 	var all []gateways.DeviceCounter
 	for line := range bytes.Lines(b[:min(len(b), maxStat)]) {
@@ -185,8 +183,8 @@ func parseStat(b []byte) []gateways.DeviceCounter {
 		if len(fields) != 2 {
 			continue
 		}
-		if v, err := strconv.ParseUint(fields[1], 10, 64); err == nil && word(fields[0]) {
-			all = append(all, gateways.DeviceCounter{Kind: snake(fields[0]), Value: v})
+		if n := gateways.ParseCount(fields[1]); n.Known && word(fields[0]) {
+			all = append(all, gateways.DeviceCounter{Kind: snake(fields[0]), Value: n.Value})
 		}
 	}
 	return all

@@ -27,7 +27,8 @@ func addPair(t *testing.T, h *netlink.Handle, remote netip.Addr, spi int) {
 	}
 }
 
-// TestUMLManySAs: 20,000 SAs of a real kernel are listed and counted, in less than 100 MB. How long it takes is logged.
+// TestUMLManySAs: 20,000 SAs of a real kernel are listed and counted, in less than 100 MB. How long
+// it takes is logged.
 func TestUMLManySAs(t *testing.T) {
 	if !netlab.UML(t, t.Name()) {
 		return

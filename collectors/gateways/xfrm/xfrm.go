@@ -1,11 +1,12 @@
-// Package xfrm reads the IPsec SAs of this host's kernel (Linux XFRM), whoever made them, and what the kernel counts that goes
-// wrong with them (/proc/net/xfrm_stat).
+// Package xfrm reads the IPsec SAs of this host's kernel (Linux XFRM), of any daemon, and the kernel's
+// error counters (/proc/net/xfrm_stat).
 //
-// The kernel knows no IKE SAs, so it cannot tell whether a tunnel is up. The answers of the kernel hold the keys of the SAs. They
-// are read message by message, and of each only the fields that are needed; the attributes with keys are skipped, and nothing
-// of them is kept, logged or shown.
+// The kernel knows no IKE SAs, so it cannot report whether a tunnel is up. Its answers contain the
+// keys of the SAs. They are read message by message, and only the needed fields of each; the
+// attributes with keys are skipped and never kept, logged or shown.
 //
-// Listing SAs needs CAP_NET_ADMIN in the network namespace. Everything is opened by New and stays in the namespace of then.
+// Listing SAs needs CAP_NET_ADMIN in the network namespace. New opens everything, so the source
+// stays in the network namespace in which it was made.
 package xfrm
 
 import (
@@ -26,26 +27,25 @@ import (
 // Type is the type of these gateways in the configuration.
 const Type = "xfrm"
 
-// What is asked of the kernel (linux/netlink.h, linux/rtnetlink.h).
+// Requests to the kernel (linux/netlink.h, linux/rtnetlink.h).
 const (
 	netlinkRoute = 0
 	netlinkXFRM  = 6
 	dump         = 0x300 // NLM_F_DUMP
 )
 
-// tries is how often a dump is made that the kernel says was disturbed.
+// tries bounds the attempts at a dump that the kernel reports as interrupted.
 const tries = 3
 
 // Config says what else to look at.
 type Config struct {
-	// PathMTU returns the path MTU that the kernel believes between an address of this host and a peer, 0 if it does not know; it
-	// may be nil.
-	PathMTU func(local, remote netip.Addr) int
+	// PathMTU may be nil.
+	PathMTU gateways.PathMTU
 }
 
 // A Source is the kernel of this host.
 type Source struct {
-	paths    *beliefs // nil where nobody can tell
+	paths    *kernelRoutes // nil where it cannot be known
 	socket   *nl.NetlinkSocket
 	requests map[int]*nl.SocketHandle
 	routes   *netlink.Handle
@@ -66,7 +66,7 @@ func New(c Config) (*Source, error) {
 	}
 	s := &Source{socket: socket, requests: map[int]*nl.SocketHandle{netlinkXFRM: {Socket: socket}}}
 	if c.PathMTU != nil {
-		s.paths = &beliefs{ask: c.PathMTU, known: map[pair]belief{}}
+		s.paths = &kernelRoutes{ask: c.PathMTU, known: map[pair]knownMTU{}}
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -97,16 +97,25 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	if err != nil {
 		return table, err
 	}
-	states, err := s.states(ctx)
+	states, unread, err := s.states(ctx)
 	if err != nil {
 		return table, err
 	}
-	table.Children, table.Unparsed = children(states, local, s.paths)
+	if len(states) == 0 && unread > 0 {
+		return table, fmt.Errorf("list SAs: none of %d messages about SAs is understood", unread)
+	}
+	known, foreign := children(states, local, s.paths)
+	table.Children = known
+	for range unread {
+		table.Skip("message about an SA that is too short or has an unknown address family")
+	}
+	for range foreign {
+		table.Skip("SA between two other hosts")
+	}
 	table.Counters, err = s.counters()
 	return table, err
 }
 
-// addresses are those of this host.
 func (s *Source) addresses() (map[netip.Addr]bool, error) {
 	list, err := s.routes.AddrList(nil, netlink.FAMILY_ALL)
 	for i := 1; i < tries && errors.Is(err, netlink.ErrDumpInterrupted); i++ {
@@ -124,22 +133,23 @@ func (s *Source) addresses() (map[netip.Addr]bool, error) {
 	return local, nil
 }
 
-// states lists the SAs.
-func (s *Source) states(ctx context.Context) ([]state, error) {
-	var all []state
-	err := s.dump(ctx, nl.XFRM_MSG_GETSA, nl.XFRM_MSG_NEWSA, func() { all = all[:0] }, func(b []byte) {
+// states lists the SAs. unread is the number of messages that were not understood.
+func (s *Source) states(ctx context.Context) (all []state, unread int, err error) {
+	err = s.dump(ctx, nl.XFRM_MSG_GETSA, nl.XFRM_MSG_NEWSA, func() { all, unread = all[:0], 0 }, func(b []byte) {
 		if one, ok := parseState(b); ok {
 			all = append(all, one)
+		} else if !one.dst.IsValid() {
+			unread++
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list SAs: %w", err)
+		return nil, 0, fmt.Errorf("list SAs: %w", err)
 	}
-	return all, nil
+	return all, unread, nil
 }
 
-// dump asks for a list and hands each message of it to add; begin is called first, and again where the list changed while it
-// was read.
+// dump requests a list and calls add with each message. It calls begin first, and again where the
+// list changed while it was read.
 func (s *Source) dump(ctx context.Context, ask, answer int, begin func(), add func([]byte)) error {
 	err := error(nl.ErrDumpInterrupted)
 	for range tries {

@@ -105,10 +105,10 @@ func both(spi uint32, added time.Time) []state {
 	}
 }
 
-// always believes the same of the path to them.
-func always(t *testing.T, mtu int) *beliefs {
+// always returns routes with one path MTU to them.
+func always(t *testing.T, mtu int) *kernelRoutes {
 	t.Helper()
-	return &beliefs{known: map[pair]belief{}, ask: func(_, remote netip.Addr) int {
+	return &kernelRoutes{known: map[pair]knownMTU{}, ask: func(_, remote netip.Addr) int {
 		if remote != them {
 			t.Errorf("path MTU to %s", remote)
 		}
@@ -116,10 +116,11 @@ func always(t *testing.T, mtu int) *beliefs {
 	}}
 }
 
-// TestBeliefsTakeTurns: where asking is slow, all get their turn, and old answers are not believed.
-func TestBeliefsTakeTurns(t *testing.T) {
+// TestKernelRoutesTakeTurns: where the kernel is slow, each pair gets its turn, and old answers are
+// dropped.
+func TestKernelRoutesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &beliefs{known: map[pair]belief{{remote: us}: {mtu: 9}}, ask: func(netip.Addr, netip.Addr) int {
+		b := &kernelRoutes{known: map[pair]knownMTU{{remote: us}: {mtu: 9}}, ask: func(netip.Addr, netip.Addr) int {
 			time.Sleep(askingTime * 2 / 5)
 			return 1400
 		}}
@@ -142,9 +143,9 @@ func TestBeliefsTakeTurns(t *testing.T) {
 			}
 			time.Sleep(10 * time.Second)
 		}
-		time.Sleep(beliefAge)
+		time.Sleep(mtuAge)
 		if got := known(); got != 0 {
-			t.Errorf("%d old ones are believed", got)
+			t.Errorf("%d old answers are used", got)
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/internal/capture/asa"
+	"ipsec_path_exporter/internal/devicelogin"
 )
 
 // The secret must stand nowhere, not even where the device repeats it.
@@ -45,7 +46,7 @@ func newDevice(t *testing.T) *device {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		_, _ = w.Write([]byte(pcap)) // the client looks at what came
+		_, _ = w.Write([]byte(pcap)) // the client reports what arrived
 	})
 	mux.HandleFunc("GET /capture/MOVED/pcap", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/capture/ISAKMP/pcap", http.StatusFound)
@@ -61,16 +62,16 @@ func newDevice(t *testing.T) *device {
 	})
 	mux.HandleFunc("GET /capture/PAGE/pcap", func(w http.ResponseWriter, r *http.Request) {
 		_, password, _ := r.BasicAuth()
-		_, _ = w.Write([]byte("<html>Please log in, " + password + "</html>")) // the client looks at what came
+		_, _ = w.Write([]byte("<html>Please log in, " + password + "</html>")) // the client reports what arrived
 	})
 	mux.HandleFunc("GET /capture/DENIED/pcap", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	mux.HandleFunc("GET /capture/SLOW/pcap", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(pcap)) // the client looks at what came
+		_, _ = w.Write([]byte(pcap)) // the client reports what arrived
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
 	d.Server = httptest.NewUnstartedServer(mux)
-	d.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // whoever does not trust it hangs up
+	d.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // a client that does not trust it closes the connection
 	d.StartTLS()
 	t.Cleanup(d.Close)
 	return d
@@ -89,7 +90,7 @@ func (d *device) options(t *testing.T) asa.Options {
 	t.Helper()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.Certificate().Raw})
 	return asa.Options{
-		Username: user, PasswordFile: file(t, "password", secret+"\n"), CAFile: file(t, "ca.pem", string(ca)), Timeout: time.Minute, MaxBytes: 1 << 20,
+		Username: user, PasswordFile: file(t, "password", secret+"\n"), TLS: devicelogin.TLS{CAFile: file(t, "ca.pem", string(ca))}, Timeout: time.Minute, MaxBytes: 1 << 20,
 	}
 }
 
@@ -118,14 +119,14 @@ func TestFetch(t *testing.T) {
 	}{
 		"all well":          {"/capture/ISAKMP/pcap", nil, ""},
 		"moved":             {"/capture/MOVED/pcap", nil, ""},
-		"not verified":      {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.CAFile, o.Insecure = "", true }, ""},
-		"old":               {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.Legacy = true }, ""},
-		"no trust":          {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.CAFile = "" }, "(give its certificate with --ca-file)"},
+		"not verified":      {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.TLS.CAFile, o.TLS.Insecure = "", true }, ""},
+		"old":               {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.TLS.Legacy = true }, ""},
+		"no trust":          {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.TLS.CAFile = "" }, "(give its certificate with --ca-file)"},
 		"no user":           {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.Username, o.PasswordFile = "", "" }, "does not accept the user or the password (401)"},
 		"wrong password":    {"/capture/ISAKMP/pcap", func(o *asa.Options) { o.Username = "other" }, "not tried again, so that the account is not locked"},
-		"another host":      {"/capture/AWAY/pcap", nil, "it redirects to another place (https://127.0.0.1:"},
-		"without TLS":       {"/capture/PLAIN/pcap", nil, "it redirects to another place (http://127.0.0.1:"},
-		"in circles":        {"/capture/ROUND/pcap", nil, "it redirects in circles"},
+		"another host":      {"/capture/AWAY/pcap", nil, "device redirects to https://127.0.0.1:"},
+		"without TLS":       {"/capture/PLAIN/pcap", nil, "device redirects to http://127.0.0.1:"},
+		"in circles":        {"/capture/ROUND/pcap", nil, "device redirects more than 3 times"},
 		"a web page":        {"/capture/PAGE/pcap", nil, "the device answers with text or a web page, not with a capture"},
 		"no such capture":   {"/capture/NONE/pcap", nil, "no such capture (404)"},
 		"forbidden":         {"/capture/DENIED/pcap", nil, "may not read captures (403)"},
@@ -173,13 +174,13 @@ func TestOptions(t *testing.T) {
 	d := newDevice(t)
 	for want, change := range map[string]func(*asa.Options){
 		"--username and --password-file belong together":   func(o *asa.Options) { o.Username = "" },
-		"--insecure leaves nothing for --ca-file to do":    func(o *asa.Options) { o.Insecure = true },
+		"--insecure and --ca-file exclude each other":      func(o *asa.Options) { o.TLS.Insecure = true },
 		"--timeout must be more than 0":                    func(o *asa.Options) { o.Timeout = 0 },
 		"--max-bytes must be more than 0":                  func(o *asa.Options) { o.MaxBytes = 0 },
 		"--password-file: open /nonexistent: no such file": func(o *asa.Options) { o.PasswordFile = "/nonexistent" },
 		"is empty": func(o *asa.Options) { o.PasswordFile = file(t, "empty", "\n") },
-		"--ca-file: open /nonexistent: no such file": func(o *asa.Options) { o.CAFile = "/nonexistent" },
-		"--ca-file: no certificate in":               func(o *asa.Options) { o.CAFile = o.PasswordFile },
+		"--ca-file: open /nonexistent: no such file": func(o *asa.Options) { o.TLS.CAFile = "/nonexistent" },
+		"has no certificates":                        func(o *asa.Options) { o.TLS.CAFile = o.PasswordFile },
 	} {
 		o := d.options(t)
 		change(&o)

@@ -1,25 +1,27 @@
-// Package daemons runs real IKE daemons in network namespaces, for tests that must not believe only in the
-// project's own responder: strongSwan's charon, Libreswan's pluto and OpenIKED's iked. Nothing is installed here; a
-// test that needs a daemon which is not there is skipped with the reason, or fails with REQUIRE_DAEMONS=1.
+// Package daemons runs real IKE daemons in network namespaces, for tests that must not rely on the
+// project's own responder only: strongSwan's charon, Libreswan's pluto and OpenIKED's iked. It
+// installs nothing. A test of a missing daemon is skipped with the reason, or fails with
+// REQUIRE_DAEMONS=1.
 //
 // On Debian and Ubuntu:
 //
-//	strongSwan  strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins
-//	            libstrongswan-extra-plugins libcharon-extauth-plugins
+//	strongSwan  strongswan-charon strongswan-swanctl libcharon-extra-plugins
+//	            libstrongswan-standard-plugins libstrongswan-extra-plugins
+//	            libcharon-extauth-plugins
 //	vpnc        vpnc, a client
 //	OpenIKED    openiked, and gcc with libc6-dev for a preloaded shim (see shim/iked_shim.c)
-//	Libreswan   libnss3-tools libcurl3-nss libldns3 libunbound8 libevent-core-2.1-7 libevent-pthreads-2.1-7
-//	            libldap-2.5-0 libaudit1 libcap-ng0, and the package libreswan unpacked beside the system, because it
-//	            conflicts with strongSwan's:
+//	Libreswan   libnss3-tools libcurl3-nss libldns3 libunbound8 libevent-core-2.1-7
+//	            libevent-pthreads-2.1-7 libldap-2.5-0 libaudit1 libcap-ng0, and the package
+//	            libreswan unpacked beside the system, because it conflicts with strongSwan's:
 //
 //	apt-get download libreswan && dpkg -x libreswan_*.deb /opt/libreswan
 //	export LIBRESWAN_ROOT=/opt/libreswan
 //
-// A policy-rc.d that exits 101 keeps the packages from starting services on the host.
+// A policy-rc.d that exits 101 prevents the packages from starting services on the host.
 //
-// Each daemon has a mount namespace with a /run of its own, which the test sees as RunDir, so that any number of them
-// run side by side. It is killed by its process ID when the test ends, and dies with the test in any case. No
-// daemon needs ESP in the kernel to set up an IKE SA.
+// Each daemon has a mount namespace with its own /run, which the test sees as RunDir, so any number
+// of daemons run side by side. The daemon is killed by its process ID when the test ends, and dies
+// with the test in any case. No daemon needs ESP in the kernel to set up an IKE SA.
 package daemons
 
 import (
@@ -38,7 +40,7 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// startTimeout is how long a daemon may take to answer on its control socket.
+// startTimeout limits the start of a daemon until it answers on its control socket.
 const startTimeout = 30 * time.Second
 
 // A daemon is a running program.
@@ -46,13 +48,13 @@ type daemon struct {
 	name    string
 	program program
 	ns      *netlab.NS
-	// dir is where its configuration and log are, runDir is its /run, seen from the test.
+	// dir holds its configuration and log; runDir is its /run as the test sees it.
 	dir, runDir string
 	pid         int
 	exited      chan struct{}
 }
 
-// A program is what to run.
+// A program is a command to run.
 type program struct {
 	name string
 	args []string
@@ -63,10 +65,11 @@ type program struct {
 	mounts map[string]string
 }
 
-// required tells whether a missing daemon is a failure. CI says so, lest a skip pass for a success.
+// required reports whether a missing daemon is a failure. CI sets it so that a skip does not count
+// as success.
 func required() bool { return os.Getenv("REQUIRE_DAEMONS") == "1" }
 
-// missing skips the test, or fails it, for want of a program.
+// missing skips or fails the test because a program is missing.
 func missing(t netlab.T, err error) {
 	t.Helper()
 	if required() {
@@ -76,7 +79,6 @@ func missing(t netlab.T, err error) {
 	t.Skipf("no daemon: %v", err)
 }
 
-// find is the first of the files that exists and may be executed.
 func find(candidates ...string) (string, error) {
 	for _, c := range candidates {
 		if path, err := exec.LookPath(c); err == nil {
@@ -100,7 +102,6 @@ func start(t netlab.T, n *netlab.NS, p program) *daemon {
 	return d
 }
 
-// run starts the program.
 func (d *daemon) run(t netlab.T) {
 	t.Helper()
 	exited := make(chan struct{})
@@ -116,7 +117,8 @@ func (d *daemon) run(t netlab.T) {
 			}
 			launched = true
 			started <- nil
-			// The thread that started the program must not end before it: that is what Pdeathsig means.
+			// The thread that started the program must live as long as the program, because
+			// Pdeathsig refers to the thread.
 			return cmd.Wait()
 		})
 		switch {
@@ -131,7 +133,7 @@ func (d *daemon) run(t netlab.T) {
 	}
 }
 
-// launch starts the program in a mount namespace of its own; the calling thread moves into that.
+// launch starts the program in a new mount namespace; the calling thread moves into that namespace.
 func (d *daemon) launch(p program) (*exec.Cmd, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("new mount namespace: %w", err)
@@ -160,12 +162,12 @@ func (d *daemon) launch(p program) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// stop ends the program, politely first, and shows its log if the test failed.
+// stop ends the program, with SIGTERM first, and logs its output if the test failed.
 func (d *daemon) stop(t netlab.T) {
 	t.Helper()
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		select {
-		case <-d.exited: // It was stopped before; its number may be somebody else's.
+		case <-d.exited: // It was stopped before; another process may have its number.
 			continue
 		default:
 		}
@@ -185,16 +187,15 @@ func (d *daemon) stop(t netlab.T) {
 	}
 }
 
-// PID is the daemon's process ID.
+// PID returns the daemon's process ID.
 func (d *daemon) PID() int { return d.pid }
 
-// RunDir is the daemon's /run, as the test sees it: its control socket is there.
+// RunDir returns the daemon's /run as the test sees it, with its control socket.
 func (d *daemon) RunDir() string { return d.runDir }
 
-// outputFile is where standard output and error go.
 func (d *daemon) outputFile() string { return filepath.Join(d.dir, d.name+".out") }
 
-// Log is all that the daemon has said so far.
+// Log returns the output of the daemon so far.
 func (d *daemon) Log() string {
 	var b strings.Builder
 	for _, name := range []string{d.outputFile(), filepath.Join(d.dir, d.name+".log")} {
@@ -205,7 +206,7 @@ func (d *daemon) Log() string {
 	return b.String()
 }
 
-// await waits until ready says so.
+// await waits until ready returns true.
 func (d *daemon) await(t netlab.T, what string, ready func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -237,7 +238,8 @@ func write(t netlab.T, dir, name, text string) string {
 
 // output runs a control program and returns what it prints.
 func output(env []string, args ...string) (string, error) {
-	// Pdeathsig means the death of the thread that started the program: it must not end, with another goroutine, before that.
+	// Pdeathsig refers to the thread that started the program, so that thread must not end before
+	// the program.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // control programs have timeouts of their own

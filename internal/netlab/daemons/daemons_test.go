@@ -134,7 +134,8 @@ func askAll(t *testing.T, s site, request []byte, want bool) {
 	}
 }
 
-// ask sends a request and returns the reply without the marker, or nothing. Silence is believed sooner where it is wanted.
+// ask sends a request and returns the reply without the marker, or nothing. Silence is believed
+// sooner where it is wanted.
 func ask(t *testing.T, client *netlab.NS, to netip.AddrPort, request []byte, want bool) []byte {
 	t.Helper()
 	var c *net.UDPConn
@@ -177,13 +178,15 @@ func ask(t *testing.T, client *netlab.NS, to netip.AddrPort, request []byte, wan
 // major3 is the header of an IKE_SA_INIT of version 3 (RFC 7296, section 2.5).
 func major3() []byte { return message(0x30, nil) }
 
-// badKE is an IKE_SA_INIT that offers what everybody has, with a key exchange of a group that is offered last.
+// badKE is an IKE_SA_INIT that offers what everybody has, with a key exchange of a group that is
+// offered last.
 func badKE() []byte { return message(0x20, []uint16{31, 19, 14, 1}) }
 
 // acceptable is an IKE_SA_INIT of the proposal that the configurations here ask for.
 func acceptable() []byte { return message(0x20, []uint16{14}) }
 
-// message is an IKE_SA_INIT with these groups, the last of which its key exchange has; without groups it is empty.
+// message is an IKE_SA_INIT with these groups, the last of which its key exchange has; without
+// groups it is empty.
 func message(version byte, groups []uint16) []byte {
 	b := make([]byte, 16) // the SPIs
 	next := byte(33)

@@ -9,17 +9,19 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// What an EZVPN client needs to be let in: IKEv1 in aggressive mode with a group's secret, then XAUTH, then mode config.
+// Requirements of an EZVPN client: IKEv1 in aggressive mode with a group secret, then XAUTH, then
+// mode config.
 const (
 	Group    = "vpngroup"
 	User     = "joe"
 	Password = "passwordofjoe"
 )
 
-// AggressivePSK is the line that charon wants before it speaks aggressive mode with secrets.
+// AggressivePSK is the setting that enables aggressive mode with pre-shared keys in charon.
 const AggressivePSK = "i_dont_care_about_security_and_use_aggressive_mode_psk = yes\n"
 
-// ezvpnServer is the swanctl.conf of a hub: address, protected network, group identity, pool, secrets.
+// ezvpnServer is the swanctl.conf of a hub: address, protected network, group identity, pool,
+// secrets.
 const ezvpnServer = `connections {
   ezvpn {
     version = 1
@@ -62,7 +64,8 @@ secrets {
 }
 `
 
-// ezvpnClient is the swanctl.conf of a client: own address, hub, protected network there, group identity, user, secrets.
+// ezvpnClient is the swanctl.conf of a client: own address, hub, protected network there, group
+// identity, user, secrets.
 const ezvpnClient = `connections {
   ezvpn {
     version = 1
@@ -102,17 +105,18 @@ secrets {
 }
 `
 
-// EZVPNServer is the swanctl.conf of a hub for EZVPN clients. It needs AggressivePSK.
+// EZVPNServer returns the swanctl.conf of a hub for EZVPN clients. It needs AggressivePSK.
 func EZVPNServer(local netip.Addr) string {
 	return fmt.Sprintf(ezvpnServer, local, Protected(local), Group, Secret, User, Password)
 }
 
-// EZVPNClient is the swanctl.conf of an EZVPN client. It needs AggressivePSK, and "install_virtual_ip = yes" to have its address.
+// EZVPNClient returns the swanctl.conf of an EZVPN client. It needs AggressivePSK, and
+// "install_virtual_ip = yes" to install its address.
 func EZVPNClient(local, hub netip.Addr) string {
 	return fmt.Sprintf(ezvpnClient, local, hub, Protected(hub), Group, User, Secret, Password)
 }
 
-// AddProtected gives the namespace the first address of its protected network, and returns it.
+// AddProtected adds the first address of the protected network to the namespace and returns it.
 func AddProtected(t netlab.T, n *netlab.NS, gateway netip.Addr) netip.Addr {
 	t.Helper()
 	inside := Protected(gateway).Addr().Next()

@@ -22,8 +22,9 @@ type Pluto struct {
 	whack string
 }
 
-// libreswanPeer is the ipsec.conf of one end of a tunnel: IKEv1 policy, local and remote address, local and remote
-// network, whether IKEv2. Pluto would run strongSwan's script, which stands where Libreswan's belongs.
+// libreswanPeer is the ipsec.conf of one end of a tunnel: IKEv1 policy, local and remote address,
+// local and remote network, IKEv2 or not. By default pluto would run strongSwan's script, which is
+// installed at Libreswan's path.
 const libreswanPeer = `config setup
     uniqueids=no
     ikev1-policy=%s
@@ -38,8 +39,8 @@ conn %s
     auto=add
 `
 
-// LibreswanPeer is an ipsec.conf with one connection between two addresses, of IKE version 1 or 2. As delivered, pluto
-// drops all IKEv1, and so it does with version 2.
+// LibreswanPeer returns an ipsec.conf with one connection between two addresses, of IKE version 1
+// or 2. With version 2 pluto keeps its default and drops all IKEv1.
 func LibreswanPeer(version int, local, remote netip.Addr) string {
 	policy, v2 := "drop", "yes"
 	if version == 1 {
@@ -48,10 +49,10 @@ func LibreswanPeer(version int, local, remote netip.Addr) string {
 	return fmt.Sprintf(libreswanPeer, policy, ConnName, local, remote, Protected(local), Protected(remote), v2)
 }
 
-// libreswanExecDir is where pluto insists on finding its helpers.
+// libreswanExecDir is the compiled-in folder of pluto's helpers.
 const libreswanExecDir = "/usr/libexec/ipsec"
 
-// NeedLibreswan skips the test where pluto or certutil is missing.
+// NeedLibreswan skips the test if pluto or certutil is missing.
 func NeedLibreswan(t netlab.T) {
 	t.Helper()
 	netlab.Need(t)
@@ -60,10 +61,9 @@ func NeedLibreswan(t netlab.T) {
 	}
 }
 
-// libreswanRoot is the folder into which the package was unpacked, or nothing if it is installed.
+// libreswanRoot returns the folder of the unpacked package, or nothing if it is installed.
 func libreswanRoot() string { return os.Getenv("LIBRESWAN_ROOT") }
 
-// libreswanPrograms are the folder with pluto, and certutil.
 func libreswanPrograms() (execDir, certutil string, err error) {
 	execDir = filepath.Join(libreswanRoot(), libreswanExecDir)
 	if _, err = find(filepath.Join(execDir, "pluto")); err != nil {
@@ -92,8 +92,8 @@ func StartLibreswan(t netlab.T, n *netlab.NS, l Libreswan) *Pluto {
 	pluto := filepath.Join(execDir, "pluto")
 	var mounts map[string]string
 	if libreswanRoot() != "" {
-		// The helpers' folder is compiled in. The folder above it may hold other packages' files, which nobody
-		// needs here.
+		// The helpers' folder is compiled in. Its parent may hold files of other packages, which
+		// pluto does not need.
 		mounts = map[string]string{filepath.Dir(libreswanExecDir): filepath.Dir(execDir)}
 	}
 	p.daemon = start(t, n, program{
@@ -119,7 +119,7 @@ func StartLibreswan(t netlab.T, n *netlab.NS, l Libreswan) *Pluto {
 	return p
 }
 
-// Socket is the path of pluto's control socket.
+// Socket returns the path of pluto's control socket.
 func (p *Pluto) Socket() string { return filepath.Join(p.runDir, "pluto.ctl") }
 
 // Whack runs a whack command against the daemon.
@@ -127,8 +127,8 @@ func (p *Pluto) Whack(args ...string) (string, error) {
 	return output(nil, append([]string{p.whack, "--ctlsocket", p.Socket()}, args...)...)
 }
 
-// HalfOpen is the number of IKE SAs that were begun by somebody and not finished. pluto's own count leaves
-// out those of IKEv1, so the states are counted.
+// HalfOpen returns the number of unfinished IKE SAs of remote initiators. pluto's own count omits
+// IKEv1, so this counts the states.
 func (p *Pluto) HalfOpen(t netlab.T) int {
 	t.Helper()
 	states, err := p.Whack("--showstates")

@@ -17,7 +17,7 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// shimSource is the library that stands between iked and a kernel without PF_KEY.
+// shimSource is the library that replaces PF_KEY for iked on a kernel without it.
 //
 //go:embed shim/iked_shim.c
 var shimSource string
@@ -34,23 +34,13 @@ type Iked struct {
 	control string
 }
 
-// OpenIKEDPeer is an iked.conf with one passive connection between two addresses.
+// OpenIKEDPeer returns an iked.conf with one passive connection between two addresses.
 func OpenIKEDPeer(local, remote netip.Addr) string {
 	return fmt.Sprintf("ikev2 %q passive esp from %s to %s local %s peer %s srcid %s psk %q\n",
 		ConnName, Protected(local), Protected(remote), local, remote, local, Secret)
 }
 
-// OpenIKEDAny is an iked.conf with one passive connection for any peer.
-func OpenIKEDAny(local netip.Addr) string {
-	anywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if local.Is6() {
-		anywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	return fmt.Sprintf("ikev2 %q passive esp from %s to %s local %s peer any srcid %s psk %q\n",
-		ConnName, Protected(local), anywhere, local, local, Secret)
-}
-
-// NeedOpenIKED skips the test where iked, or the compiler for its shim, is missing.
+// NeedOpenIKED skips the test if iked or the compiler for its shim is missing.
 func NeedOpenIKED(t netlab.T) {
 	t.Helper()
 	netlab.Need(t)
@@ -59,7 +49,6 @@ func NeedOpenIKED(t netlab.T) {
 	}
 }
 
-// openIKEDPrograms are iked, ikectl and a C compiler.
 func openIKEDPrograms() (iked, ikectl, cc string, err error) {
 	iked, err = find("iked", "/usr/sbin/iked")
 	ikectl, err2 := find("ikectl", "/usr/sbin/ikectl")
@@ -95,8 +84,8 @@ func StartOpenIKED(t netlab.T, n *netlab.NS, o OpenIKED) *Iked {
 	return i
 }
 
-// listening tells whether somebody in the namespace has bound a UDP port, of either family. iked answers on its control socket
-// before that.
+// listening reports whether a process in the namespace has bound a UDP port, of either family. iked
+// answers on its control socket earlier.
 func listening(n *netlab.NS, port uint16) bool {
 	want := fmt.Sprintf(":%04X ", port)
 	found := false
@@ -113,8 +102,8 @@ func listening(n *netlab.NS, port uint16) bool {
 	return err == nil && found
 }
 
-// ikedFiles makes a folder in the place of /etc/iked, with the host key that iked wants at start.
-// The host's own is not for everybody to read.
+// ikedFiles creates a folder in place of /etc/iked, with the host key that iked requires at its
+// start. The host's own key is not readable for all users.
 func ikedFiles(t netlab.T, dir string) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,7 +10,7 @@ import (
 // A Monitor is a running Prometheus or Alertmanager.
 type Monitor struct{ *daemon }
 
-// NeedPrometheus skips the test where Prometheus or Alertmanager is not installed.
+// NeedPrometheus skips the test if Prometheus or Alertmanager is not installed.
 func NeedPrometheus(t netlab.T) {
 	t.Helper()
 	for _, names := range [][]string{prometheusPrograms(), alertmanagerPrograms()} {
@@ -22,10 +22,11 @@ func NeedPrometheus(t netlab.T) {
 
 func prometheusPrograms() []string { return []string{"prometheus", "/usr/bin/prometheus"} }
 
-// alertmanagerPrograms has Debian's name first.
+// alertmanagerPrograms lists Debian's name first.
 func alertmanagerPrograms() []string { return []string{"prometheus-alertmanager", "alertmanager"} }
 
-// StartPrometheus runs Prometheus with a configuration, in a folder where its rules may be, and waits until it serves on an address.
+// StartPrometheus runs Prometheus with a configuration, in a folder that may hold its rules, and
+// waits until it serves on an address.
 func StartPrometheus(t netlab.T, n *netlab.NS, dir, config, listen string) *Monitor {
 	t.Helper()
 	return monitor(t, n, prometheusPrograms(), "Server is ready to receive web requests", dir, "prometheus",
@@ -33,7 +34,8 @@ func StartPrometheus(t netlab.T, n *netlab.NS, dir, config, listen string) *Moni
 		"--storage.tsdb.path="+filepath.Join(dir, "tsdb"))
 }
 
-// StartAlertmanager runs Alertmanager with a configuration, and waits until it serves on an address.
+// StartAlertmanager runs Alertmanager with a configuration, and waits until it serves on an
+// address.
 func StartAlertmanager(t netlab.T, n *netlab.NS, dir, config, listen string) *Monitor {
 	t.Helper()
 	return monitor(t, n, alertmanagerPrograms(), "Listening", dir, "alertmanager",
@@ -41,7 +43,7 @@ func StartAlertmanager(t netlab.T, n *netlab.NS, dir, config, listen string) *Mo
 		"--storage.path="+filepath.Join(dir, "alertmanager"), "--cluster.listen-address=")
 }
 
-// monitor runs a program until the test ends, and waits until it has said that it is ready.
+// monitor runs a program until the test ends, and waits until its log reports that it is ready.
 func monitor(t netlab.T, n *netlab.NS, names []string, ready, dir, name string, flags ...string) *Monitor {
 	t.Helper()
 	path, err := find(names...)

@@ -15,10 +15,10 @@ import (
 type StrongSwan struct {
 	// Conn is its swanctl.conf; empty leaves charon without any connection.
 	Conn string
-	// Charon are further lines for the charon section of strongswan.conf, such as thresholds.
+	// Charon holds further lines for the charon section of strongswan.conf, such as thresholds.
 	Charon string
-	// Libipsec makes charon carry ESP itself, through a TUN device, on kernels without ESP. The namespace needs an
-	// address in the protected network.
+	// Libipsec makes charon process ESP itself, through a TUN device, on kernels without ESP. The
+	// namespace needs an address in the protected network.
 	Libipsec bool
 }
 
@@ -30,7 +30,8 @@ type Charon struct {
 	conn    string // the file with its connections
 }
 
-// strongSwanConf is the strongswan.conf: further lines, plugins, log file. Nothing of the host is included.
+// strongSwanConf is the strongswan.conf: further lines, plugins, log file. Nothing of the host is
+// included.
 const strongSwanConf = `charon {
   install_routes = no
   install_virtual_ip = no
@@ -55,8 +56,8 @@ swanctl {
 }
 `
 
-// peerConn is the swanctl.conf of one end of a tunnel: version, proposals, local and remote address, local and remote
-// address as identities, local and remote network, secret.
+// peerConn is the swanctl.conf of one end of a tunnel: version, proposals, local and remote
+// address, local and remote address as identities, local and remote network, secret.
 const peerConn = `connections {
   peer {
     version = %d
@@ -86,19 +87,20 @@ secrets {
 }
 `
 
-// Secret is the pre-shared key of every configuration here. It is long enough for every daemon's taste.
+// Secret is the pre-shared key of every configuration here, long enough for every daemon.
 const Secret = "labsecretlabsecretlabsecretlabsecret"
 
 // ConnName is the name of the connection in the configurations here.
 const ConnName = "peer"
 
-// StrongSwanPeer is a swanctl.conf with one connection between two addresses, of IKE version 1 or 2.
+// StrongSwanPeer returns a swanctl.conf with one connection between two addresses, of IKE version 1
+// or 2.
 func StrongSwanPeer(version int, local, remote netip.Addr) string {
 	return fmt.Sprintf(peerConn, version, local, remote, local, remote, Protected(local), Protected(remote), Secret)
 }
 
-// Protected is the network behind an address in the configurations here: 10.99.N.0/24 or fd99:N::/64, N being the third
-// byte of an IPv4 address and the second group of an IPv6 one.
+// Protected returns the network behind an address in the configurations here: 10.99.N.0/24 or
+// fd99:N::/64, where N is the third byte of an IPv4 address or the second group of an IPv6 address.
 func Protected(a netip.Addr) netip.Prefix {
 	if a.Is6() {
 		b := a.As16()
@@ -107,7 +109,7 @@ func Protected(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 99, a.As4()[2], 0}), 24)
 }
 
-// NeedStrongSwan skips the test where charon or swanctl is missing.
+// NeedStrongSwan skips the test if charon or swanctl is missing.
 func NeedStrongSwan(t netlab.T) {
 	t.Helper()
 	netlab.Need(t)
@@ -116,7 +118,6 @@ func NeedStrongSwan(t netlab.T) {
 	}
 }
 
-// strongSwanPrograms are charon and swanctl.
 func strongSwanPrograms() (charon, swanctl string, err error) {
 	if charon, err = find("/usr/lib/ipsec/charon", "/usr/libexec/ipsec/charon", "/usr/libexec/strongswan/charon"); err != nil {
 		return "", "", err
@@ -125,7 +126,8 @@ func strongSwanPrograms() (charon, swanctl string, err error) {
 	return charon, swanctl, err
 }
 
-// StartStrongSwan starts charon in the namespace, loads its connections and waits until it serves them.
+// StartStrongSwan starts charon in the namespace, loads its connections and waits until it serves
+// them.
 func StartStrongSwan(t netlab.T, n *netlab.NS, s StrongSwan) *Charon {
 	t.Helper()
 	NeedStrongSwan(t)
@@ -163,20 +165,21 @@ func (c *Charon) load(t netlab.T) {
 	}
 }
 
-// Stop ends the daemon, which tells its peers good-bye.
+// Stop ends the daemon, which deletes its SAs at its peers.
 func (c *Charon) Stop(t netlab.T) {
 	t.Helper()
 	c.stop(t)
 }
 
-// Restart starts it again after Stop, at the same socket.
+// Restart starts the daemon after Stop, at the same socket.
 func (c *Charon) Restart(t netlab.T) {
 	t.Helper()
 	c.run(t)
 	c.load(t)
 }
 
-// InitiateChild makes the daemon set up a child, and tells whether it did within some seconds.
+// InitiateChild makes the daemon set up a child SA and reports whether it succeeded within some
+// seconds.
 func (c *Charon) InitiateChild(t netlab.T, child string, seconds int) bool {
 	t.Helper()
 	out, err := c.Swanctl("--initiate", "--child", child, "--timeout", strconv.Itoa(seconds))
@@ -186,7 +189,7 @@ func (c *Charon) InitiateChild(t netlab.T, child string, seconds int) bool {
 	return err == nil
 }
 
-// Socket is the path of the VICI socket.
+// Socket returns the path of the VICI socket.
 func (c *Charon) Socket() string { return filepath.Join(c.runDir, "charon.vici") }
 
 // Swanctl runs a swanctl command against the daemon.
@@ -194,7 +197,7 @@ func (c *Charon) Swanctl(args ...string) (string, error) {
 	return output(c.env, append(append([]string{c.swanctl}, args...), "--uri", "unix://"+c.Socket())...)
 }
 
-// HalfOpen is the number of IKE SAs that were begun and not finished.
+// HalfOpen returns the number of unfinished IKE SAs.
 func (c *Charon) HalfOpen(t netlab.T) int {
 	t.Helper()
 	stats, err := c.Swanctl("--stats")
@@ -212,7 +215,7 @@ func (c *Charon) HalfOpen(t netlab.T) int {
 	return n
 }
 
-// Initiate makes the daemon connect as ConnName says, and tells whether an IKE SA was established.
+// Initiate makes the daemon initiate ConnName and reports whether an IKE SA was established.
 func (c *Charon) Initiate(t netlab.T) bool {
 	t.Helper()
 	if out, err := c.Swanctl("--initiate", "--ike", ConnName, "--timeout", "10"); err != nil {
@@ -221,7 +224,7 @@ func (c *Charon) Initiate(t netlab.T) bool {
 	return c.Established(t)
 }
 
-// Established tells whether the daemon has an established IKE SA of ConnName.
+// Established reports whether the daemon has an established IKE SA of ConnName.
 func (c *Charon) Established(t netlab.T) bool {
 	t.Helper()
 	sas, err := c.Swanctl("--list-sas", "--ike", ConnName)

@@ -8,7 +8,8 @@ import (
 	"ipsec_path_exporter/internal/netlab"
 )
 
-// vpncConf is the configuration of a client: hub, group, secrets. ESP is always in UDP, because charon's own wants it so.
+// vpncConf is the configuration of a client: hub, group, secrets. ESP is always in UDP, because
+// charon's own ESP requires it.
 const vpncConf = `IPSec gateway %s
 IPSec ID %s
 IPSec secret %s
@@ -20,10 +21,10 @@ NAT Traversal Mode force-natt
 Interface name vpn0
 `
 
-// A VPNC is a running vpnc, a client that speaks as Cisco's do.
+// A VPNC is a running vpnc, a client that behaves like Cisco's.
 type VPNC struct{ *daemon }
 
-// NeedVPNC skips the test where vpnc is missing.
+// NeedVPNC skips the test if vpnc is missing.
 func NeedVPNC(t netlab.T) {
 	t.Helper()
 	netlab.Need(t)

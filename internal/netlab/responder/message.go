@@ -6,9 +6,11 @@ import (
 )
 
 const (
-	// headerLen is the length of an IKE header of either version (RFC 7296, section 3.1; RFC 2408, section 3.1).
+	// headerLen is the length of an IKE header of either version (RFC 7296, section 3.1; RFC 2408,
+	// section 3.1).
 	headerLen = 28
-	// markerLen is the length of the non-ESP marker, zeros in front of IKE on the NAT port (RFC 3948, section 2.2).
+	// markerLen is the length of the non-ESP marker, zeros in front of IKE on the NAT port (RFC
+	// 3948, section 2.2).
 	markerLen = 4
 
 	// Offsets in the header.
@@ -43,21 +45,35 @@ const (
 	preferredGroup = 14 // MODP-2048, RFC 3526, section 3
 )
 
-// A Versions says to which versions of IKE a gateway is configured.
+// Versions are the IKE versions of a gateway's configuration.
 type Versions uint8
 
 // The versions.
 const (
 	// AnyVersion answers IKEv1 and IKEv2.
 	AnyVersion Versions = iota
-	// Version1 ignores everything but IKEv1.
+	// Version1 ignores all messages except IKEv1.
 	Version1
 	// Version2 ignores IKEv1.
 	Version2
 )
 
-// answer appends to dst what a gateway says to the request, without the marker. It says nothing to what is no first
-// message of an exchange that sets up an SA, as gateways do (RFC 7296, section 2.21.4).
+// Answer appends to dst the reply of a gateway to the payload of a UDP datagram, and reports whether
+// there is one. natt is the port where IKE follows the non-ESP marker.
+func Answer(dst, payload []byte, natt bool, versions Versions) (reply []byte, ok bool) {
+	if !natt {
+		return answer(dst, payload, versions)
+	}
+	// Without the marker it is ESP, or a NAT keepalive of one byte (RFC 3948, section 2.3).
+	if len(payload) < markerLen || !allZero(payload[:markerLen]) {
+		return dst, false
+	}
+	return answer(append(dst, payload[:markerLen]...), payload[markerLen:], versions)
+}
+
+// answer appends to dst the reply of a gateway to the request, without the marker. It does not
+// answer messages other than the first message of an exchange that sets up an SA, like gateways
+// (RFC 7296, section 2.21.4).
 func answer(dst, request []byte, versions Versions) ([]byte, bool) {
 	if len(request) < headerLen || int(binary.BigEndian.Uint32(request[offsetLength:])) > len(request) {
 		return dst, false
@@ -82,7 +98,7 @@ func answer(dst, request []byte, versions Versions) ([]byte, bool) {
 	return notify2(dst, request, invalidKEPayload, []byte{0, preferredGroup}), true
 }
 
-// answer1 is answer for IKEv1: nothing that is offered is good enough.
+// answer1 is answer for IKEv1: no offer is acceptable.
 func answer1(dst, request []byte, versions Versions) ([]byte, bool) {
 	exchange := request[offsetExchange]
 	if versions == Version2 || exchange != exchangeMain && exchange != exchangeAggressive {
@@ -114,7 +130,6 @@ func notify2(dst, request []byte, kind uint16, data []byte) []byte {
 	return append(dst, data...)
 }
 
-// allZero tells whether all bytes are 0.
 func allZero(b []byte) bool {
 	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
 }

@@ -1,5 +1,6 @@
-// Package responder is a small IKE gateway for tests and the demonstration: it answers the first message of an IKE exchange the way
-// ordinary gateways refuse one, from memory of nothing. It never agrees to anything, keeps no state and has no keys.
+// Package responder is a small IKE gateway for tests and the demo: it answers the first message of
+// an IKE exchange like an ordinary gateway that refuses it. It never agrees to an offer, keeps no
+// state and has no keys.
 //
 //	IKEv2, IKE_SA_INIT, message ID 0   INVALID_KE_PAYLOAD, group 14
 //	the same without any payload       INVALID_SYNTAX
@@ -7,7 +8,8 @@
 //	IKEv1, main and aggressive mode    NO-PROPOSAL-CHOSEN
 //	anything else                      silence
 //
-// Replies are small and leave without DF, so they say nothing about the size that fits on the way back.
+// Replies are small and leave without DF, so they say nothing about the size that fits on the path
+// back.
 package responder
 
 import (
@@ -35,29 +37,31 @@ const (
 	NATTPort = 4500
 )
 
-// A Behaviour is how the gateway answers. The zero value answers everything at once.
+// A Behaviour describes the gateway's answers. The zero value answers all requests without delay.
 type Behaviour struct {
-	// Versions are the versions of IKE that it is configured to.
+	// Versions are the configured IKE versions.
 	Versions Versions
-	// Silent makes it answer nothing.
+	// Silent suppresses all answers.
 	Silent bool
-	// Delay is how long it takes to answer.
+	// Delay is the time before an answer.
 	Delay time.Duration
-	// Loss is the share of requests, from 0 to 1, that it ignores at random.
+	// Largest is the size in bytes of the largest datagram that is answered; 0 means no limit.
+	Largest int
+	// Loss is the share of requests, from 0 to 1, that are ignored at random.
 	Loss float64
 }
 
-// A Config is where a gateway listens.
+// A Config describes the sockets of a gateway.
 type Config struct {
 	// Addrs are its addresses; none means every address of the host, of both families.
 	Addrs []netip.Addr
-	// Closed are the ports on which it does not listen: the kernel says "port unreachable" there.
+	// Closed are ports without a socket: the kernel answers "port unreachable" there.
 	Closed []uint16
-	// IKEPort and NATTPort are its ports, 0 the usual ones.
+	// IKEPort and NATTPort are the UDP ports; 0 means the default.
 	IKEPort, NATTPort uint16
 	// Seed makes losses repeatable.
 	Seed uint64
-	// Behaviour is how it answers at first.
+	// Behaviour is the initial behaviour.
 	Behaviour Behaviour
 }
 
@@ -72,7 +76,8 @@ type Responder struct {
 	err    error
 }
 
-// Start opens the sockets in the network namespace of the calling thread and answers until ctx ends.
+// Start opens the sockets in the network namespace of the calling thread and answers until ctx
+// ends.
 func Start(ctx context.Context, c Config) (*Responder, error) {
 	r := &Responder{random: rand.New(rand.NewPCG(c.Seed, 0))}
 	r.Set(c.Behaviour)
@@ -108,16 +113,17 @@ func Start(ctx context.Context, c Config) (*Responder, error) {
 	return r, nil
 }
 
-// Set changes how the gateway answers from now on.
+// Set changes the behaviour of the gateway.
 func (r *Responder) Set(b Behaviour) { r.behaviour.Store(&b) }
 
-// Requests is how many datagrams have arrived.
+// Requests returns the number of received datagrams.
 func (r *Responder) Requests() uint64 { return r.requests.Load() }
 
-// Replies is how many datagrams were answered.
+// Replies returns the number of answered datagrams.
 func (r *Responder) Replies() uint64 { return r.replies.Load() }
 
-// Wait returns when the context has ended and every socket is closed, with the error of a socket that failed before.
+// Wait returns when the context has ended and every socket is closed, with the error of a socket
+// that failed before.
 func (r *Responder) Wait() error {
 	r.workers.Wait()
 	r.mu.Lock()
@@ -125,7 +131,6 @@ func (r *Responder) Wait() error {
 	return r.err
 }
 
-// fail keeps the error of a socket that no longer works.
 func (r *Responder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,21 +140,21 @@ func (r *Responder) fail(err error) {
 // A socket is one open port.
 type socket struct {
 	conn packetConn
-	// natt is set on the port where IKE comes behind the non-ESP marker.
+	// natt is set on the port where IKE follows the non-ESP marker.
 	natt bool
 }
 
-// A packetConn is a UDP socket that tells to which address a datagram came, and sends from that one.
+// A packetConn is a UDP socket that reports the destination address of a datagram and replies from
+// it.
 type packetConn interface {
-	// read reads one datagram; reply sends one back to where it came from.
+	// read reads one datagram; reply sends one back to its sender.
 	read(b []byte) (n int, reply func([]byte) error, err error)
 	io.Closer
 }
 
-// maxDatagram is the largest UDP datagram.
 const maxDatagram = 65535
 
-// serve answers what comes to one socket, until it is closed.
+// serve answers the datagrams of one socket until it is closed.
 func (r *Responder) serve(ctx context.Context, s socket) {
 	b := make([]byte, maxDatagram)
 	for {
@@ -162,8 +167,8 @@ func (r *Responder) serve(ctx context.Context, s socket) {
 		}
 		r.requests.Add(1)
 		behaviour := r.behaviour.Load()
-		response, ok := s.answer(b[:n], behaviour.Versions)
-		if !ok || behaviour.Silent || r.loses(behaviour.Loss) {
+		response, ok := Answer(nil, b[:n], s.natt, behaviour.Versions)
+		if !ok || behaviour.Silent || behaviour.Largest > 0 && n > behaviour.Largest || r.loses(behaviour.Loss) {
 			continue
 		}
 		if behaviour.Delay == 0 {
@@ -182,26 +187,14 @@ func (r *Responder) serve(ctx context.Context, s socket) {
 	}
 }
 
-// answer takes care of the marker.
-func (s socket) answer(datagram []byte, versions Versions) ([]byte, bool) {
-	if !s.natt {
-		return answer(nil, datagram, versions)
-	}
-	// Without the marker it is ESP, or one byte to keep a NAT's mapping alive (RFC 3948, section 2.3).
-	if len(datagram) < markerLen || !allZero(datagram[:markerLen]) {
-		return nil, false
-	}
-	return answer(make([]byte, markerLen), datagram[markerLen:], versions)
-}
-
-// send sends a reply. One that cannot be sent is lost, as replies may be.
+// send sends a reply. A reply that cannot be sent is lost, which the protocol permits.
 func (r *Responder) send(response []byte, reply func([]byte) error) {
 	if reply(response) == nil {
 		r.replies.Add(1)
 	}
 }
 
-// loses throws the dice.
+// loses decides at random whether a request is lost.
 func (r *Responder) loses(share float64) bool {
 	if share <= 0 {
 		return false
@@ -211,7 +204,7 @@ func (r *Responder) loses(share float64) bool {
 	return r.random.Float64() < share
 }
 
-// listen opens one UDP port, whose datagrams leave without DF.
+// listen opens one UDP port whose datagrams leave without DF.
 func listen(ctx context.Context, at netip.AddrPort) (packetConn, error) {
 	network, level, option := "udp4", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
 	if at.Addr().Is6() {
@@ -229,11 +222,10 @@ func listen(ctx context.Context, at netip.AddrPort) (packetConn, error) {
 	return conn, nil
 }
 
-// prepare sets the socket's options.
 func prepare(c net.PacketConn, level, option int) (packetConn, error) {
 	udp, ok := c.(*net.UDPConn)
 	if !ok {
-		return nil, fmt.Errorf("a %T is no UDP socket", c)
+		return nil, fmt.Errorf("a %T is not a UDP socket", c)
 	}
 	raw, err := udp.SyscallConn()
 	if err != nil {
@@ -252,7 +244,6 @@ func prepare(c net.PacketConn, level, option int) (packetConn, error) {
 	return conn4{p}, p.SetControlMessage(ipv4.FlagDst, true)
 }
 
-// conn4 is a packetConn over IPv4.
 type conn4 struct{ *ipv4.PacketConn }
 
 func (c conn4) read(b []byte) (int, func([]byte) error, error) {
@@ -270,7 +261,6 @@ func (c conn4) read(b []byte) (int, func([]byte) error, error) {
 	}, nil
 }
 
-// conn6 is a packetConn over IPv6.
 type conn6 struct{ *ipv6.PacketConn }
 
 func (c conn6) read(b []byte) (int, func([]byte) error, error) {

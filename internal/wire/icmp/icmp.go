@@ -1,7 +1,7 @@
-// Package icmp reads ICMPv4 and ICMPv6 echo and error messages, with the packet that an error quotes, and writes echo requests.
-// It knows no sockets and keeps no state.
+// Package icmp reads ICMPv4 and ICMPv6 echo and error messages, with the packet that an error
+// quotes, and writes echo requests. It knows no sockets and keeps no state.
 //
-// Everything that it reads came from the network and may be forged: who uses a quote must compare it with what was sent.
+// All input may be forged: a caller that uses a quote must compare it with what was sent.
 package icmp
 
 import (
@@ -13,7 +13,8 @@ import (
 	"ipsec_path_exporter/internal/wire/ip"
 )
 
-// HeaderLength is the size of the header of echo and error messages, in bytes (RFC 792; RFC 4443, section 2.1).
+// HeaderLength is the size of the header of echo and error messages, in bytes (RFC 792; RFC 4443,
+// section 2.1).
 const HeaderLength = 8
 
 // Types of ICMPv4 (RFC 792).
@@ -27,7 +28,8 @@ const (
 	V4ParameterProblem       = 12
 )
 
-// Codes of an ICMPv4 destination unreachable (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1).
+// Codes of an ICMPv4 destination unreachable (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section
+// 5.2.7.1).
 const (
 	V4NetworkUnreachable        = 0
 	V4HostUnreachable           = 1
@@ -75,54 +77,52 @@ const (
 )
 
 const (
-	// maxMTU is the largest MTU that is believed, so that it is an int everywhere.
+	// maxMTU is the largest MTU that is accepted, so that it is an int on every platform.
 	maxMTU = 1<<31 - 1
-	// The length field that RFC 4884 adds (section 4) counts in words of 4 bytes in ICMPv4 and of 8 in ICMPv6.
+	// The length field that RFC 4884 adds (section 4) counts in words of 4 bytes in ICMPv4 and of 8
+	// in ICMPv6.
 	lengthUnit4, lengthUnit6 = 4, 8
-	// minOriginal is the least that it can say, in bytes (RFC 4884, section 4): shorter originals are padded.
+	// minOriginal is the least that it can say, in bytes (RFC 4884, section 4): shorter originals
+	// are padded.
 	minOriginal = 128
 )
 
 // ErrTruncated means that the message ends inside its header.
 var ErrTruncated = errors.New("ICMP message ends inside its header")
 
-// A Message is an ICMP message. Which fields are set depends on its type; slices point into what was parsed.
+// A Message is an ICMP message. Its type decides which fields are set; slices alias the input.
 type Message struct {
-	// Type and Code are those of the header.
 	Type, Code uint8
-	// Checksum is the one that was read.
-	Checksum uint16
-	// ID and Seq are those of an echo request or reply.
+	Checksum   uint16 // as it was read
+	// ID, Seq and Data are fields of an echo request or reply.
 	ID, Seq uint16
+	Data    []byte
 	// MTU is what a "packet too big" names, 0 if it names none (as routers older than RFC 1191 do).
 	MTU int
-	// Data is the data of an echo request or reply.
-	Data []byte
 	// Quote is the packet that an error is about.
 	Quote Quote
 }
 
 // A Quote is the beginning of a packet inside an ICMP error about it.
 type Quote struct {
-	// Src and Dst are the addresses of the packet.
 	Src, Dst netip.Addr
 	// Protocol is its upper layer (behind IPv6 extension headers).
 	Protocol uint8
 	// IPID is the identification of an IPv4 packet.
 	IPID uint16
-	// TotalLength is the size of the whole IP packet as it was sent (not of the quote), in bytes, header included.
+	// TotalLength is the size of the whole IP packet as sent, in bytes, header included.
 	TotalLength int
-	// TTL is the time to live or hop limit that was left when the packet came to the sender of the error.
+	// TTL is the remaining TTL or hop limit when the packet reached the sender of the error.
 	TTL uint8
-	// Fragmented tells that the packet was only a fragment.
+	// Fragmented reports that the packet was only a fragment.
 	Fragmented bool
-	// Transport is what is quoted of the upper layer, from the beginning of its header on; nil where the quoted
-	// packet was a later fragment, which does not hold that header.
+	// Transport is the quoted part of the upper layer, starting at its header; nil for a later
+	// fragment, which does not hold that header.
 	Transport []byte
 }
 
-// ParseIPv4 reads an ICMPv4 message, which begins with its type. The checksum is not verified (see ValidIPv4). If
-// the quote of an error cannot be read, the rest of the message is returned along with the error.
+// ParseIPv4 reads an ICMPv4 message. The checksum is not verified (see ValidIPv4). If the quote of
+// an error cannot be read, the rest of the message is returned along with the error.
 func ParseIPv4(b []byte) (Message, error) {
 	m, err := parseHeader(b)
 	if err != nil {
@@ -142,9 +142,8 @@ func ParseIPv4(b []byte) (Message, error) {
 	return m, err
 }
 
-// ParseIPv6 reads an ICMPv6 message, which begins with its type. The checksum is not verified: the kernel
-// does so before it hands over a message (RFC 3542, section 3.1). If the quote of an error cannot be read, the rest
-// of the message is returned along with the error.
+// ParseIPv6 reads an ICMPv6 message as ParseIPv4 does. The kernel verifies the checksum before it
+// hands over a message (RFC 3542, section 3.1).
 func ParseIPv6(b []byte) (Message, error) {
 	m, err := parseHeader(b)
 	if err != nil {
@@ -177,9 +176,9 @@ func (m *Message) echo(b []byte) {
 	m.Data = b[HeaderLength:]
 }
 
-// original cuts off the extensions (such as MPLS labels) that follow the original datagram where the length field says so
-// (RFC 4884, section 4). Length 0 is a message without them. What no length can be is taken for a left-over in a field
-// that was unused before.
+// original cuts off the extensions (such as MPLS labels) that follow the original datagram where
+// the length field says so (RFC 4884, section 4). Length 0 is a message without them; any other
+// impossible length is a left-over in a field that was unused before.
 func original(b []byte, length int) []byte {
 	if length < minOriginal || length > len(b) {
 		return b
@@ -192,13 +191,8 @@ func (q *Quote) parseIPv4(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("quoted packet: %w", err)
 	}
-	*q = Quote{
-		Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, IPID: h.ID, TotalLength: h.TotalLength, TTL: h.TTL,
-		Fragmented: h.MoreFragments || h.FragmentOffset > 0,
-	}
-	if h.FragmentOffset == 0 {
-		q.Transport = rest
-	}
+	*q = Quote{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, IPID: h.ID, TotalLength: h.TotalLength, TTL: h.TTL}
+	q.part(h.MoreFragments, h.FragmentOffset, rest)
 	return nil
 }
 
@@ -207,17 +201,20 @@ func (q *Quote) parseIPv6(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("quoted packet: %w", err)
 	}
-	*q = Quote{
-		Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, TotalLength: ip.HeaderLengthIPv6 + h.PayloadLength, TTL: h.HopLimit,
-		Fragmented: h.MoreFragments || h.FragmentOffset > 0,
-	}
-	if h.FragmentOffset == 0 {
-		q.Transport = rest
-	}
+	*q = Quote{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, TotalLength: ip.HeaderLengthIPv6 + h.PayloadLength, TTL: h.HopLimit}
+	q.part(h.MoreFragments, h.FragmentOffset, rest)
 	return nil
 }
 
-// ValidIPv4 tells whether the checksum of a whole ICMPv4 message is right (RFC 792).
+// part takes what follows the IP headers of the quoted packet.
+func (q *Quote) part(more bool, offset int, rest []byte) {
+	q.Fragmented = more || offset > 0
+	if offset == 0 {
+		q.Transport = rest
+	}
+}
+
+// ValidIPv4 reports whether the checksum of a whole ICMPv4 message is right (RFC 792).
 func ValidIPv4(b []byte) bool { return len(b) >= HeaderLength && ip.Checksum(b) == 0 }
 
 // AppendEcho4 appends an ICMPv4 echo request with its checksum (RFC 792).
@@ -228,8 +225,8 @@ func AppendEcho4(dst []byte, id, seq uint16, data []byte) []byte {
 	return dst
 }
 
-// AppendEcho6 appends an ICMPv6 echo request with its checksum, which covers the addresses (RFC 4443, sections 2.3
-// and 4.1).
+// AppendEcho6 appends an ICMPv6 echo request with its checksum, which covers the addresses (RFC
+// 4443, sections 2.3 and 4.1).
 func AppendEcho6(dst []byte, from, to netip.Addr, id, seq uint16, data []byte) []byte {
 	start := len(dst)
 	dst = appendEcho(dst, V6EchoRequest, id, seq, data)

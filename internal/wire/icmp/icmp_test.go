@@ -27,7 +27,8 @@ func unhex(tb testing.TB, s string) []byte {
 
 var compareAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
-// Messages captured from a Linux router and a Linux host, without their IP header. Long quotes are cut where noted.
+// Messages captured from a Linux router and a Linux host, without their IP header. Long quotes are
+// cut where noted.
 const (
 	capturedNeedFrag  = "0304f7ab00000578" + "450005dc0000400040111f620a4d01020a580009" + "823501f405c81b89" + "4142434445464748" // cut
 	capturedExceeded  = "0b00846c00000000" + "45000030fe6a4000011165a30a4d01020a580009" + "82351194001c15dd" + "4142434445464748494a4b4c4d4e4f5041424344"

@@ -1,6 +1,6 @@
 package icmp
 
-// The kinds of errors, as they stand in metric labels: see ErrorName.
+// The kinds of errors as in metric labels: see ErrorName.
 const (
 	NameTooBig            = "packet_too_big"
 	NameNetwork           = "network_unreachable"
@@ -23,83 +23,48 @@ func ErrorNames() []string {
 	}
 }
 
-// ErrorName names the kind of an ICMP error, the same for what is the same in both families. The names are a closed set
-// (ErrorNames), so they can be metric labels.
+// ErrorName returns the name of the kind of an ICMP error, the same for both families. The names
+// are a closed set (ErrorNames), so they can be metric labels.
 func ErrorName(v6 bool, typ, code uint8) string {
-	if v6 {
-		return errorName6(typ, code)
-	}
-	switch typ {
-	case V4DestinationUnreachable:
-		return unreachableName4(code)
-	case V4TimeExceeded:
-		return exceededName(code)
-	case V4ParameterProblem:
+	switch {
+	case v6 && typ == V6DestinationUnreachable:
+		return unreachableName6(code)
+	case v6 && typ == V6PacketTooBig:
+		return NameTooBig
+	case v6 && typ == V6TimeExceeded, !v6 && typ == V4TimeExceeded:
+		return entry(code, []string{V4TimeToLiveExceeded: NameTTL, V4ReassemblyTimeoutExceeded: NameReassemblyTimeout})
+	case v6 && typ == V6ParameterProblem && code == V6UnrecognizedNextHeader:
+		return NameProtocol // what a host answers to a protocol that it does not know (RFC 8200, section 4)
+	case v6 && typ == V6ParameterProblem, !v6 && typ == V4ParameterProblem:
 		return NameParameter
+	case !v6 && typ == V4DestinationUnreachable:
+		return unreachableName4(code)
 	}
 	return NameOther
 }
 
 func unreachableName4(code uint8) string {
-	switch code {
-	case V4NetworkUnreachable, V4NetworkUnknown, V4NetworkUnreachableForTOS:
-		return NameNetwork
-	case V4HostUnreachable, V4HostUnknown, V4SourceIsolated, V4HostUnreachableForTOS:
-		return NameHost
-	case V4ProtocolUnreachable:
-		return NameProtocol
-	case V4PortUnreachable:
-		return NamePort
-	case V4FragmentationNeeded:
-		return NameTooBig
-	case V4SourceRouteFailed:
-		return NameSourceRoute
-	case V4NetworkProhibited, V4HostProhibited, V4CommunicationProhibited:
-		return NameProhibited
-	}
-	return NameOther
-}
-
-func errorName6(typ, code uint8) string {
-	switch typ {
-	case V6DestinationUnreachable:
-		return unreachableName6(code)
-	case V6PacketTooBig:
-		return NameTooBig
-	case V6TimeExceeded:
-		return exceededName(code)
-	case V6ParameterProblem:
-		if code == V6UnrecognizedNextHeader {
-			return NameProtocol // what a host answers to a protocol that it does not know (RFC 8200, section 4)
-		}
-		return NameParameter
-	}
-	return NameOther
+	return entry(code, []string{
+		V4NetworkUnreachable: NameNetwork, V4NetworkUnknown: NameNetwork, V4NetworkUnreachableForTOS: NameNetwork,
+		V4HostUnreachable: NameHost, V4HostUnknown: NameHost, V4SourceIsolated: NameHost, V4HostUnreachableForTOS: NameHost,
+		V4ProtocolUnreachable: NameProtocol, V4PortUnreachable: NamePort, V4FragmentationNeeded: NameTooBig,
+		V4SourceRouteFailed: NameSourceRoute, V4NetworkProhibited: NameProhibited, V4HostProhibited: NameProhibited,
+		V4CommunicationProhibited: NameProhibited,
+	})
 }
 
 func unreachableName6(code uint8) string {
-	switch code {
-	case V6NoRoute:
-		return NameNetwork
-	case V6BeyondScopeOfSource, V6AddressUnreachable:
-		return NameHost
-	case V6PortUnreachable:
-		return NamePort
-	case V6SourceRoutingHeaderError:
-		return NameSourceRoute
-	case V6AdministrativelyProhibited, V6SourceAddressFailedPolicy, V6RejectRoute:
-		return NameProhibited
-	}
-	return NameOther
+	return entry(code, []string{
+		V6NoRoute: NameNetwork, V6BeyondScopeOfSource: NameHost, V6AddressUnreachable: NameHost, V6PortUnreachable: NamePort,
+		V6SourceRoutingHeaderError: NameSourceRoute, V6AdministrativelyProhibited: NameProhibited,
+		V6SourceAddressFailedPolicy: NameProhibited, V6RejectRoute: NameProhibited,
+	})
 }
 
-// exceededName names the codes of a time exceeded message, which both families share.
-func exceededName(code uint8) string {
-	switch code {
-	case V4TimeToLiveExceeded:
-		return NameTTL
-	case V4ReassemblyTimeoutExceeded:
-		return NameReassemblyTimeout
+// entry returns the name of a code, NameOther if it has none.
+func entry(code uint8, names []string) string {
+	if int(code) >= len(names) || names[code] == "" {
+		return NameOther
 	}
-	return NameOther
+	return names[code]
 }

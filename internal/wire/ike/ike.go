@@ -1,9 +1,10 @@
-// Package ike reads and writes IKE messages of both versions as far as they are not encrypted: the header, the chain of payloads,
-// and the security association, key exchange, notify, nonce and vendor ID payloads of the first exchange
-// (RFC 7296 for IKEv2; RFC 2408 and RFC 2409 for IKEv1). It has no cryptography, no sockets and no state.
+// Package ike reads and writes IKE messages of both versions as far as they are not encrypted: the
+// header, the chain of payloads, and the security association, key exchange, notify, nonce and
+// vendor ID payloads of the first exchange (RFC 7296 for IKEv2; RFC 2408 and RFC 2409 for IKEv1).
+// It has no cryptography, no sockets and no state.
 //
-// Everything that it reads may come from anybody. Parsers never read beyond what they are given, return what could be
-// read along with an error, and return slices that point into their argument.
+// All input may be forged. Parsers never read beyond their argument, return what could be read
+// along with an error, and return slices that point into their argument.
 package ike
 
 import (
@@ -12,7 +13,7 @@ import (
 	"fmt"
 )
 
-// HeaderLength is the size of the header, the same in both versions (RFC 7296, section 3.1; RFC 2408, section 3.1).
+// HeaderLength is the size of the header (RFC 7296, section 3.1; RFC 2408, section 3.1).
 const HeaderLength = 28
 
 // What can be wrong with a message.
@@ -34,7 +35,7 @@ const (
 	FlagResponse  = 0x20
 )
 
-// FlagEncryption is the flag of an IKEv1 header that says that all payloads are encrypted (RFC 2408, section 3.1).
+// FlagEncryption of IKEv1 says that all payloads are encrypted (RFC 2408, section 3.1).
 const FlagEncryption = 0x01
 
 // Exchange types of IKEv1 (RFC 2408, section 3.1; RFC 2409, appendix A).
@@ -64,16 +65,10 @@ const (
 type Header struct {
 	// InitiatorSPI and ResponderSPI are called cookies in IKEv1.
 	InitiatorSPI, ResponderSPI [8]byte
-	// NextPayload is the type of the first payload.
-	NextPayload uint8
-	// Major and Minor are the version, 4 bits each.
-	Major, Minor uint8
-	// Exchange is the exchange type.
-	Exchange uint8
-	// Flags mean something else in each version.
-	Flags uint8
-	// MessageID is 0 in the first exchange.
-	MessageID uint32
+	NextPayload                uint8 // type of the first payload
+	Major, Minor               uint8 // 4 bits each
+	Exchange, Flags            uint8
+	MessageID                  uint32 // 0 in the first exchange
 	// Length is the size of the whole message, header included, in bytes.
 	Length uint32
 }
@@ -109,5 +104,6 @@ func (h *Header) Append(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, h.Length)
 }
 
-// encrypted tells whether all payloads of an IKEv1 message are encrypted. IKEv2 says so by payload types.
+// encrypted reports whether all payloads of an IKEv1 message are encrypted. IKEv2 says so by
+// payload types.
 func (h *Header) encrypted() bool { return h.Major <= 1 && h.Flags&FlagEncryption != 0 }

@@ -1,7 +1,7 @@
 package ike
 
-// NotifyName names an IKEv2 notify type as IANA does (RFC 7296, section 3.10.1, and the RFCs that add to it).
-// It knows the errors, and the statuses of the first exchange.
+// NotifyName names an IKEv2 notify type as IANA does (RFC 7296, section 3.10.1, and the RFCs that
+// add to it). It knows the errors, and the statuses of the first exchange.
 func NotifyName(typ uint16) (string, bool) {
 	if typ < firstStatus {
 		return errorName(typ)
@@ -10,78 +10,46 @@ func NotifyName(typ uint16) (string, bool) {
 }
 
 func errorName(typ uint16) (string, bool) {
-	switch typ {
-	case NotifyUnsupportedCriticalPayload:
-		return "UNSUPPORTED_CRITICAL_PAYLOAD", true
-	case 4:
-		return "INVALID_IKE_SPI", true
-	case NotifyInvalidMajorVersion:
-		return "INVALID_MAJOR_VERSION", true
-	case NotifyInvalidSyntax:
-		return "INVALID_SYNTAX", true
-	case 9:
-		return "INVALID_MESSAGE_ID", true
-	case 11:
-		return "INVALID_SPI", true
-	case NotifyNoProposalChosen:
-		return "NO_PROPOSAL_CHOSEN", true
-	case NotifyInvalidKEPayload:
-		return "INVALID_KE_PAYLOAD", true
-	case 24:
-		return "AUTHENTICATION_FAILED", true
-	case 34:
-		return "SINGLE_PAIR_REQUIRED", true
-	case 35:
-		return "NO_ADDITIONAL_SAS", true
-	case 36:
-		return "INTERNAL_ADDRESS_FAILURE", true
-	case 37:
-		return "FAILED_CP_REQUIRED", true
-	case 38:
-		return "TS_UNACCEPTABLE", true
-	case 39:
-		return "INVALID_SELECTORS", true
-	case 43:
-		return "TEMPORARY_FAILURE", true
-	case 44:
-		return "CHILD_SA_NOT_FOUND", true
+	names := [...]string{
+		NotifyUnsupportedCriticalPayload: "UNSUPPORTED_CRITICAL_PAYLOAD", 4: "INVALID_IKE_SPI",
+		NotifyInvalidMajorVersion: "INVALID_MAJOR_VERSION", NotifyInvalidSyntax: "INVALID_SYNTAX",
+		9: "INVALID_MESSAGE_ID", 11: "INVALID_SPI", NotifyNoProposalChosen: "NO_PROPOSAL_CHOSEN",
+		NotifyInvalidKEPayload: "INVALID_KE_PAYLOAD", 24: "AUTHENTICATION_FAILED", 34: "SINGLE_PAIR_REQUIRED",
+		35: "NO_ADDITIONAL_SAS", 36: "INTERNAL_ADDRESS_FAILURE", 37: "FAILED_CP_REQUIRED", 38: "TS_UNACCEPTABLE",
+		39: "INVALID_SELECTORS", 43: "TEMPORARY_FAILURE", 44: "CHILD_SA_NOT_FOUND",
 	}
-	return "", false
+	return entry(names[:], int(typ))
 }
 
 func statusName(typ uint16) (string, bool) {
-	switch typ {
-	case 16384:
-		return "INITIAL_CONTACT", true
-	case 16388:
-		return "NAT_DETECTION_SOURCE_IP", true
-	case 16389:
-		return "NAT_DETECTION_DESTINATION_IP", true
-	case NotifyCookie:
-		return "COOKIE", true
-	case 16404:
-		return "MULTIPLE_AUTH_SUPPORTED", true // RFC 4739
-	case 16406:
-		return "REDIRECT_SUPPORTED", true // RFC 5685
-	case 16407:
-		return "REDIRECT", true // RFC 5685
-	case 16418:
-		return "CHILDLESS_IKEV2_SUPPORTED", true // RFC 6023
-	case 16430:
-		return "IKEV2_FRAGMENTATION_SUPPORTED", true // RFC 7383
-	case 16431:
-		return "SIGNATURE_HASH_ALGORITHMS", true // RFC 7427
-	case 16434:
-		return "PUZZLE", true // RFC 8019
-	case 16435:
-		return "USE_PPK", true // RFC 8784
-	case 16438:
-		return "INTERMEDIATE_EXCHANGE_SUPPORTED", true // RFC 9242
+	names := [...]string{
+		16384 - firstStatus:        "INITIAL_CONTACT",
+		16388 - firstStatus:        "NAT_DETECTION_SOURCE_IP",
+		16389 - firstStatus:        "NAT_DETECTION_DESTINATION_IP",
+		NotifyCookie - firstStatus: "COOKIE",
+		16404 - firstStatus:        "MULTIPLE_AUTH_SUPPORTED",         // RFC 4739
+		16406 - firstStatus:        "REDIRECT_SUPPORTED",              // RFC 5685
+		16407 - firstStatus:        "REDIRECT",                        // RFC 5685
+		16418 - firstStatus:        "CHILDLESS_IKEV2_SUPPORTED",       // RFC 6023
+		16430 - firstStatus:        "IKEV2_FRAGMENTATION_SUPPORTED",   // RFC 7383
+		16431 - firstStatus:        "SIGNATURE_HASH_ALGORITHMS",       // RFC 7427
+		16434 - firstStatus:        "PUZZLE",                          // RFC 8019
+		16435 - firstStatus:        "USE_PPK",                         // RFC 8784
+		16438 - firstStatus:        "INTERMEDIATE_EXCHANGE_SUPPORTED", // RFC 9242
 	}
-	return "", false
+	return entry(names[:], int(typ)-firstStatus)
 }
 
-// Notify1Name names an IKEv1 notify type (RFC 2408, section 3.14.1; RFC 2407, section 4.6.3; RFC 3706, section 5.3).
+// entry returns the name at an index, if there is one.
+func entry(names []string, i int) (string, bool) {
+	if i >= len(names) {
+		return "", false
+	}
+	return names[i], names[i] != ""
+}
+
+// Notify1Name names an IKEv1 notify type (RFC 2408, section 3.14.1; RFC 2407, section 4.6.3; RFC
+// 3706, section 5.3).
 func Notify1Name(typ uint16) (string, bool) {
 	names := [...]string{
 		1: "INVALID-PAYLOAD-TYPE", 2: "DOI-NOT-SUPPORTED", 3: "SITUATION-NOT-SUPPORTED", 4: "INVALID-COOKIE",
@@ -94,9 +62,6 @@ func Notify1Name(typ uint16) (string, bool) {
 		23: "INVALID-HASH-INFORMATION", 24: "AUTHENTICATION-FAILED", 25: "INVALID-SIGNATURE",
 		26: "ADDRESS-NOTIFICATION", 27: "NOTIFY-SA-LIFETIME", 28: "CERTIFICATE-UNAVAILABLE",
 		29: "UNSUPPORTED-EXCHANGE-TYPE", 30: "UNEQUAL-PAYLOAD-LENGTHS",
-	}
-	if int(typ) < len(names) {
-		return names[typ], names[typ] != ""
 	}
 	switch typ {
 	case 16384:
@@ -112,79 +77,17 @@ func Notify1Name(typ uint16) (string, bool) {
 	case 36137:
 		return "R-U-THERE-ACK", true
 	}
-	return "", false
+	return entry(names[:], int(typ))
 }
 
 // ExchangeName names an exchange type of either version, which do not overlap.
 func ExchangeName(exchange uint8) (string, bool) {
-	switch exchange {
-	case ExchangeBase:
-		return "BASE", true
-	case ExchangeMain:
-		return "MAIN", true
-	case ExchangeAuthOnly:
-		return "AUTHENTICATION_ONLY", true
-	case ExchangeAggressive:
-		return "AGGRESSIVE", true
-	case ExchangeInformational1, ExchangeInformational:
-		return "INFORMATIONAL", true
-	case ExchangeTransaction:
-		return "TRANSACTION", true
-	case ExchangeQuick:
-		return "QUICK", true
-	case ExchangeNewGroup:
-		return "NEW_GROUP", true
-	case ExchangeIKESAInit:
-		return "IKE_SA_INIT", true
-	case ExchangeIKEAuth:
-		return "IKE_AUTH", true
-	case ExchangeCreateChildSA:
-		return "CREATE_CHILD_SA", true
-	case ExchangeIKESessionResume:
-		return "IKE_SESSION_RESUME", true
-	case ExchangeIKEIntermediate:
-		return "IKE_INTERMEDIATE", true
-	case ExchangeIKEFollowupKE:
-		return "IKE_FOLLOWUP_KE", true
+	names := [...]string{
+		ExchangeBase: "BASE", ExchangeMain: "MAIN", ExchangeAuthOnly: "AUTHENTICATION_ONLY", ExchangeAggressive: "AGGRESSIVE",
+		ExchangeInformational1: "INFORMATIONAL", ExchangeTransaction: "TRANSACTION", ExchangeQuick: "QUICK", ExchangeNewGroup: "NEW_GROUP",
+		ExchangeIKESAInit: "IKE_SA_INIT", ExchangeIKEAuth: "IKE_AUTH", ExchangeCreateChildSA: "CREATE_CHILD_SA",
+		ExchangeInformational: "INFORMATIONAL", ExchangeIKESessionResume: "IKE_SESSION_RESUME",
+		ExchangeIKEIntermediate: "IKE_INTERMEDIATE", ExchangeIKEFollowupKE: "IKE_FOLLOWUP_KE",
 	}
-	return "", false
-}
-
-// PayloadName names a payload type of either version as the RFCs abbreviate it. The types do not overlap.
-func PayloadName(typ uint8) (string, bool) {
-	switch typ {
-	case PayloadSA, PayloadSA1:
-		return "SA", true
-	case PayloadKE, PayloadKE1:
-		return "KE", true
-	case PayloadID1:
-		return "ID", true
-	case PayloadHash1:
-		return "HASH", true
-	case PayloadIDi:
-		return "IDi", true
-	case PayloadIDr:
-		return "IDr", true
-	case PayloadCert:
-		return "CERT", true
-	case PayloadCertReq:
-		return "CERTREQ", true
-	case PayloadAuth:
-		return "AUTH", true
-	case PayloadNonce, PayloadNonce1:
-		return "NONCE", true
-	case PayloadNotify, PayloadNotify1:
-		return "N", true
-	case PayloadDelete, PayloadDelete1:
-		return "D", true
-	case PayloadVendorID, PayloadVendorID1:
-		return "V", true
-	case PayloadNATD1:
-		return "NAT-D", true
-	case PayloadEncrypted:
-		return "SK", true
-	case PayloadEncryptedFragment:
-		return "SKF", true
-	}
-	return "", false
+	return entry(names[:], int(exchange))
 }

@@ -5,14 +5,11 @@ import (
 	"fmt"
 )
 
-// A Notify is the body of a notify payload of either version. Nonce and vendor ID payloads have no structure, so they need no codec.
+// A Notify is the body of a notify payload of either version.
 type Notify struct {
-	// Protocol is the protocol that the SPI belongs to.
-	Protocol uint8
-	// Type is the notify message type.
-	Type uint16
-	// SPI and Data may be empty.
-	SPI, Data []byte
+	Protocol  uint8 // of the SPI
+	Type      uint16
+	SPI, Data []byte // may be empty
 }
 
 // Notify types of IKEv2 that make a difference to a prober (RFC 7296, section 3.10.1).
@@ -32,7 +29,8 @@ const (
 	Notify1NoProposalChosen    = 14
 )
 
-// firstStatus is the first notify type that is no error, in both versions (RFC 7296, section 3.10.1; RFC 2408, section 3.14.1).
+// firstStatus is the first notify type that is not an error, in both versions (RFC 7296, section
+// 3.10.1; RFC 2408, section 3.14.1).
 const firstStatus = 16384
 
 const (
@@ -41,7 +39,7 @@ const (
 	doiIPsec           = 1 // RFC 2407, section 4.2
 )
 
-// IsError tells whether the type is one of an error rather than of a status.
+// IsError reports whether the type is one of an error rather than of a status.
 func (n *Notify) IsError() bool { return n.Type < firstStatus }
 
 // ParseNotify reads the body of an IKEv2 notify payload.
@@ -65,16 +63,4 @@ func ParseNotify1(body []byte) (Notify, error) {
 		return Notify{}, fmt.Errorf("%w: %d bytes of notification", ErrTruncated, len(body))
 	}
 	return ParseNotify(body[doiLength:])
-}
-
-// AppendNotify appends the body of an IKEv2 notify payload.
-func AppendNotify(dst []byte, n Notify) []byte {
-	dst = append(dst, n.Protocol, uint8(len(n.SPI)))
-	dst = binary.BigEndian.AppendUint16(dst, n.Type)
-	return append(append(dst, n.SPI...), n.Data...)
-}
-
-// AppendNotify1 appends the body of an IKEv1 notification payload of the IPsec domain of interpretation.
-func AppendNotify1(dst []byte, n Notify) []byte {
-	return AppendNotify(binary.BigEndian.AppendUint32(dst, doiIPsec), n)
 }

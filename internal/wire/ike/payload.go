@@ -38,11 +38,11 @@ const (
 )
 
 const (
-	// payloadHeaderLength is the size of the generic payload header (RFC 7296, section 3.2; RFC 2408, section 3.2).
+	// payloadHeaderLength: the generic header (RFC 7296, section 3.2; RFC 2408, section 3.2).
 	payloadHeaderLength = 4
-	// maxPayload is the longest payload that its length field can tell, header included.
+	// maxPayload is the longest payload that its length field can express, header included.
 	maxPayload = 0xffff
-	// maxPayloads bounds a chain. Real first messages have 20 at most, nearly all of them vendor IDs.
+	// maxPayloads bounds a chain. Real first messages have up to 20, mostly vendor IDs.
 	maxPayloads = 64
 	// flagCritical is the critical bit (RFC 7296, section 3.2); IKEv1 has a reserved byte there.
 	flagCritical = 0x80
@@ -50,17 +50,16 @@ const (
 
 // A Payload is one link of the chain.
 type Payload struct {
-	// Type is the type of this payload (in the message it stands in front of it).
+	// Type is the type of this payload. In the message it is in the header before it.
 	Type uint8
-	// Critical tells that who does not know the type must refuse the message.
+	// Critical reports that a receiver that does not know the type must refuse the message.
 	Critical bool
-	// Body is the payload without its generic header.
-	Body []byte
+	Body     []byte // without the generic header
 }
 
-// Payloads walks the chain of payloads in b, the first of which is of type first. It ends with the chain, with an error,
-// or behind an encrypted payload of IKEv2, whose next payload field names what is inside of it. A payload that is cut short
-// is yielded along with ErrTruncated.
+// Payloads walks the chain of payloads in b, the first of which has type first. It ends with the
+// chain, with an error, or behind an encrypted payload of IKEv2, whose next payload field names the
+// type inside it. A payload that is cut off is yielded along with ErrTruncated.
 func Payloads(first uint8, b []byte) iter.Seq2[Payload, error] {
 	return func(yield func(Payload, error) bool) {
 		for count := 0; first != PayloadNone; count++ {
@@ -77,7 +76,8 @@ func Payloads(first uint8, b []byte) iter.Seq2[Payload, error] {
 	}
 }
 
-// cut takes the payload at the start of b, which is of type typ, and returns it with the type of the next one and what follows.
+// cut takes the payload of type typ at the start of b, and returns it with the type of the next one
+// and what follows.
 func cut(typ uint8, b []byte) (p Payload, next uint8, rest []byte, err error) {
 	p.Type = typ
 	if len(b) < payloadHeaderLength {
@@ -100,16 +100,15 @@ func isEncrypted(typ uint8) bool { return typ == PayloadEncrypted || typ == Payl
 
 // A Message is a header with its payloads.
 type Message struct {
-	// Header is the header. Append computes NextPayload and Length.
-	Header Header
+	Header Header // Append computes NextPayload and Length
 	// Payloads are the payloads that are not encrypted, and the encrypted one of IKEv2 as it is.
 	Payloads []Payload
-	// Encrypted tells that the message is encrypted, wholly (IKEv1) or from some payload on (IKEv2).
+	// Encrypted reports encryption, of all (IKEv1) or from some payload on (IKEv2).
 	Encrypted bool
 }
 
-// ParseMessage reads a message. What is beyond the length of its header is ignored. With an error, everything that could be read
-// before it is returned.
+// ParseMessage reads a message, and ignores what is beyond the length of its header. With an error,
+// everything that could be read before it is returned.
 func ParseMessage(b []byte) (Message, error) {
 	var m Message
 	var err error
@@ -156,7 +155,7 @@ func (m *Message) Size() int {
 	return size
 }
 
-// Append appends the message. It chains the payloads and writes the first one's type and the length to the header.
+// Append appends the message with chained payloads and the right length in its header.
 func (m *Message) Append(dst []byte) ([]byte, error) {
 	h := m.Header
 	h.NextPayload = m.next(0)
@@ -186,19 +185,8 @@ func (m *Message) next(i int) uint8 {
 	return m.Payloads[i].Type
 }
 
-// Key exchange payload of IKEv2 (RFC 7296, section 3.4).
-const keHeaderLength = 4
-
-// AppendKE appends the body of an IKEv2 key exchange payload.
+// AppendKE appends the body of an IKEv2 key exchange payload (RFC 7296, section 3.4).
 func AppendKE(dst []byte, group uint16, data []byte) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, group)
 	return append(append(dst, 0, 0), data...)
-}
-
-// ParseKE reads the body of an IKEv2 key exchange payload. In IKEv1 the body is the bare data.
-func ParseKE(body []byte) (group uint16, data []byte, err error) {
-	if len(body) < keHeaderLength {
-		return 0, nil, fmt.Errorf("%w: %d bytes of key exchange", ErrTruncated, len(body))
-	}
-	return binary.BigEndian.Uint16(body), body[keHeaderLength:], nil
 }

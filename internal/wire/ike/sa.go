@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// ProtocolIKE is the protocol of a proposal for IKE itself (RFC 7296, section 3.3.1; RFC 2407, section 4.4.1).
+// ProtocolIKE is the protocol of a proposal for IKE (RFC 7296, section 3.3.1; RFC 2407, section
+// 4.4.1).
 const ProtocolIKE = 1
 
 // Types of IKEv2 transforms (RFC 7296, section 3.3.2).
@@ -16,11 +17,12 @@ const (
 	TransformGroup      = 4
 )
 
-// TransformKeyIKE is the only transform ID of an IKEv1 proposal for IKE; what is offered stands in its attributes
-// (RFC 2407, section 4.4.2).
+// TransformKeyIKE is the only transform ID of an IKEv1 proposal for IKE; the offer is in its
+// attributes (RFC 2407, section 4.4.2).
 const TransformKeyIKE = 1
 
-// Types of attributes: of IKEv1 (RFC 2409, appendix A); AttributeKeyLength is the same in IKEv2 (RFC 7296, section 3.3.5).
+// Types of attributes: of IKEv1 (RFC 2409, appendix A); AttributeKeyLength is the same in IKEv2
+// (RFC 7296, section 3.3.5).
 const (
 	AttributeEncryption   = 1
 	AttributeHash         = 2
@@ -46,18 +48,16 @@ const (
 	maxTransforms   = 255 // their number has 8 bits
 	maxProposals    = 255 // numbers of proposals have 8 bits, too
 
-	shortAttribute = 0x8000 // RFC 7296, section 3.3.5: the value stands in place of the length
+	shortAttribute = 0x8000 // RFC 7296, section 3.3.5: the value replaces the length
 	maskAttribute  = 0x7fff
 )
 
 // An Attribute is one attribute of a transform.
 type Attribute struct {
-	// Type is the type without the bit that tells the format.
-	Type uint16
-	// Value is the value of a short attribute, where Data is nil.
+	Type uint16 // without the bit that selects the format
+	// Value is the value of a short attribute, where Data is nil; Data that of a long one.
 	Value uint16
-	// Data is the value of a long attribute.
-	Data []byte
+	Data  []byte
 }
 
 // A Transform is one choice inside of a proposal.
@@ -72,13 +72,9 @@ type Transform struct {
 
 // A Proposal is one set of choices.
 type Proposal struct {
-	// Number counts from 1.
-	Number uint8
-	// Protocol is what is negotiated.
-	Protocol uint8
-	// SPI is empty in the first exchange.
-	SPI []byte
-	// Transforms are the choices.
+	Number     uint8 // from 1
+	Protocol   uint8
+	SPI        []byte // empty in the first exchange
 	Transforms []Transform
 }
 
@@ -87,7 +83,8 @@ func AppendSA(dst []byte, proposals ...Proposal) []byte {
 	return appendProposals(dst, false, proposals)
 }
 
-// AppendSA1 appends the body of an IKEv1 security association payload (IPsec domain of interpretation, identity only).
+// AppendSA1 appends the body of an IKEv1 security association payload (IPsec domain of
+// interpretation, identity only).
 func AppendSA1(dst []byte, proposals ...Proposal) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, doiIPsec)
 	dst = binary.BigEndian.AppendUint32(dst, situationIdentityOnly)
@@ -139,68 +136,63 @@ func appendTransform(dst []byte, v1 bool, first uint8, t Transform) []byte {
 	return dst
 }
 
-// ParseSA reads the body of an IKEv2 security association payload.
-func ParseSA(body []byte) ([]Proposal, error) { return parseProposals(body, false) }
-
 // ParseSA1 reads the body of an IKEv1 security association payload.
 func ParseSA1(body []byte) ([]Proposal, error) {
 	if len(body) < saHeaderLength1 {
 		return nil, fmt.Errorf("%w: %d bytes of security association", ErrTruncated, len(body))
 	}
-	return parseProposals(body[saHeaderLength1:], true)
+	return parseProposals(body[saHeaderLength1:])
 }
 
-func parseProposals(b []byte, v1 bool) ([]Proposal, error) {
-	var proposals []Proposal
-	for len(b) > 0 && len(proposals) < maxProposals {
-		element, rest, err := cutElement(b, proposalHeaderLength)
-		if err != nil {
-			return proposals, fmt.Errorf("proposal: %w", err)
-		}
-		p := Proposal{Number: element[4], Protocol: element[5]}
-		spi := int(element[spiSizePosition])
-		body := element[proposalHeaderLength:]
+func parseProposals(b []byte) (proposals []Proposal, err error) {
+	err = elements(b, proposalHeaderLength, maxProposals, "proposal", func(b []byte) error {
+		p := Proposal{Number: b[4], Protocol: b[5]}
+		spi, body := int(b[spiSizePosition]), b[proposalHeaderLength:]
 		if spi > len(body) {
-			return proposals, fmt.Errorf("%w: SPI of %d bytes in a proposal with %d left", ErrMalformed, spi, len(body))
+			return fmt.Errorf("%w: SPI of %d bytes in a proposal with %d left", ErrMalformed, spi, len(body))
 		}
 		if spi > 0 {
 			p.SPI = body[:spi]
 		}
-		p.Transforms, err = parseTransforms(body[spi:], v1)
+		var err error
+		p.Transforms, err = parseTransforms(body[spi:])
 		proposals = append(proposals, p)
-		if err != nil {
-			return proposals, err
-		}
-		b = rest
-	}
-	if len(b) > 0 {
-		return proposals, fmt.Errorf("%w: more than %d proposals", ErrMalformed, maxProposals)
-	}
-	return proposals, nil
+		return err
+	})
+	return proposals, err
 }
 
-func parseTransforms(b []byte, v1 bool) ([]Transform, error) {
-	var transforms []Transform
-	for len(b) > 0 && len(transforms) < maxTransforms {
-		element, rest, err := cutElement(b, transformHeaderLength)
-		if err != nil {
-			return transforms, fmt.Errorf("transform: %w", err)
-		}
-		t := Transform{Type: element[4], ID: binary.BigEndian.Uint16(element[6:])}
-		if v1 {
-			t.ID = uint16(element[5])
-		}
-		t.Attributes, err = parseAttributes(element[transformHeaderLength:])
+func parseTransforms(b []byte) (transforms []Transform, err error) {
+	err = elements(b, transformHeaderLength, maxTransforms, "transform", func(b []byte) error {
+		t := Transform{Type: b[4], ID: uint16(b[5])}
+		var err error
+		t.Attributes, err = parseAttributes(b[transformHeaderLength:])
 		transforms = append(transforms, t)
-		if err != nil {
-			return transforms, err
+		return err
+	})
+	return transforms, err
+}
+
+// elements calls parse for each of the proposals or transforms in b, whose lengths are at the same
+// offset in both.
+func elements(b []byte, header, most int, noun string, parse func([]byte) error) error {
+	for n := 0; len(b) > 0; n++ {
+		if n == most {
+			return fmt.Errorf("%w: more than %d %ss", ErrMalformed, most, noun)
 		}
-		b = rest
+		if len(b) < header {
+			return fmt.Errorf("%s: %w: %d bytes", noun, ErrTruncated, len(b))
+		}
+		length := int(binary.BigEndian.Uint16(b[lengthPosition:]))
+		if length < header || length > len(b) {
+			return fmt.Errorf("%s: %w: %d bytes long with %d left", noun, ErrMalformed, length, len(b))
+		}
+		if err := parse(b[:length]); err != nil {
+			return err
+		}
+		b = b[length:]
 	}
-	if len(b) > 0 {
-		return transforms, fmt.Errorf("%w: more than %d transforms", ErrMalformed, maxTransforms)
-	}
-	return transforms, nil
+	return nil
 }
 
 func parseAttributes(b []byte) ([]Attribute, error) {
@@ -221,17 +213,4 @@ func parseAttributes(b []byte) ([]Attribute, error) {
 		attributes = append(attributes, a)
 	}
 	return attributes, nil
-}
-
-// cutElement takes the proposal or transform at the start of b, whose length stands at the same place in both, and
-// returns it with what follows.
-func cutElement(b []byte, header int) (element, rest []byte, err error) {
-	if len(b) < header {
-		return nil, nil, fmt.Errorf("%w: %d bytes", ErrTruncated, len(b))
-	}
-	length := int(binary.BigEndian.Uint16(b[lengthPosition:]))
-	if length < header || length > len(b) {
-		return nil, nil, fmt.Errorf("%w: %d bytes long with %d left", ErrMalformed, length, len(b))
-	}
-	return b[:length], b[length:], nil
 }

@@ -1,7 +1,7 @@
-// Package ip reads and writes IPv4, IPv6 and UDP headers and their checksums. It knows no sockets and keeps no state.
+// Package ip reads and writes IPv4, IPv6 and UDP headers and their checksums. It keeps no state.
 //
-// All parsers accept packets that were cut short, because an ICMP error quotes only the beginning of a packet
-// (RFC 792: IP header and 8 bytes). Slices that they return point into their argument.
+// All parsers accept packets that were cut short, because an ICMP error quotes only the beginning
+// of a packet (RFC 792: IP header and 8 bytes). Slices that they return point into their argument.
 package ip
 
 import "errors"
@@ -16,7 +16,8 @@ const (
 	HeaderLengthUDP = 8
 )
 
-// Protocol numbers as assigned by IANA; the IPv6 extension headers share their space (RFC 8200, section 4.1).
+// Protocol numbers as assigned by IANA; the IPv6 extension headers share their space (RFC 8200,
+// section 4.1).
 const (
 	ProtocolHopByHop           = 0
 	ProtocolICMP               = 1

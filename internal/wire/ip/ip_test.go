@@ -94,7 +94,8 @@ func TestParseIPv4Errors(t *testing.T) {
 	}
 }
 
-// Captured: a UDP datagram of 5 bytes over IPv6. The checksum is put right (the capture had an offloaded one).
+// Captured: a UDP datagram of 5 bytes over IPv6. The checksum is put right (the capture had an
+// offloaded one).
 const goldenIPv6 = "600b42ea000d1140fd770000000000000000000000000002fd770000000000000000000000000001" + "db6f0009000de5f668656c6c6f"
 
 func TestParseIPv6(t *testing.T) {

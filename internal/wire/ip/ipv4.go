@@ -14,9 +14,10 @@ const (
 	fragmentUnit      = 8
 )
 
-// IPv4 is an IPv4 header (RFC 791, section 3.1). Options are skipped when reading and never written.
+// IPv4 is an IPv4 header (RFC 791, section 3.1). Options are skipped when reading, never written.
 type IPv4 struct {
-	// HeaderLength and TotalLength are in bytes. TotalLength is what the header says, whatever is left of the packet.
+	// HeaderLength and TotalLength are in bytes. TotalLength is that of the header, even if less of
+	// the packet was captured.
 	HeaderLength, TotalLength int
 	// TOS is the type of service, today DSCP and ECN (RFC 2474, RFC 3168).
 	TOS uint8
@@ -24,18 +25,15 @@ type IPv4 struct {
 	ID uint16
 	// DontFragment is DF, MoreFragments is MF.
 	DontFragment, MoreFragments bool
-	// FragmentOffset is in bytes.
-	FragmentOffset int
-	// TTL is the time to live, Protocol the protocol of the payload.
-	TTL, Protocol uint8
+	FragmentOffset              int // in bytes
+	TTL, Protocol               uint8
 	// Checksum is the one that was read; Append computes its own.
 	Checksum uint16
-	// Src and Dst are the addresses.
 	Src, Dst netip.Addr
 }
 
-// ParseIPv4 reads an IPv4 header and returns it with what follows: the payload as far as it is there,
-// without anything (such as Ethernet padding) beyond the total length. The checksum is not verified.
+// ParseIPv4 reads an IPv4 header and returns it with what is there of the payload, not beyond the
+// total length (Ethernet padding). The checksum is not verified.
 func ParseIPv4(b []byte) (IPv4, []byte, error) {
 	if len(b) < HeaderLengthIPv4 {
 		return IPv4{}, nil, fmt.Errorf("%w: %d bytes of IPv4", ErrTruncated, len(b))
@@ -67,8 +65,8 @@ func ParseIPv4(b []byte) (IPv4, []byte, error) {
 	return h, b[h.HeaderLength:min(len(b), h.TotalLength)], nil
 }
 
-// Append appends the header, always 20 bytes and with a computed checksum. HeaderLength and Checksum are ignored;
-// TotalLength is written as given. Addresses that are not IPv4 are written as 0.0.0.0.
+// Append appends the header, always 20 bytes and with a computed checksum. TotalLength is written
+// as given, addresses that are not IPv4 as 0.0.0.0.
 func (h *IPv4) Append(dst []byte) []byte {
 	start := len(dst)
 	fragment := uint16(h.FragmentOffset/fragmentUnit) & maskFragment

@@ -6,8 +6,7 @@ import (
 	"net/netip"
 )
 
-// maxExtensionHeaders bounds the walk. No packet of this field has more than a handful (RFC 8200, section 4.1,
-// recommends each at most once).
+// maxExtensionHeaders bounds the walk. RFC 8200, section 4.1, recommends each at most once.
 const maxExtensionHeaders = 16
 
 // Sizes of extension headers, in bytes (RFC 8200, sections 4.2 and 4.5).
@@ -20,31 +19,25 @@ const (
 type IPv6 struct {
 	// PayloadLength is what the fixed header says, in bytes, extension headers included.
 	PayloadLength int
-	// HeaderLength is the size of the fixed header and of the extension headers that were walked, in bytes.
+	// HeaderLength is the size of the fixed and the walked extension headers, in bytes.
 	HeaderLength int
-	// HopLimit and NextHeader are those of the fixed header.
+	// HopLimit and NextHeader are fields of the fixed header.
 	HopLimit, NextHeader uint8
-	// Protocol is the upper layer behind the extension headers. AH and ESP count as upper layers, as they do in IPv4.
-	Protocol uint8
-	// FlowLabel has 20 bits.
-	FlowLabel uint32
-	// TrafficClass is DSCP and ECN.
-	TrafficClass uint8
-	// Fragment tells that there is a fragment header; the next three fields are its contents.
-	Fragment bool
-	// MoreFragments is the M flag.
-	MoreFragments bool
-	// FragmentOffset is in bytes. Where it is not 0, what follows the header is no beginning of an upper layer.
+	// Protocol is the upper layer behind the extension headers; AH and ESP count as upper layers.
+	Protocol     uint8
+	FlowLabel    uint32 // 20 bits
+	TrafficClass uint8  // DSCP and ECN
+	// Fragment reports that there is a fragment header; the next three fields are its contents.
+	Fragment, MoreFragments bool
+	// FragmentOffset is in bytes. If it is not 0, no upper-layer header follows.
 	FragmentOffset int
-	// FragmentID is the identification that the fragments of a packet share.
-	FragmentID uint32
-	// Src and Dst are the addresses.
-	Src, Dst netip.Addr
+	FragmentID     uint32 // common to the fragments of a packet
+	Src, Dst       netip.Addr
 }
 
-// ParseIPv6 reads an IPv6 header and walks its hop-by-hop, routing, destination options and fragment headers. It returns
-// the header with what follows from the upper layer on, as far as it is there and not beyond the payload length. If the packet ends
-// inside an extension header, the error is ErrTruncated and Protocol is that extension header's number.
+// ParseIPv6 reads an IPv6 header and walks its extension headers. It returns the header with what
+// is there of the upper layer, not beyond the payload length. If the packet ends inside an
+// extension header, the error is ErrTruncated and Protocol is that extension header's number.
 func ParseIPv6(b []byte) (IPv6, []byte, error) {
 	if len(b) < HeaderLengthIPv6 {
 		return IPv6{}, nil, fmt.Errorf("%w: %d bytes of IPv6", ErrTruncated, len(b))
@@ -106,8 +99,9 @@ func (h *IPv6) fragment(b []byte) {
 	h.FragmentID = binary.BigEndian.Uint32(b[4:])
 }
 
-// Append appends the fixed header and, if Fragment is set, a fragment header that leads to Protocol. Without it
-// NextHeader is written as given. PayloadLength is written as given, so it must count the fragment header.
+// Append appends the fixed header and, if Fragment is set, a fragment header that leads to
+// Protocol. PayloadLength must count the fragment header; without one NextHeader is written as
+// given.
 func (h *IPv6) Append(dst []byte) []byte {
 	next := h.NextHeader
 	if h.Fragment {

@@ -8,16 +8,15 @@ import (
 
 // UDP is a UDP header (RFC 768).
 type UDP struct {
-	// Src and Dst are the ports.
-	Src, Dst uint16
-	// Length is what the header says, in bytes, header included, whatever is left of the datagram.
+	Src, Dst uint16 // ports
+	// Length is what the header says, in bytes with the header, even if less was captured.
 	Length int
 	// Checksum is the one that was read; 0 means that the sender made none.
 	Checksum uint16
 }
 
-// ParseUDP reads a UDP header and returns it with the payload as far as it is there and not beyond the length.
-// The checksum is not verified.
+// ParseUDP reads a UDP header and returns it with what is there of the payload, not beyond the
+// length. The checksum is not verified.
 func ParseUDP(b []byte) (UDP, []byte, error) {
 	if len(b) < HeaderLengthUDP {
 		return UDP{}, nil, fmt.Errorf("%w: %d bytes of UDP", ErrTruncated, len(b))
@@ -34,8 +33,8 @@ func ParseUDP(b []byte) (UDP, []byte, error) {
 	return h, b[HeaderLengthUDP:min(len(b), h.Length)], nil
 }
 
-// AppendUDP appends a UDP datagram with its checksum. Both addresses must be of the same family, and the payload
-// short enough for the 16-bit length, header included.
+// AppendUDP appends a UDP datagram with its checksum. Both addresses must be of the same family,
+// and the payload short enough for the 16-bit length, header included.
 func AppendUDP(dst []byte, from, to netip.AddrPort, payload []byte) []byte {
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint16(dst, from.Port())

@@ -1,5 +1,5 @@
-// Package ipsec reads and writes the headers of ESP and AH, tells apart what shares UDP port 4500, and computes what
-// an ESP tunnel leaves of a path MTU. It decrypts nothing.
+// Package ipsec reads and writes the headers of ESP and AH, distinguishes the protocols that share
+// UDP port 4500, and computes what an ESP tunnel leaves of a path MTU. It decrypts nothing.
 package ipsec
 
 import (
@@ -27,9 +27,7 @@ var (
 )
 
 // ESP is the part of an ESP packet that is not encrypted (RFC 4303, section 2).
-type ESP struct {
-	SPI, Seq uint32
-}
+type ESP struct{ SPI, Seq uint32 }
 
 // ParseESP reads an ESP header and returns it with what follows.
 func ParseESP(b []byte) (ESP, []byte, error) {
@@ -47,15 +45,15 @@ func (h ESP) Append(dst []byte) []byte {
 
 // AH is an authentication header (RFC 4302, section 2).
 type AH struct {
-	// NextHeader is the protocol of what follows.
 	NextHeader uint8
-	// SPI and Seq are those of the security association.
-	SPI, Seq uint32
-	// ICV is the integrity check value with its padding, as far as it is there. Its size must be a multiple of 4, and at most 1016.
+	SPI, Seq   uint32
+	// ICV is the integrity check value with its padding, as far as it is there. Its size must be a
+	// multiple of 4, and at most 1016.
 	ICV []byte
 }
 
-// ParseAH reads an authentication header and returns it with what follows, which is not encrypted. An ICV that is cut short is no error.
+// ParseAH reads an authentication header and returns it with what follows. An ICV that is cut short
+// is no error.
 func ParseAH(b []byte) (AH, []byte, error) {
 	if len(b) < HeaderLengthAH {
 		return AH{}, nil, fmt.Errorf("%w: %d bytes of AH", ErrTruncated, len(b))
@@ -93,23 +91,8 @@ const (
 	EncapsulatedKeepalive
 )
 
-// String names the content in lower case.
-func (e Encapsulated) String() string {
-	switch e {
-	case EncapsulatedOther:
-		return "other"
-	case EncapsulatedESP:
-		return "esp"
-	case EncapsulatedIKE:
-		return "ike"
-	case EncapsulatedKeepalive:
-		return "keepalive"
-	}
-	return "unknown"
-}
-
-// Decapsulate tells what the payload of a UDP datagram on port 4500 holds, and returns the ESP packet, the IKE message without its marker,
-// or the payload as it is.
+// Decapsulate returns the kind of the payload of a UDP datagram on port 4500, and the ESP packet,
+// the IKE message without its marker, or the payload unchanged.
 func Decapsulate(payload []byte) (Encapsulated, []byte) {
 	switch {
 	case len(payload) == 1 && payload[0] == 0xff:

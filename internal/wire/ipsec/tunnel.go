@@ -8,17 +8,16 @@ const (
 	headerTCP  = 20
 )
 
-// Cipher is the pair of encryption and integrity algorithm of an ESP tunnel, as far as it decides sizes. In bytes.
+// Cipher is the pair of encryption and integrity algorithm of an ESP tunnel, with sizes in bytes.
 type Cipher struct {
-	// Name is the name by which it is configured.
-	Name string
-	// IV is the size of the initialization vector, Block that of the cipher's block (at least the 4 bytes to which
-	// ESP aligns: RFC 4303, section 2.4), ICV that of the integrity check value.
+	Name string // as it is configured
+	// IV is the size of the initialization vector, Block that of the cipher's block (ESP aligns to
+	// at least 4: RFC 4303, section 2.4), ICV that of the integrity check value.
 	IV, Block, ICV int
 }
 
-// ciphers lists the known pairs. AES-CBC: RFC 3602; 3DES: RFC 2451; NULL: RFC 2410; AES-GCM: RFC 4106; ChaCha20: RFC 7634;
-// MD5-96: RFC 2403; SHA1-96: RFC 2404; SHA2: RFC 4868.
+// ciphers lists the known pairs. AES-CBC: RFC 3602; 3DES: RFC 2451; NULL: RFC 2410; AES-GCM: RFC
+// 4106; ChaCha20: RFC 7634; MD5-96: RFC 2403; SHA1-96: RFC 2404; SHA2: RFC 4868.
 func ciphers() [19]Cipher {
 	return [...]Cipher{
 		{"aes-cbc-md5", 16, 16, 12},
@@ -63,14 +62,15 @@ func CipherNames() []string {
 	return names
 }
 
-// TunnelMTU is the size of the largest inner packet that an ESP tunnel carries over a path without fragmenting the
-// outer one; 0 where nothing fits. In bytes.
+// TunnelMTU is the size of the largest inner packet that an ESP tunnel carries over a path without
+// fragmenting the outer one; 0 where nothing fits. In bytes.
 //
 //	|<------------------------- path MTU -------------------------->|
 //	| outer IP | UDP | SPI, seq | IV | inner packet | pad | 2 | ICV |
 //	                                 |<- multiple of block -->|
 //
-// The 2 are pad length and next header (RFC 4303, section 2). UDP is there with NAT traversal only (RFC 3948, section 2.1).
+// The 2 are pad length and next header (RFC 4303, section 2). UDP is there with NAT traversal only
+// (RFC 3948, section 2.1).
 func (c Cipher) TunnelMTU(pathMTU int, outerIPv6, udpEncap bool) int {
 	room := pathMTU - headerIPv4 - HeaderLengthESP - c.IV - c.ICV
 	if outerIPv6 {
@@ -83,7 +83,8 @@ func (c Cipher) TunnelMTU(pathMTU int, outerIPv6, udpEncap bool) int {
 	return max(room/block*block-2, 0)
 }
 
-// MSS is the TCP maximum segment size for packets of tunnelMTU bytes (RFC 9293, section 3.7.1); 0 where nothing fits.
+// MSS is the TCP maximum segment size for packets of tunnelMTU bytes (RFC 9293, section 3.7.1); 0
+// where nothing fits.
 func MSS(tunnelMTU int, innerIPv6 bool) int {
 	headers := headerIPv4 + headerTCP
 	if innerIPv6 {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -21,6 +22,8 @@
 #define PFKEY_DOMAIN 15     /* AF_KEY, linux/socket.h */
 #define SADB_REGISTER 7     /* RFC 2367, section 3.1.7 */
 #define SADB_MSG_SIZE 16    /* struct sadb_msg, RFC 2367, section 2.2 */
+#define PFKEY_PATIENCE 1    /* ms, pfkey_reply() of iked */
+#define SHIM_PATIENCE 10000 /* ms */
 #define IP_POLICY 16        /* IP_IPSEC_POLICY, linux/in.h */
 #define IPV6_POLICY 34      /* IPV6_IPSEC_POLICY, linux/in6.h */
 
@@ -67,6 +70,14 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	if (r && ((level == IPPROTO_IP && name == IP_POLICY) || (level == IPPROTO_IPV6 && name == IPV6_POLICY)))
 		return 0;
 	return r;
+}
+
+/* iked gives PF_KEY 1 ms to answer. A kernel does so before write() returns; the thread may have to wait its turn. */
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	int (*real)(struct pollfd *, nfds_t, int) = dlsym(RTLD_NEXT, "poll");
+
+	return real(fds, n, timeout == PFKEY_PATIENCE ? SHIM_PATIENCE : timeout);
 }
 
 static int unless_unmapped(int r)

@@ -1,0 +1,9 @@
+package discovery
+
+import (
+	"testing"
+
+	"ipsec_path_exporter/exporter/exportertest"
+)
+
+func TestMain(m *testing.M) { exportertest.Main(m) }

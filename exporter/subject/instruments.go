@@ -1,0 +1,91 @@
+package subject
+
+import (
+	"fmt"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/netio"
+)
+
+// Instruments are what all subjects of a process measure with.
+type Instruments struct {
+	Stack    *netio.Stack
+	Accounts *suite.Accounts
+	// Deferred has the echoes of all subjects wait for the next Stack.Flush.
+	Deferred bool
+	keys     *ikeprobe.Keyring
+	pings    icmp.Engine // where there is no raw socket
+}
+
+// OpenInstruments opens the sockets of the process.
+func OpenInstruments(cfg netio.Config) (*Instruments, error) {
+	keys, err := ikeprobe.NewKeyring()
+	if err != nil {
+		return nil, fmt.Errorf("process secret: %w", err)
+	}
+	stack, err := netio.Open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("sockets: %w", err)
+	}
+	i := &Instruments{Stack: stack, Accounts: &suite.Accounts{}, keys: keys}
+	i.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, &i.Accounts[suite.ICMP], stack.Silence())
+	return i, nil
+}
+
+// Limits are the limits of a configuration as the sockets take them.
+func Limits(cfg *config.Config) netio.Limits {
+	return netio.Limits{
+		PacketsPerSecond: float64(cfg.Limits.PacketsPerSecond), BytesPerSecond: float64(cfg.Limits.BytesPerSecond),
+	}
+}
+
+// Close closes the sockets. The contexts of everything that uses them have ended.
+func (i *Instruments) Close() { _ = i.Stack.Close() } // an error would not matter any more
+
+func (i *Instruments) rawSockets() bool { return i.Stack.Capabilities()[netio.RawICMP] }
+
+// engine sends the echoes of a peer: on the shared raw socket, or where that is not allowed on a
+// ping socket for each peer.
+func (i *Instruments) engine(network collectors.Network) icmp.Engine {
+	switch {
+	case !i.rawSockets():
+		return i.pings
+	case i.Deferred:
+		return icmp.NewDeferred(network, &i.Accounts[suite.ICMP])
+	}
+	return icmp.NewShared(network, &i.Accounts[suite.ICMP])
+}
+
+// methods are those by which this process can measure the path MTU.
+func (i *Instruments) methods() []collectors.Method {
+	if i.rawSockets() {
+		return collectors.Methods()
+	}
+	return []collectors.Method{collectors.IKE, collectors.NATT}
+}
+
+// Degraded returns what this process cannot do, a sentence each.
+func (i *Instruments) Degraded() []string {
+	c := i.Stack.Capabilities()
+	var lines []string
+	if !c[netio.RawICMP] {
+		line := "no raw sockets (CAP_NET_RAW): path MTU is measured by IKE only, through a UDP socket that leaves an entry in this host's path MTU cache"
+		if c[netio.PingSocket] {
+			line += "; echoes go out on ping sockets"
+		} else {
+			line += "; no echoes, because net.ipv4.ping_group_range does not include this process's group"
+		}
+		lines = append(lines, line)
+	}
+	if !c[netio.PolicyBypass] {
+		lines = append(lines, "no exemption from this host's IPsec policies (CAP_NET_ADMIN): peers behind a policy or tunnel of this host stay unknown")
+	}
+	if !c[netio.IPv6] {
+		lines = append(lines, "no IPv6 on this host")
+	}
+	return lines
+}

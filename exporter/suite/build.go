@@ -1,0 +1,205 @@
+package suite
+
+import (
+	"context"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/flows"
+	"ipsec_path_exporter/collectors/fragments"
+	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/pmtu"
+	"ipsec_path_exporter/collectors/protocols"
+	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/silence"
+)
+
+// Deps are what the collectors of one peer are made with.
+type Deps struct {
+	// Network sends the probes of the peer, Echoes its echo requests.
+	Network collectors.Network
+	Echoes  icmp.Engine
+	// Silence, if set, is the record of addresses that do not answer, which the peers share.
+	Silence *silence.Record
+	// Router knows the way to the peer. It is the network without what watches the packets.
+	Router collectors.Router
+	Keys   *ikeprobe.Keyring
+	// Accounts are charged with what is sent.
+	Accounts *Accounts
+	Buckets  icmp.Buckets
+	// Enabled are the collectors that run. The others are made too, idle: what they know is asked
+	// for, which then is nothing.
+	Enabled Set
+	Every   Intervals
+	// Raise is how often a reduced path MTU is tested for having grown.
+	Raise time.Duration
+	// Methods are the methods that can measure the path MTU.
+	Methods []collectors.Method
+	// Locate finds the routers on the path, and the place of a black hole.
+	Locate bool
+	// Searched, if set, is called with the result of every path MTU search.
+	Searched func(pmtu.Result)
+	// Done, if set, is called after every echo and after every round of IKE probes, with the reason
+	// why it measured nothing, if so. It must not block.
+	Done func(c Collector, reason string)
+}
+
+// Collectors are the collectors of one peer.
+type Collectors struct {
+	enabled Set
+	parts   [count]part
+
+	icmp      *icmp.Collector
+	ike       *ike.Collector
+	pmtu      *pmtu.Collector
+	fragments *fragments.Collector
+	protocols *protocols.Collector
+	flows     *flows.Collector
+	dialects  map[collectors.Method]*ikeprobe.Dialect
+}
+
+// A part is what every collector of a peer can do.
+type part struct {
+	// tick sends at most one packet and returns when it wants to be called next, the zero time for
+	// the next regular phase; nil for a collector that blocks while it measures.
+	tick func(now time.Time) time.Time
+	// retarget follows a change of the address; nil where measure does.
+	retarget func(t collectors.Target)
+	// measure makes one round; see Collectors.Measure.
+	measure func(ctx context.Context, t collectors.Target) (keep func(*Findings), err error)
+	// read puts the newest result into findings.
+	read func(f *Findings, now time.Time)
+	// expose makes the collector's series.
+	expose func(s collectors.Scope, every time.Duration) collectors.Exposer
+	// conclusive reports whether the newest round has found out what it is for; nil means always.
+	conclusive func(now time.Time) bool
+	// backoff, if set, returns the time between the last probe to a peer that stays silent and the next
+	// one, 0 at full pace.
+	backoff func() time.Duration
+	// waits, if set, reports whether it can measure now what its newest round could not.
+	waits func(now time.Time) bool
+}
+
+// New makes the collectors of a peer. ctx ends their waiting for the packet budget.
+func New(ctx context.Context, t collectors.Target, d *Deps) *Collectors {
+	c := &Collectors{enabled: d.Enabled}
+	for i := range specs {
+		c.parts[i] = specs[i].build(ctx, c, t, d)
+	}
+	return c
+}
+
+// Tick returns the function that the schedule calls for a collector that never blocks, nil for one
+// that does.
+func (c *Collectors) Tick(of Collector) func(now time.Time) time.Time { return c.parts[of].tick }
+
+// SetTarget points the collectors at another address.
+func (c *Collectors) SetTarget(t collectors.Target) {
+	for i := range c.parts {
+		if f := c.parts[i].retarget; f != nil {
+			f(t)
+		}
+	}
+}
+
+// Measure makes one round of a collector. The function that it returns puts the result into
+// findings; where the round failed, an earlier result there stays.
+func (c *Collectors) Measure(ctx context.Context, of Collector, t collectors.Target) (keep func(*Findings), err error) {
+	return c.parts[of].measure(ctx, t)
+}
+
+// Findings returns the newest result of every collector that runs, and of the protocols where they
+// were measured on demand.
+func (c *Collectors) Findings(now time.Time) *Findings {
+	return c.FindingsOf(c.enabled.With(Protocols), now)
+}
+
+// FindingsOf returns the newest results of some of the collectors that run: a scrape needs few.
+func (c *Collectors) FindingsOf(wanted Set, now time.Time) *Findings {
+	f := &Findings{}
+	for of := range (wanted & c.enabled.With(Protocols)).All() {
+		c.parts[of].read(f, now)
+	}
+	return f
+}
+
+// Echoes returns the newest result of the echo requests. There are too many of them to ask for all
+// findings after each.
+func (c *Collectors) Echoes(now time.Time) icmp.Result { return c.icmp.Result(now) }
+
+// Steady reports whether the newest echo shows nothing new: it was answered like those before.
+func (c *Collectors) Steady(now time.Time) bool { return c.icmp.Steady(now) }
+
+// Expose makes the series of a collector.
+func (c *Collectors) Expose(of Collector, s collectors.Scope, every time.Duration) collectors.Exposer {
+	return c.parts[of].expose(s, every)
+}
+
+// Conclusive reports whether the newest round of a collector has found out what it is for. A path
+// MTU that is not known yet could still be a black hole.
+func (c *Collectors) Conclusive(of Collector, now time.Time) bool {
+	f := c.parts[of].conclusive
+	return f == nil || f(now)
+}
+
+// Waiting returns the collectors that can measure now what their newest round could not, because
+// the peer answers IKE since.
+func (c *Collectors) Waiting(now time.Time) (waiting Set) {
+	for i := range c.parts {
+		if f := c.parts[i].waits; f != nil && f(now) {
+			waiting = waiting.With(Collector(i))
+		}
+	}
+	return waiting
+}
+
+// Backoff returns the time between the last probe of a collector to a peer that stays silent and the
+// next one, 0 at full pace.
+func (c *Collectors) Backoff(of Collector) time.Duration {
+	if f := c.parts[of].backoff; f != nil {
+		return f()
+	}
+	return 0
+}
+
+// done adapts Deps.Done to one collector.
+func (d *Deps) done(of Collector) func(reason string) {
+	if d.Done == nil {
+		return nil
+	}
+	return func(reason string) { d.Done(of, reason) }
+}
+
+// partOf makes the part of a collector from where its result stands in findings, its newest result,
+// and one round of it.
+func partOf[R any](
+	field func(*Findings) **R, newest func(now time.Time) R, measure func(context.Context, collectors.Target) (R, error),
+) part {
+	return part{
+		read: func(f *Findings, now time.Time) { r := newest(now); *field(f) = &r },
+		measure: func(ctx context.Context, t collectors.Target) (func(*Findings), error) {
+			r, err := measure(ctx, t)
+			return func(f *Findings) {
+				if to := field(f); err == nil || *to == nil {
+					*to = &r
+				}
+			}, err
+		},
+	}
+}
+
+// Sizes of whole IP packets in bytes, for estimates. The larger IPv6 header is assumed.
+const (
+	headers = 40 + 8
+	linkMTU = 1500
+)
+
+// firstForm is the size of the form that a peer is asked with first, which most peers answer.
+func firstForm(s collectors.IKESettings) int {
+	form := ikeprobe.V2BadKE
+	if s.Version == ikeprobe.V1 {
+		form = ikeprobe.V1Main
+	}
+	return ikeprobe.Size(form, s.Auth, true)
+}

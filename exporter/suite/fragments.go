@@ -1,0 +1,51 @@
+package suite
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/fragments"
+	"ipsec_path_exporter/collectors/ike"
+)
+
+// fragmentsLoad is one large message in two fragments by each of the two IKE methods.
+func fragmentsLoad(collectors.IKESettings) Load { return Load{4, linkMTU / 2} }
+
+func freshFragments(f *Findings, now time.Time, every time.Duration) {
+	if f.Fragments == nil {
+		return
+	}
+	s := *f.Fragments
+	s.Results = slices.DeleteFunc(slices.Clone(s.Results), func(r fragments.Result) bool { return !collectors.Fresh(r.At, now, every) })
+	f.Fragments = &s
+}
+
+func buildFragments(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) part {
+	c.fragments = fragments.New(d.Network, fragments.Options{
+		Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Fragments], Fits: c.fits, Silence: d.Silence,
+	})
+	untested := func(answered func(m collectors.Method) bool) bool {
+		return slices.ContainsFunc(c.fragments.Snapshot().Results, func(r fragments.Result) bool {
+			return r.Unasked && answered(r.Method)
+		})
+	}
+	p := partOf(
+		func(f *Findings) **fragments.Results { return &f.Fragments },
+		func(time.Time) fragments.Results { return c.fragments.Snapshot() }, c.fragments.Measure,
+	)
+	p.expose = func(s collectors.Scope, every time.Duration) collectors.Exposer {
+		return fragments.NewExposer(c.fragments, s, every)
+	}
+	// Where no IKE message was answered, no fragments were sent, and they could still be dropped.
+	p.conclusive = func(now time.Time) bool {
+		answers := c.ike.Results(now)
+		return !untested(func(m collectors.Method) bool {
+			state := answers.Of(m).State
+			return state == ike.Responding || state == ike.Unknown && d.Enabled.Has(IKE)
+		})
+	}
+	p.waits = func(now time.Time) bool { return untested(func(m collectors.Method) bool { return c.speaks(m, now) }) }
+	return p
+}

@@ -1,0 +1,55 @@
+// Package untrusted makes text that a device, a peer or a file supplied safe to show.
+//
+// Such text can hold control characters that a terminal obeys, line breaks that forge a log line or
+// a list entry, invalid UTF-8 that Prometheus refuses as a label value, and any number of bytes.
+package untrusted
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Printable returns s with '?' in place of each character that is not printable.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// Word returns s trimmed, printable and at most limit bytes long, for a label value.
+func Word(s string, limit int) string {
+	s = Printable(strings.TrimSpace(s))
+	return strings.ToValidUTF8(s[:min(len(s), limit)], "") // a character that is cut goes too
+}
+
+// Line returns s as one line without characters that are not printable, and without backticks,
+// which would end a code span of Markdown.
+func Line(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case r == '`':
+			return '\''
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, s))
+}
+
+// Clip returns a copy of at most limit bytes of s, as valid UTF-8 and with blanks in place of
+// control characters. The copy does not keep the memory of a longer s.
+func Clip(s string, limit int) string {
+	s = strings.ToValidUTF8(s[:min(len(s), limit)], "")
+	return strings.Clone(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}
