@@ -166,7 +166,10 @@ func TestDaemonEZVPN(t *testing.T) {
 	if !p.client.InitiateChild(t, "net", 10) {
 		t.Fatal("no tunnel")
 	}
-	table := await(t, live(t, p.server), "established", in(gateways.Established))
+	// The server installs the child when the client's last message arrives, after the client has it.
+	table := await(t, live(t, p.server), "established with a child", func(table gateways.Table) bool {
+		return in(gateways.Established)(table) && len(table.Children) > 0
+	})
 	if peer := table.IKE[0].Peer; peer.Username != daemons.User || peer.ID != daemons.Group || peer.Group != "ezvpn" {
 		t.Errorf("peer %+v", peer)
 	}
