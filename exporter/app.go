@@ -157,8 +157,8 @@ func (a *app) applyPeers(ctx context.Context, cfg *config.Config) (restarted boo
 	ended := a.vantage.apply(ctx, cfg.Controls)
 	for name, p := range a.peers {
 		w, ok := wanted[name]
-		if ok && w.SamePath(p.Config) {
-			p.newest.Store(&w) // before the gateways get it
+		if ok && w.SamePath(*p.Config) {
+			p.reconfigure(w) // before the gateways get it
 			continue
 		}
 		restarted = restarted || ok

@@ -54,9 +54,9 @@ type peer struct {
 func newPeer(ctx context.Context, a *app, cfg config.Peer) *peer {
 	p := &peer{app: a, ring: a.traces.Open()}
 	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.newest.Store(&cfg)
+	p.newest.Store(&cfg) // the one copy of it, until another part of it changes
 	p.rounds.init(a, cfg.Name, p.measured)
-	p.Subject = subject.New(p.ctx, cfg, a.deps(p.ring.Watch(a.network), p.rounds.ended))
+	p.Subject = subject.New(p.ctx, &cfg, a.deps(p.ring.Watch(a.network), p.rounds.ended))
 	return p
 }
 
@@ -77,6 +77,15 @@ func (p *peer) start() {
 	p.app.schedule.AddTask(p.rounds.key(collectorAddresses), tryEvery, tryEvery, p.tryOthers)
 }
 
+// reconfigure takes a configuration with which the peer is measured as before.
+func (p *peer) reconfigure(cfg config.Peer) {
+	if cfg.Equal(*p.Config) {
+		p.newest.Store(p.Config)
+		return
+	}
+	p.newest.Store(&cfg)
+}
+
 // stop ends the peer: its series vanish at once, what runs is cancelled, and done is closed when it
 // has ended.
 func (p *peer) stop() (done <-chan struct{}) {
@@ -90,7 +99,7 @@ func (p *peer) stop() (done <-chan struct{}) {
 // lookup resolves the peer's name again. A name that cannot be resolved any more keeps its address.
 func (p *peer) lookup(ctx context.Context) (again bool) {
 	current := p.Target().Path.Dst
-	all, err := resolve.All(ctx, p.app.resolver, p.Route, &p.Config)
+	all, err := resolve.All(ctx, p.app.resolver, p.Route, p.Config)
 	addr := resolve.Choose(all, current)
 	if ctx.Err() != nil && p.ctx.Err() != nil {
 		return false

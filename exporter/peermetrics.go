@@ -84,7 +84,7 @@ type infoSeries struct {
 }
 
 func newInfoSeries(s *subject.Subject, to collectors.Scope) infoSeries {
-	return infoSeries{s: s, info: to.Series(familyPeerInfo), source: subject.Via(&s.Config)}
+	return infoSeries{s: s, info: to.Series(familyPeerInfo), source: subject.Via(s.Config)}
 }
 
 func (e *infoSeries) expose(to collectors.Row) {

@@ -406,8 +406,9 @@ func (c *Collector) message(t collectors.Target, m collectors.Method, f ikeprobe
 		return nil, fmt.Errorf("build %s: %w", f, err)
 	}
 	packet.DontFragment, packet.Account, packet.Purpose = bytes > 0, c.opts.Account, purpose
+	token := packet.Token // see volley.Shot
 	return &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool {
-		ok, _ := probes.Answers(a, packet.Token)
+		ok, _ := probes.Answers(a, token)
 		return ok
 	}}, nil
 }

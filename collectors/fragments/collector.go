@@ -323,8 +323,9 @@ func (b *batch) send(ctx context.Context, messages ...message) ([]bool, error) {
 		if err != nil {
 			return nil, err
 		}
+		token := packet.Token // see volley.Shot
 		shots = append(shots, &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool {
-			ok, _ := b.probes.Answers(a, packet.Token)
+			ok, _ := b.probes.Answers(a, token)
 			return ok
 		}})
 	}
@@ -364,10 +365,14 @@ type listener struct {
 
 // Send implements volley.Sender.
 func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Duration, answer func(netio.Answer)) {
+	if p.FragmentSize == 0 {
+		l.Network.Send(ctx, p, timeout, answer)
+		return
+	}
+	path := p.Path // the answer may be kept for minutes, and the packet is large
 	l.Network.Send(ctx, p, timeout, func(a netio.Answer) {
-		if p.FragmentSize > 0 && a.Outcome == netio.Unreachable &&
-			icmp.ErrorName(p.Path.IPv6(), a.Type, a.Code) == icmp.NameReassemblyTimeout {
-			l.c.reported(p.Path, l.method, a.From)
+		if a.Outcome == netio.Unreachable && icmp.ErrorName(path.IPv6(), a.Type, a.Code) == icmp.NameReassemblyTimeout {
+			l.c.reported(path, l.method, a.From)
 		}
 		answer(a)
 	})

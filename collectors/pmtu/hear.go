@@ -216,7 +216,8 @@ func (p *prober) shot(size int, purpose string) (*volley.Shot, error) {
 		return nil, err
 	}
 	packet.Purpose = purpose
+	token := packet.Token // see volley.Shot
 	return &volley.Shot{Packet: packet, Accept: func(a *netio.Answer) bool {
-		return p.method == collectors.ICMP || p.understood(a, packet.Token)
+		return p.method == collectors.ICMP || p.understood(a, token)
 	}}, nil
 }

@@ -236,19 +236,20 @@ func (p *prober) send(ctx context.Context, b *batch, size int) {
 	packet.Hint = func(h netio.Hint) {
 		p.inbox.add(item{f, netio.Answer{Outcome: netio.TooBig, From: h.From, MTU: h.MTU}, true})
 	}
+	token := packet.Token // the answer may be kept for minutes, and the packet is large
 	p.network.Send(ctx, packet, b.round.Timeout, func(a netio.Answer) {
-		if p.counts(packet, &a) {
+		if p.counts(token, &a) {
 			p.inbox.add(item{flight: f, answer: a})
 		}
 	})
 }
 
 // counts reports whether an answer is evidence: an IKE port must answer with an IKE message.
-func (p *prober) counts(packet *netio.Packet, a *netio.Answer) bool {
+func (p *prober) counts(token netio.Token, a *netio.Answer) bool {
 	if a.Outcome == netio.Silent {
 		return false
 	}
-	return p.method == collectors.ICMP || a.Outcome != netio.Delivered || p.understood(a, packet.Token)
+	return p.method == collectors.ICMP || a.Outcome != netio.Delivered || p.understood(a, token)
 }
 
 // understood reports whether a reply is an IKE message, and records what it means for the form.

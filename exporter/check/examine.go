@@ -62,7 +62,7 @@ func (c *checker) examine(ctx context.Context, cfg config.Peer) *examination {
 		// ESP and AH are worth a line in the peer's log here, because a person asks.
 		cfg.Collectors = cfg.Collectors.With(suite.Protocols)
 	}
-	return &examination{checker: c, failures: make([]error, len(suite.All())), Subject: subject.New(ctx, cfg, c.deps)}
+	return &examination{checker: c, failures: make([]error, len(suite.All())), Subject: subject.New(ctx, &cfg, c.deps)}
 }
 
 // confirmations is how often a check measures again to confirm verdicts: a second time only where the
@@ -192,7 +192,7 @@ func (m *examination) collectIKE(ctx context.Context, target collectors.Target, 
 func (m *examination) readGateways(ctx context.Context, after time.Time) {
 	if len(m.Config.Gateways) > 0 {
 		m.checker.progress.step(m.Config.Name, "gateways")
-		m.checker.gateways.read(ctx, &m.Config, after)
+		m.checker.gateways.read(ctx, m.Config, after)
 	}
 }
 

@@ -21,7 +21,8 @@ import (
 // The zero Tracker is ready, and may be used from any goroutine.
 type Tracker struct {
 	mu         sync.Mutex
-	conditions []*condition // in the order of the verdicts
+	conditions []*condition // that are more than off, in the order of the verdicts
+	quiet      quiet        // the others
 	silent     State        // the newest verdict on peer_silent
 	awaiting   bool         // not everything was measured yet
 	newest     time.Time
@@ -76,12 +77,16 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, co
 	before := t.held()
 	t.newest = now
 	turned := make(map[key]time.Time)
-	conditions := make([]*condition, 0, len(verdicts))
+	var conditions []*condition
+	var calm quiet
 	for i := range verdicts {
 		v := &verdicts[i]
 		c := t.condition(v)
-		conditions = append(conditions, c)
 		at, first := c.update(now, v)
+		if !calm.take(&c) {
+			kept := c // c itself need not be on the heap
+			conditions = append(conditions, &kept)
+		}
 		confirm = confirm || first
 		if !at.IsZero() {
 			turned[v.key()] = at
@@ -90,7 +95,7 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, co
 			t.silent = v.State
 		}
 	}
-	t.conditions = conditions
+	t.conditions, t.quiet = conditions, calm
 	t.waits.Store(slices.ContainsFunc(conditions, func(c *condition) bool { return !c.pending.IsZero() }))
 	return t.changes(now, before, turned), confirm
 }
@@ -143,13 +148,14 @@ func (c *condition) update(now time.Time, v *Verdict) (turned time.Time, first b
 	return turned, false
 }
 
-func (t *Tracker) condition(v *Verdict) *condition {
+// condition returns what is known of the part that a verdict is about.
+func (t *Tracker) condition(v *Verdict) condition {
 	for _, c := range t.conditions {
 		if c.diagnosis.key() == v.key() && c.part == v.Part {
-			return c
+			return *c
 		}
 	}
-	return &condition{part: v.Part, diagnosis: Diagnosis{Name: v.Name, Gateway: v.Gateway}}
+	return condition{part: v.Part, settled: t.quiet.has(v), diagnosis: Diagnosis{Name: v.Name, Gateway: v.Gateway}}
 }
 
 // Held returns the diagnoses that hold, in the order of the verdicts, with the newest evidence.

@@ -331,3 +331,20 @@ func TestTrackerAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestHealthyPeerKeepsNoConditions: thousands of peers have nothing but diagnoses that do not hold.
+func TestHealthyPeerKeepsNoConditions(t *testing.T) {
+	if len(numbers) > 64 {
+		t.Fatalf("%d parts do not fit in one word", len(numbers))
+	}
+	var tracker Tracker
+	for range 2 {
+		tracker.Update(time.Now(), Evaluate(fine))
+	}
+	if n := len(tracker.conditions); n != 0 {
+		t.Errorf("%d conditions of a healthy peer", n)
+	}
+	if healthy, known := tracker.Healthy(); !healthy || !known {
+		t.Errorf("healthy %t, known %t", healthy, known)
+	}
+}

@@ -17,7 +17,7 @@ import (
 
 // Outline returns a report on the peer without results.
 func (s *Subject) Outline() *report.Report {
-	r := Unresolved(&s.Config)
+	r := Unresolved(s.Config)
 	if t := s.Target(); t.Path.Dst.IsValid() {
 		r.Address = t.Path.Dst
 		if route, err := s.deps.Stack.Route(t.PathOf(collectors.IKE)); err == nil && route.Src.IsValid() {

@@ -43,8 +43,8 @@ type Deps struct {
 
 // A Subject is one path under measurement. It is safe for concurrent use.
 type Subject struct {
-	// Config is the configuration that the collectors were made for.
-	Config config.Peer
+	// Config is the configuration that the collectors were made for. It does not change.
+	Config *config.Peer
 	*suite.Collectors
 	// Tracker remembers which diagnoses hold.
 	Tracker diagnosis.Tracker
@@ -58,14 +58,14 @@ type Subject struct {
 }
 
 // New makes the Subject of a peer. ctx ends what its collectors wait for.
-func New(ctx context.Context, cfg config.Peer, deps Deps) *Subject {
+func New(ctx context.Context, cfg *config.Peer, deps Deps) *Subject {
 	return build(ctx, cfg, deps, deps.methods(), true)
 }
 
 // NewControl makes the Subject of an address that is expected to be well: it is measured by echo
 // alone, because no gateway answers IKE there. No peer has a name with a slash.
 func NewControl(ctx context.Context, addr netip.Addr, deps Deps) *Subject {
-	cfg := config.Peer{Name: "control/" + addr.String(), Address: addr.String(), Addr: addr, Settings: config.Defaults()}
+	cfg := &config.Peer{Name: "control/" + addr.String(), Address: addr.String(), Addr: addr, Settings: config.Defaults()}
 	cfg.Collectors = suite.NewSet(suite.ICMP)
 	if deps.rawSockets() {
 		cfg.Collectors = cfg.Collectors.With(suite.PMTU)
@@ -73,7 +73,7 @@ func NewControl(ctx context.Context, addr netip.Addr, deps Deps) *Subject {
 	return build(ctx, cfg, deps, []collectors.Method{collectors.ICMP}, false)
 }
 
-func build(ctx context.Context, cfg config.Peer, deps Deps, methods []collectors.Method, locate bool) *Subject {
+func build(ctx context.Context, cfg *config.Peer, deps Deps, methods []collectors.Method, locate bool) *Subject {
 	s := &Subject{Config: cfg, deps: deps, target: collectors.Target{
 		Peer: deps.Apart + cfg.Name,
 		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface, Mark: cfg.Mark},

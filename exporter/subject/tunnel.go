@@ -36,7 +36,7 @@ func (s *Subject) tunnel(results []pmtu.Result, now time.Time) (settings tunnelm
 	s.mu.Unlock()
 	results = slices.DeleteFunc(results, func(r pmtu.Result) bool { return slices.Contains(apart, r.Method) })
 	var buffer [4]diagnosis.Gateway
-	return recommend(&s.Config, v6, results, s.histories(buffer[:0]), now)
+	return recommend(s.Config, v6, results, s.histories(buffer[:0]), now)
 }
 
 // recommend returns the settings for searches of the way that IKE takes, and a peer that gateways

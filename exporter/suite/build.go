@@ -28,8 +28,7 @@ type Deps struct {
 	// Accounts are charged with what is sent.
 	Accounts *Accounts
 	Buckets  icmp.Buckets
-	// Enabled are the collectors that run. The others are made too, idle: what they know is asked
-	// for, which then is nothing.
+	// Enabled are the collectors that run.
 	Enabled Set
 	Every   Intervals
 	// Raise is how often a reduced path MTU is tested for having grown.
@@ -45,10 +44,10 @@ type Deps struct {
 	Done func(c Collector, reason string)
 }
 
-// Collectors are the collectors of one peer.
+// Collectors are the collectors of one peer. Those that it has no use for are nil: most peers of most
+// configurations have few.
 type Collectors struct {
-	enabled Set
-	parts   [count]part
+	enabled, made Set
 
 	icmp      *icmp.Collector
 	ike       *ike.Collector
@@ -59,54 +58,71 @@ type Collectors struct {
 	dialects  map[collectors.Method]*ikeprobe.Dialect
 }
 
-// A part is what every collector of a peer can do.
-type part struct {
+// operations are what every collector can do. A peer has no functions of its own: there are thousands
+// of peers.
+type operations struct {
 	// tick sends at most one packet and returns when it wants to be called next, the zero time for
 	// the next regular phase; nil for a collector that blocks while it measures.
-	tick func(now time.Time) time.Time
+	tick func(c *Collectors, now time.Time) time.Time
 	// retarget follows a change of the address; nil where measure does.
-	retarget func(t collectors.Target)
+	retarget func(c *Collectors, t collectors.Target)
 	// measure makes one round; see Collectors.Measure.
-	measure func(ctx context.Context, t collectors.Target) (keep func(*Findings), err error)
+	measure func(ctx context.Context, c *Collectors, t collectors.Target) (keep func(*Findings), err error)
 	// read puts the newest result into findings.
-	read func(f *Findings, now time.Time)
+	read func(c *Collectors, f *Findings, now time.Time)
 	// expose makes the collector's series.
-	expose func(s collectors.Scope, every time.Duration) collectors.Exposer
+	expose func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer
 	// conclusive reports whether the newest round has found out what it is for; nil means always.
-	conclusive func(now time.Time) bool
+	conclusive func(c *Collectors, now time.Time) bool
 	// backoff, if set, returns the time between the last probe to a peer that stays silent and the next
 	// one, 0 at full pace.
-	backoff func() time.Duration
+	backoff func(c *Collectors) time.Duration
 	// waits, if set, reports whether it can measure now what its newest round could not.
-	waits func(now time.Time) bool
+	waits func(c *Collectors, now time.Time) bool
 }
 
-// New makes the collectors of a peer. ctx ends their waiting for the packet budget.
+// New makes the collectors of a peer that run, and those that these need. ctx ends their waiting for
+// the packet budget.
 func New(ctx context.Context, t collectors.Target, d *Deps) *Collectors {
-	c := &Collectors{enabled: d.Enabled}
-	for i := range specs {
-		c.parts[i] = specs[i].build(ctx, c, t, d)
+	c := &Collectors{enabled: d.Enabled, made: needed(d.Enabled)}
+	for of := range c.made.All() {
+		specs[of].build(ctx, c, t, d)
 	}
 	return c
 }
 
+// needed returns the collectors that are made. IKE learns how the peer is spoken to by all that speak
+// to it, and a doubt about IKE can demand the protocols.
+func needed(enabled Set) Set {
+	if enabled.Without(ICMP) == 0 {
+		return enabled
+	}
+	return enabled.With(IKE, Protocols)
+}
+
 // Tick returns the function that the schedule calls for a collector that never blocks, nil for one
 // that does.
-func (c *Collectors) Tick(of Collector) func(now time.Time) time.Time { return c.parts[of].tick }
+func (c *Collectors) Tick(of Collector) func(now time.Time) time.Time {
+	tick := specs[of].tick
+	if tick == nil {
+		return nil
+	}
+	return func(now time.Time) time.Time { return tick(c, now) }
+}
 
 // SetTarget points the collectors at another address.
 func (c *Collectors) SetTarget(t collectors.Target) {
-	for i := range c.parts {
-		if f := c.parts[i].retarget; f != nil {
-			f(t)
+	for of := range c.made.All() {
+		if f := specs[of].retarget; f != nil {
+			f(c, t)
 		}
 	}
 }
 
-// Measure makes one round of a collector. The function that it returns puts the result into
-// findings; where the round failed, an earlier result there stays.
+// Measure makes one round of a collector that is enabled, or of the protocols. The function that it
+// returns puts the result into findings; where the round failed, an earlier result there stays.
 func (c *Collectors) Measure(ctx context.Context, of Collector, t collectors.Target) (keep func(*Findings), err error) {
-	return c.parts[of].measure(ctx, t)
+	return specs[of].measure(ctx, c, t)
 }
 
 // Findings returns the newest result of every collector that runs, and of the protocols where they
@@ -118,37 +134,42 @@ func (c *Collectors) Findings(now time.Time) *Findings {
 // FindingsOf returns the newest results of some of the collectors that run: a scrape needs few.
 func (c *Collectors) FindingsOf(wanted Set, now time.Time) *Findings {
 	f := &Findings{}
-	for of := range (wanted & c.enabled.With(Protocols)).All() {
-		c.parts[of].read(f, now)
+	for of := range (wanted & c.made & c.enabled.With(Protocols)).All() {
+		specs[of].read(c, f, now)
 	}
 	return f
 }
 
 // Echoes returns the newest result of the echo requests. There are too many of them to ask for all
 // findings after each.
-func (c *Collectors) Echoes(now time.Time) icmp.Result { return c.icmp.Result(now) }
+func (c *Collectors) Echoes(now time.Time) icmp.Result {
+	if c.icmp == nil {
+		return icmp.Result{}
+	}
+	return c.icmp.Result(now)
+}
 
 // Steady reports whether the newest echo shows nothing new: it was answered like those before.
-func (c *Collectors) Steady(now time.Time) bool { return c.icmp.Steady(now) }
+func (c *Collectors) Steady(now time.Time) bool { return c.icmp != nil && c.icmp.Steady(now) }
 
-// Expose makes the series of a collector.
+// Expose makes the series of a collector that is enabled.
 func (c *Collectors) Expose(of Collector, s collectors.Scope, every time.Duration) collectors.Exposer {
-	return c.parts[of].expose(s, every)
+	return specs[of].expose(c, s, every)
 }
 
 // Conclusive reports whether the newest round of a collector has found out what it is for. A path
 // MTU that is not known yet could still be a black hole.
 func (c *Collectors) Conclusive(of Collector, now time.Time) bool {
-	f := c.parts[of].conclusive
-	return f == nil || f(now)
+	f := specs[of].conclusive
+	return f == nil || f(c, now)
 }
 
 // Waiting returns the collectors that can measure now what their newest round could not, because
 // the peer answers IKE since.
 func (c *Collectors) Waiting(now time.Time) (waiting Set) {
-	for i := range c.parts {
-		if f := c.parts[i].waits; f != nil && f(now) {
-			waiting = waiting.With(Collector(i))
+	for of := range c.made.All() {
+		if f := specs[of].waits; f != nil && f(c, now) {
+			waiting = waiting.With(of)
 		}
 	}
 	return waiting
@@ -157,8 +178,8 @@ func (c *Collectors) Waiting(now time.Time) (waiting Set) {
 // Backoff returns the time between the last probe of a collector to a peer that stays silent and the
 // next one, 0 at full pace.
 func (c *Collectors) Backoff(of Collector) time.Duration {
-	if f := c.parts[of].backoff; f != nil {
-		return f()
+	if f := specs[of].backoff; f != nil {
+		return f(c)
 	}
 	return 0
 }
@@ -171,15 +192,16 @@ func (d *Deps) done(of Collector) func(reason string) {
 	return func(reason string) { d.Done(of, reason) }
 }
 
-// partOf makes the part of a collector from where its result stands in findings, its newest result,
-// and one round of it.
-func partOf[R any](
-	field func(*Findings) **R, newest func(now time.Time) R, measure func(context.Context, collectors.Target) (R, error),
-) part {
-	return part{
-		read: func(f *Findings, now time.Time) { r := newest(now); *field(f) = &r },
-		measure: func(ctx context.Context, t collectors.Target) (func(*Findings), error) {
-			r, err := measure(ctx, t)
+// operationsOf makes what collectors have in common, from where the result stands in findings, the
+// newest result, and one round.
+func operationsOf[R any](
+	field func(*Findings) **R, newest func(c *Collectors, now time.Time) R,
+	measure func(ctx context.Context, c *Collectors, t collectors.Target) (R, error),
+) operations {
+	return operations{
+		read: func(c *Collectors, f *Findings, now time.Time) { r := newest(c, now); *field(f) = &r },
+		measure: func(ctx context.Context, c *Collectors, t collectors.Target) (func(*Findings), error) {
+			r, err := measure(ctx, c, t)
 			return func(f *Findings) {
 				if to := field(f); err == nil || *to == nil {
 					*to = &r

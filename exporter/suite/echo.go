@@ -10,14 +10,25 @@ import (
 
 func echoLoad(collectors.IKESettings) Load { return Load{1, headers + icmp.EchoData} }
 
-func buildICMP(ctx context.Context, c *Collectors, t collectors.Target, d *Deps) part {
+func buildICMP(ctx context.Context, c *Collectors, t collectors.Target, d *Deps) {
 	c.icmp = icmp.New(ctx, d.Echoes, t, icmp.Options{
 		Interval: d.Every[ICMP], Buckets: d.Buckets, Router: d.Router, Silence: d.Silence, Done: d.done(ICMP),
 	})
-	p := partOf(func(f *Findings) **icmp.Result { return &f.ICMP }, c.icmp.Result, c.icmp.Measure)
-	p.tick, p.retarget, p.backoff = c.icmp.Tick, c.icmp.SetTarget, c.icmp.Backoff
-	p.expose = func(s collectors.Scope, _ time.Duration) collectors.Exposer {
+}
+
+func operateICMP() operations {
+	o := operationsOf(
+		func(f *Findings) **icmp.Result { return &f.ICMP },
+		func(c *Collectors, now time.Time) icmp.Result { return c.icmp.Result(now) },
+		func(ctx context.Context, c *Collectors, t collectors.Target) (icmp.Result, error) {
+			return c.icmp.Measure(ctx, t)
+		},
+	)
+	o.tick = func(c *Collectors, now time.Time) time.Time { return c.icmp.Tick(now) }
+	o.retarget = func(c *Collectors, t collectors.Target) { c.icmp.SetTarget(t) }
+	o.backoff = func(c *Collectors) time.Duration { return c.icmp.Backoff() }
+	o.expose = func(c *Collectors, s collectors.Scope, _ time.Duration) collectors.Exposer {
 		return icmp.NewExposer(s, c.icmp)
 	}
-	return p
+	return o
 }

@@ -18,24 +18,33 @@ func freshFlows(f *Findings, now time.Time, every time.Duration) {
 	}
 }
 
-func buildFlows(_ context.Context, c *Collectors, t collectors.Target, d *Deps) part {
+func buildFlows(_ context.Context, c *Collectors, t collectors.Target, d *Deps) {
 	c.flows = flows.New(d.Network, flows.Options{
 		Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Flows], Hole: c.hole, Silence: d.Silence,
 	})
 	c.flows.SetTarget(t)
-	p := partOf(
+}
+
+func operateFlows() operations {
+	o := operationsOf(
 		func(f *Findings) **flows.Results { return &f.Flows },
-		func(time.Time) flows.Results { return c.flows.Snapshot() }, c.flows.Measure,
+		func(c *Collectors, _ time.Time) flows.Results { return c.flows.Snapshot() },
+		func(ctx context.Context, c *Collectors, t collectors.Target) (flows.Results, error) {
+			return c.flows.Measure(ctx, t)
+		},
 	)
-	p.retarget = c.flows.SetTarget
-	p.expose = func(s collectors.Scope, every time.Duration) collectors.Exposer {
+	o.retarget = func(c *Collectors, t collectors.Target) { c.flows.SetTarget(t) }
+	o.expose = func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 		return flows.NewExposer(c.flows, s, every)
 	}
-	return p
+	return o
 }
 
 // hole is the least size that vanishes by a method, 0 if there is no black hole.
 func (c *Collectors) hole(m collectors.Method) int {
+	if c.pmtu == nil {
+		return 0
+	}
 	for _, r := range c.pmtu.Snapshot().Results {
 		if r.Method == m && r.State == search.BlackHole {
 			return r.Bytes + 1

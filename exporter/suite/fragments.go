@@ -22,30 +22,40 @@ func freshFragments(f *Findings, now time.Time, every time.Duration) {
 	f.Fragments = &s
 }
 
-func buildFragments(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) part {
+func buildFragments(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {
 	c.fragments = fragments.New(d.Network, fragments.Options{
 		Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Fragments], Fits: c.fits, Silence: d.Silence,
 	})
-	untested := func(answered func(m collectors.Method) bool) bool {
-		return slices.ContainsFunc(c.fragments.Snapshot().Results, func(r fragments.Result) bool {
-			return r.Unasked && answered(r.Method)
-		})
-	}
-	p := partOf(
+}
+
+func operateFragments() operations {
+	o := operationsOf(
 		func(f *Findings) **fragments.Results { return &f.Fragments },
-		func(time.Time) fragments.Results { return c.fragments.Snapshot() }, c.fragments.Measure,
+		func(c *Collectors, _ time.Time) fragments.Results { return c.fragments.Snapshot() },
+		func(ctx context.Context, c *Collectors, t collectors.Target) (fragments.Results, error) {
+			return c.fragments.Measure(ctx, t)
+		},
 	)
-	p.expose = func(s collectors.Scope, every time.Duration) collectors.Exposer {
+	o.expose = func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 		return fragments.NewExposer(c.fragments, s, every)
 	}
 	// Where no IKE message was answered, no fragments were sent, and they could still be dropped.
-	p.conclusive = func(now time.Time) bool {
+	o.conclusive = func(c *Collectors, now time.Time) bool {
 		answers := c.ike.Results(now)
-		return !untested(func(m collectors.Method) bool {
+		return !c.untested(func(m collectors.Method) bool {
 			state := answers.Of(m).State
-			return state == ike.Responding || state == ike.Unknown && d.Enabled.Has(IKE)
+			return state == ike.Responding || state == ike.Unknown && c.enabled.Has(IKE)
 		})
 	}
-	p.waits = func(now time.Time) bool { return untested(func(m collectors.Method) bool { return c.speaks(m, now) }) }
-	return p
+	o.waits = func(c *Collectors, now time.Time) bool {
+		return c.untested(func(m collectors.Method) bool { return c.speaks(m, now) })
+	}
+	return o
+}
+
+// untested reports whether no fragments were sent by a method that is answered.
+func (c *Collectors) untested(answered func(m collectors.Method) bool) bool {
+	return slices.ContainsFunc(c.fragments.Snapshot().Results, func(r fragments.Result) bool {
+		return r.Unasked && answered(r.Method)
+	})
 }

@@ -32,14 +32,17 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	f.PMTU = &s
 }
 
-func buildPMTU(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) part {
+func buildPMTU(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {
 	c.pmtu = pmtu.New(d.Network, pmtu.Options{
 		Methods: d.Methods, Raise: d.Raise, Keys: d.Keys, Dialects: c.dialects,
 		Walk: !d.Enabled.Has(IKE), Account: &d.Accounts[PMTU], Done: d.Searched,
 		Locate: d.Locate, Hops: routersEvery, Silence: d.Silence,
 	})
-	return part{
-		measure: func(ctx context.Context, t collectors.Target) (func(*Findings), error) {
+}
+
+func operatePMTU() operations {
+	return operations{
+		measure: func(ctx context.Context, c *Collectors, t collectors.Target) (func(*Findings), error) {
 			_, err := c.pmtu.Measure(ctx, t)
 			return func(f *Findings) {
 				s := c.pmtu.Snapshot() // also of a round that failed: the methods that could be measured are in it
@@ -47,18 +50,18 @@ func buildPMTU(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) p
 				f.PMTU = &s
 			}, err
 		},
-		read: func(f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
-		expose: func(s collectors.Scope, every time.Duration) collectors.Exposer {
+		read: func(c *Collectors, f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
+		expose: func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 			return pmtu.NewExposer(c.pmtu, s, every)
 		},
-		conclusive: func(now time.Time) bool {
+		conclusive: func(c *Collectors, now time.Time) bool {
 			s, answers := c.pmtu.Snapshot(), c.ike.Results(now)
 			return s.Known && !slices.ContainsFunc(s.Results, func(r pmtu.Result) bool {
 				state := answers.Of(r.Method).State
 				return r.Unasked && (state == ike.Unknown || state == ike.Responding) // it is asked soon
 			})
 		},
-		waits: func(now time.Time) bool {
+		waits: func(c *Collectors, now time.Time) bool {
 			return slices.ContainsFunc(c.pmtu.Snapshot().Results, func(r pmtu.Result) bool {
 				return r.State == search.Unreachable && c.speaks(r.Method, now)
 			})
@@ -67,7 +70,12 @@ func buildPMTU(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) p
 }
 
 // PathMTUs appends the newest result of each method, for scrapes, which must not allocate.
-func (c *Collectors) PathMTUs(to []pmtu.Result) []pmtu.Result { return c.pmtu.AppendResults(to) }
+func (c *Collectors) PathMTUs(to []pmtu.Result) []pmtu.Result {
+	if c.pmtu == nil {
+		return to
+	}
+	return c.pmtu.AppendResults(to)
+}
 
 // addCosts adds the costs of earlier rounds: a boundary that is confirmed in a few packets was
 // found by more.
@@ -90,6 +98,9 @@ func addCosts(s, earlier *pmtu.Snapshot) {
 
 // fits is the largest size that is known to reach the peer by a method, 0 if that is not known.
 func (c *Collectors) fits(m collectors.Method) int {
+	if c.pmtu == nil {
+		return 0
+	}
 	for _, r := range c.pmtu.Snapshot().Results {
 		if r.Method == m {
 			return r.Bytes

@@ -22,7 +22,7 @@ func freshProtocols(f *Findings, now time.Time, every time.Duration) {
 	}
 }
 
-func buildProtocols(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) part {
+func buildProtocols(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {
 	o := protocols.Options{Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Protocols], Silence: d.Silence}
 	if link, ok := d.Router.(interface {
 		Overhear(dst netip.Addr) (stop func() netio.Overheard)
@@ -30,18 +30,24 @@ func buildProtocols(_ context.Context, c *Collectors, _ collectors.Target, d *De
 		o.Overhear = link.Overhear
 	}
 	c.protocols = protocols.New(d.Network, o)
-	p := partOf(
+}
+
+func operateProtocols() operations {
+	o := operationsOf(
 		func(f *Findings) **protocols.Results { return &f.Protocols },
-		func(time.Time) protocols.Results { return c.protocols.Snapshot() }, c.protocols.Measure,
+		func(c *Collectors, _ time.Time) protocols.Results { return c.protocols.Snapshot() },
+		func(ctx context.Context, c *Collectors, t collectors.Target) (protocols.Results, error) {
+			return c.protocols.Measure(ctx, t)
+		},
 	)
-	p.retarget = c.protocols.SetTarget
-	p.read = func(f *Findings, _ time.Time) {
-		if s := c.protocols.Snapshot(); d.Enabled.Has(Protocols) || !s.At.IsZero() {
+	o.retarget = func(c *Collectors, t collectors.Target) { c.protocols.SetTarget(t) }
+	o.read = func(c *Collectors, f *Findings, _ time.Time) {
+		if s := c.protocols.Snapshot(); c.enabled.Has(Protocols) || !s.At.IsZero() {
 			f.Protocols = &s
 		}
 	}
-	p.expose = func(s collectors.Scope, every time.Duration) collectors.Exposer {
+	o.expose = func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 		return protocols.NewExposer(c.protocols, s, every)
 	}
-	return p
+	return o
 }

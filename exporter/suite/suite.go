@@ -52,7 +52,8 @@ type Spec struct {
 	// Load is what one round sends while the path is healthy.
 	Load func(s collectors.IKESettings) Load
 
-	build func(ctx context.Context, c *Collectors, t collectors.Target, d *Deps) part
+	build func(ctx context.Context, c *Collectors, t collectors.Target, d *Deps)
+	operations
 	// fresh drops the results that are too old; nil where the collector does that itself.
 	fresh func(f *Findings, now time.Time, every time.Duration)
 }
@@ -63,12 +64,12 @@ type Load struct{ Packets, Bytes int }
 // specs has a line for each collector. They are built in this order: the first ones learn how the
 // peer is spoken to, the later ones use it.
 var specs = [count]Spec{
-	ICMP:      {"icmp", "ICMP echo", 5 * time.Second, 100 * time.Millisecond, false, false, icmp.Reasons(), echoLoad, buildICMP, nil},
-	IKE:       {"ike", "IKE", 30 * time.Second, 10 * time.Second, true, false, ike.Reasons(), ikeLoad, buildIKE, nil},
-	PMTU:      {"pmtu", "path MTU", time.Minute, 10 * time.Second, true, false, nil, pmtuLoad, buildPMTU, freshPMTU},
-	Fragments: {"fragments", "fragments", 5 * time.Minute, time.Minute, false, false, nil, fragmentsLoad, buildFragments, freshFragments},
-	Protocols: {"protocols", "protocols and routers", 15 * time.Minute, time.Minute, false, true, nil, protocolsLoad, buildProtocols, freshProtocols},
-	Flows:     {"flows", "flows", 15 * time.Minute, 5 * time.Minute, true, false, nil, flowsLoad, buildFlows, freshFlows},
+	ICMP:      {"icmp", "ICMP echo", 5 * time.Second, 100 * time.Millisecond, false, false, icmp.Reasons(), echoLoad, buildICMP, operateICMP(), nil},
+	IKE:       {"ike", "IKE", 30 * time.Second, 10 * time.Second, true, false, ike.Reasons(), ikeLoad, buildIKE, operateIKE(), nil},
+	PMTU:      {"pmtu", "path MTU", time.Minute, 10 * time.Second, true, false, nil, pmtuLoad, buildPMTU, operatePMTU(), freshPMTU},
+	Fragments: {"fragments", "fragments", 5 * time.Minute, time.Minute, false, false, nil, fragmentsLoad, buildFragments, operateFragments(), freshFragments},
+	Protocols: {"protocols", "protocols and routers", 15 * time.Minute, time.Minute, false, true, nil, protocolsLoad, buildProtocols, operateProtocols(), freshProtocols},
+	Flows:     {"flows", "flows", 15 * time.Minute, 5 * time.Minute, true, false, nil, flowsLoad, buildFlows, operateFlows(), freshFlows},
 }
 
 // Findings are the newest results of the collectors of one peer, as they were found; nil where a

@@ -347,7 +347,9 @@ func (f *flight) judge(a *Answer) (tell bool) {
 	return true
 }
 
-// duplicates is how long an answered echo is remembered, to know a second reply.
+// duplicates is how long an answered echo is remembered, to know a second reply. Other probes are
+// remembered for the grace time: what came may be the probe itself, sent back by a device on the path,
+// and the reply comes after it.
 const duplicates = time.Second
 
 // settle hands an answer to the probe's owner, unless it says nothing new.
@@ -381,9 +383,13 @@ func (t *flights) settle(f *flight, a Answer, rx reception) (answered bool) {
 // decided takes note of the first answer to a flight. The caller holds the lock.
 func (t *flights) decided(f *flight, a *Answer) {
 	t.wheel.settled(f)
-	if f.isEcho() && a.Outcome == Delivered {
+	if a.Outcome == Delivered {
 		t.wheel.take(f)
-		if end := a.Received.Add(duplicates); end.Before(f.forget) {
+		rest := grace
+		if f.isEcho() {
+			rest = duplicates
+		}
+		if end := a.Received.Add(rest); end.Before(f.forget) {
 			f.forget = end
 		}
 		f.at = f.forget

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ipsec_path_exporter/internal/wire/icmp"
 	"ipsec_path_exporter/internal/wire/ip"
 )
@@ -131,8 +133,11 @@ func (s *Stack) settleError(f *flight, v6 bool, a Answer, mtu int, own bool, rx 
 	case icmp.NameTTL:
 		a.Outcome = TimeExceeded
 	}
-	if own && a.Outcome == Unreachable {
+	switch {
+	case own && a.Outcome == Unreachable:
 		a.Outcome, a.Err = NotSent, ownError(name, a.From)
+	case own && a.Outcome == TooBig: // it may come before the kernel's answer to the sender
+		a.Outcome, a.Err = TooBigLocally, fmt.Errorf("this host (%s) did not send it: %w", a.From, unix.EMSGSIZE)
 	}
 	if s.flights.settle(f, a, rx) {
 		s.errors.add(name)

@@ -2,11 +2,13 @@ package netio
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"ipsec_path_exporter/internal/silence"
 	"ipsec_path_exporter/internal/wire/icmp"
@@ -126,6 +128,18 @@ func TestPacketTooBigValidation(t *testing.T) {
 				t.Errorf("answer: %+v", (*got)[0])
 			}
 		})
+	}
+}
+
+// TestOwnPacketTooBig: where a packet filter diverts a probe to a smaller link, the kernel tells the
+// sender both by EMSGSIZE and by an ICMP error from its own address, in any order.
+func TestOwnPacketTooBig(t *testing.T) {
+	s := matching(t)
+	f := ikeFlight(1500)
+	got := launch(s, f)
+	s.onICMPv4(nil, icmpError(testSelf, 3, 4, 1492, probeBytes(f), 548), reception{at: time.Now()})
+	if len(*got) != 1 || (*got)[0].Outcome != TooBigLocally || (*got)[0].MTU != 1492 || !errors.Is((*got)[0].Err, unix.EMSGSIZE) {
+		t.Errorf("answers: %+v", *got)
 	}
 }
 

@@ -19,8 +19,17 @@ type Sender interface {
 type Shot struct {
 	Packet *netio.Packet
 	// Accept, if set, reports whether a reply counts: what an IKE port sends back must be an IKE
-	// message. It is called from another goroutine, with the payload.
+	// message. It is called from another goroutine, with the payload. The network may keep it for
+	// minutes, so it should not keep the packet.
 	Accept func(a *netio.Answer) bool
+
+	outcome *outcome
+}
+
+// An outcome is what a network keeps of a shot while answers may still come. The packet is not among
+// it: it is large.
+type outcome struct {
+	accept func(a *netio.Answer) bool
 
 	mu     sync.Mutex
 	answer netio.Answer
@@ -28,24 +37,27 @@ type Shot struct {
 
 // Answer returns the outcome so far. A late answer replaces silence, even after Fire has returned.
 func (s *Shot) Answer() netio.Answer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.answer
+	if s.outcome == nil {
+		return netio.Answer{}
+	}
+	s.outcome.mu.Lock()
+	defer s.outcome.mu.Unlock()
+	return s.outcome.answer
 }
 
 // hear keeps an answer, and reports whether it is the first. A reply that is not accepted counts as
 // silence, because no other first answer will come.
-func (s *Shot) hear(a *netio.Answer) (first bool) {
+func (o *outcome) hear(a *netio.Answer) (first bool) {
 	kept := *a
-	if a.Outcome == netio.Delivered && s.Accept != nil && !s.Accept(a) {
+	if a.Outcome == netio.Delivered && o.accept != nil && !o.accept(a) {
 		kept = netio.Answer{Outcome: netio.Silent, Sent: a.Sent}
 	}
 	kept.Payload, kept.Wire = nil, nil // valid only during the call
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first = s.answer.Outcome == 0
-	if first || s.answer.Outcome == netio.Silent {
-		s.answer = kept
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	first = o.answer.Outcome == 0
+	if first || o.answer.Outcome == netio.Silent {
+		o.answer = kept
 	}
 	return first
 }
@@ -60,8 +72,10 @@ func Fire(ctx context.Context, to Sender, shots []*Shot, spacing, timeout time.D
 				return err
 			}
 		}
+		o := &outcome{accept: s.Accept}
+		s.outcome = o
 		to.Send(ctx, s.Packet, timeout, func(a netio.Answer) {
-			if s.hear(&a) {
+			if o.hear(&a) {
 				decided <- struct{}{}
 			}
 		})
