@@ -87,7 +87,7 @@ const (
 func (p SourcePort) String() string { return enum.Name(p, "random", "fixed") }
 
 // FixedPort returns the source port for a method, 0 where the program chooses it.
-func (s *IKESettings) FixedPort(m Method) uint16 {
+func (s IKESettings) FixedPort(m Method) uint16 {
 	switch {
 	case s.SourcePort != FixedPort:
 		return 0
@@ -98,7 +98,7 @@ func (s *IKESettings) FixedPort(m Method) uint16 {
 }
 
 // UDPPort returns the port of the method IKE or NATT.
-func (s *IKESettings) UDPPort(m Method) uint16 {
+func (s IKESettings) UDPPort(m Method) uint16 {
 	if m == NATT {
 		return s.NATTPort
 	}

@@ -52,7 +52,7 @@ func (g *RouteGate) Check(path netio.Path, now time.Time) (reason string, err er
 	if g.forget.Swap(false) {
 		g.until = time.Time{}
 	}
-	if path != g.path || !now.Before(g.until) {
+	if !now.Before(g.until) || path != g.path {
 		route, err := g.Router.Route(path)
 		if err != nil {
 			return ReasonRoute, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/subject"
@@ -86,15 +87,14 @@ func (r *rounds) measure(ctx, life context.Context, s *subject.Subject, c suite.
 }
 
 // ended counts a round. That a collector cannot measure is logged when it begins and when it ends,
-// unless a full queue of this host is the cause: that changes with each packet, and is logged once for
-// all peers.
+// unless this host is the cause: that is logged once for all peers.
 func (r *rounds) ended(c suite.Collector, reason string) {
 	r.app.metrics.run[c].Inc()
 	if reason != "" {
 		r.app.metrics.errors.WithLabelValues(c.String(), reason).Inc()
 	}
 	r.mu.Lock()
-	news := reason != collectors.ReasonQueueFull && r.trouble[c] != reason
+	news := !ofHost(reason) && r.trouble[c] != reason
 	if news {
 		r.trouble[c] = reason
 	}
@@ -109,6 +109,10 @@ func (r *rounds) ended(c suite.Collector, reason string) {
 	}
 	r.after(c)
 }
+
+// ofHost reports whether a round failed because of this host, at whatever peer: its queue was full, or
+// it may have lost the answers.
+func ofHost(reason string) bool { return reason == collectors.ReasonQueueFull || reason == icmp.ReasonLocalDrops }
 
 // failing reports whether one of these collectors could not measure in its newest round.
 func (r *rounds) failing(all suite.Set) bool {

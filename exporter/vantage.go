@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ type surroundings struct {
 	app   *app
 	meter diagnosis.CongestionMeter
 	full  map[string]diagnosis.Congestion // at the last comparison
+	lost  losses
 
 	mu       sync.Mutex
 	controls []*control
@@ -53,6 +55,7 @@ func (s *surroundings) compare(now time.Time) {
 	}
 	full := s.meter.Update(now, s.app.tools.Stack.Queues(), standings)
 	s.logQueues(full)
+	s.lost.log(s.app.log, s.app.tools.Stack.Stats())
 	s.Update(now, standings, s.judgeControls(now), full)
 	for i, p := range peers {
 		after := s.Of(p.Config.Name).State
@@ -75,6 +78,29 @@ func (s *surroundings) logQueues(full map[string]diagnosis.Congestion) {
 		}
 	}
 	s.full = full
+}
+
+// losses log, once for all peers, that this host lost answers or may have.
+type losses struct {
+	standstills, drops uint64 // at the last look
+	dropping           bool
+}
+
+func (l *losses) log(log *slog.Logger, now netio.Stats) {
+	if n := now.Standstills - l.standstills; n > 0 {
+		log.Warn("this program or its host stood still, or the clock was set; silence meanwhile is unknown", "times", n)
+	}
+	drops := uint64(0)
+	for _, n := range now.Drops {
+		drops += n
+	}
+	switch n := drops - l.drops; {
+	case n > 0 && !l.dropping:
+		log.Warn("this host loses answers before they are read; silence meanwhile is unknown", "answers", n)
+	case n == 0 && l.dropping:
+		log.Info("this host loses no more answers")
+	}
+	l.standstills, l.dropping, l.drops = now.Standstills, drops > l.drops, drops
 }
 
 // standing is what is known of the peer's health.

@@ -71,14 +71,14 @@ type Collector struct {
 	opts    Options
 
 	measuring sync.Mutex
-	target    collectors.Target
+	target    collectors.Shared[collectors.Target]
 	rounds    uint64
 
-	// mu guards the rest, which is about path.
+	// mu guards the rest, which is about the path of aim.
 	mu         sync.Mutex
 	snapshot   Results
 	incomplete map[collectors.Method]netip.Addr
-	path       netio.Path
+	aim        collectors.Shared[collectors.Target]
 }
 
 // New returns a Collector.
@@ -136,14 +136,14 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 }
 
 func (c *Collector) retarget(t collectors.Target) {
-	if c.target.Path != t.Path {
+	if c.target.Get().Path != t.Path {
 		c.mu.Lock()
 		c.snapshot = Results{}
 		clear(c.incomplete)
-		c.path = t.Path
+		c.aim = collectors.Share(t)
 		c.mu.Unlock()
 	}
-	c.target = t
+	c.target = collectors.Share(t)
 }
 
 func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route) (Result, error) {
@@ -157,12 +157,12 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 		r.Reason, r.Unasked = "no IKE message is known to be answered", true
 		return r, nil
 	}
-	if st := c.opts.Silence.Standing(netio.Lane(c.target.Path, netio.UDP, c.target.IKE.UDPPort(m)), r.At); st.Mute {
+	if st := c.opts.Silence.Standing(netio.Lane(c.target.Get().Path, netio.UDP, c.target.Get().IKE.UDPPort(m)), r.At); st.Mute {
 		r.Reason, r.Unasked = fmt.Sprintf("the last %d IKE messages were not answered", st.Unanswered), true
 		return r, nil
 	}
 	b := &batch{
-		c: c, probes: collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target},
+		c: c, probes: collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target.Get()},
 		seed: matched.Mix(c.opts.Seed + c.rounds*uint64(len(methods)) + uint64(m)),
 	}
 	sizes, ok := c.sizes(m, b.natural(), route.LinkMTU)
@@ -217,10 +217,10 @@ func (c *Collector) sizes(m collectors.Method, natural, link int) (s sizes, ok b
 	if s.large > largest {
 		s.large = 0
 	}
-	if c.target.Path.IPv6() {
+	if c.target.Get().Path.IPv6() {
 		s.largePiece = min(fits, minimum6)
 	}
-	return s, s.size >= natural && s.piece >= c.target.Path.HeaderIP()+leastRest
+	return s, s.size >= natural && s.piece >= c.target.Get().Path.HeaderIP()+leastRest
 }
 
 // judge sends the large message, and the pairs if it was not answered.
@@ -382,7 +382,7 @@ func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Durati
 func (c *Collector) reported(path netio.Path, m collectors.Method, from netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if path == c.path {
+	if path == c.aim.Get().Path {
 		c.incomplete[m] = from
 	}
 }

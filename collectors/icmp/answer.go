@@ -11,10 +11,11 @@ func (e *echo) onAnswer(a netio.Answer) {
 	c := e.c
 	c.mu.Lock()
 	decided, reason := e.take(&a)
+	changed := c.changed
 	c.mu.Unlock()
 	if decided || a.Late {
 		select {
-		case c.changed <- struct{}{}:
+		case changed <- struct{}{}: // not if it is nil
 		default:
 		}
 	}
@@ -59,6 +60,9 @@ func (e *echo) take(a *netio.Answer) (decided bool, reason string) {
 	case netio.TooBig, netio.Refused, netio.Unreachable, netio.TimeExceeded:
 		e.lost(decided, current)
 		if d := e.decision(current); d != nil && !d.answered {
+			if d.refusal == nil {
+				d.refusal = &collectors.PathError{}
+			}
 			d.refusal.Note(a)
 			if !decided {
 				c.loss.NotSent(e.at) // it was refused, not lost

@@ -38,7 +38,10 @@ var _ collectors.Measurer[Result] = (*Collector)(nil)
 // must not be used while a schedule calls Tick.
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, error) {
 	c.mu.Lock()
-	c.target = t
+	if c.changed == nil {
+		c.changed = make(chan struct{}, 1)
+	}
+	c.target = collectors.Share(t)
 	lossy := c.tally.received > 0 && c.loss.Current.Heavy()
 	c.forget()
 	c.mu.Unlock()

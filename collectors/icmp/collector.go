@@ -59,12 +59,12 @@ type Collector struct {
 	rtt    *histogram.Histogram
 
 	mu         sync.Mutex
-	target     collectors.Target
+	target     collectors.Shared[collectors.Target]
 	generation uint64 // counts paths: answers for an earlier path say nothing about this one
 	echoes     []*echo
 	next       int
 	pending    int
-	changed    chan struct{} // receives a signal after an answer, for Measure
+	changed    chan struct{} // receives a signal after an answer, nil before the first Measure
 
 	// These belong to the peer and survive a change of the path.
 	requests, replies, duplicates uint64
@@ -103,8 +103,8 @@ type echo struct {
 type decision struct {
 	sequence uint64
 	answered bool
-	at       time.Time // of sending
-	refusal  collectors.PathError
+	at       time.Time             // of sending
+	refusal  *collectors.PathError // nil if none came
 }
 
 type tally struct {
@@ -119,7 +119,7 @@ func New(ctx context.Context, engine Engine, t collectors.Target, opts Options) 
 	opts.Timeout = min(cmp.Or(max(opts.Timeout, 0), DefaultTimeout), opts.Interval)
 	return &Collector{
 		ctx: ctx, engine: engine, opts: opts, gate: collectors.RouteGate{Router: opts.Router}, rtt: newHistogram(opts.Buckets),
-		target: t, changed: make(chan struct{}, 1), loss: collectors.Sampler{Size: sampleSize},
+		target: collectors.Share(t), loss: collectors.Sampler{Size: sampleSize},
 	}
 }
 
@@ -127,10 +127,10 @@ func New(ctx context.Context, engine Engine, t collectors.Target, opts Options) 
 func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t.Path != c.target.Path {
+	if t.Path != c.target.Get().Path {
 		c.forget()
 	}
-	c.target = t
+	c.target = collectors.Share(t)
 }
 
 // forget discards what is known about the path. The caller holds the lock.
@@ -175,7 +175,7 @@ func (c *Collector) tick(ctx context.Context, now time.Time) {
 	c.sequence++
 	c.pending++
 	e.generation, e.sequence, e.at, e.pending, e.dropped = c.generation, c.sequence, now, true, false
-	path := c.target.Path
+	path := c.target.Get().Path
 	c.mu.Unlock()
 	c.engine.Echo(ctx, path, c.opts.Timeout, e.answer)
 }
@@ -183,7 +183,7 @@ func (c *Collector) tick(ctx context.Context, now time.Time) {
 // blocked returns the reason why no echo may be sent now, or an empty string.
 func (c *Collector) blocked(now time.Time) (reason string) {
 	c.mu.Lock()
-	path, generation := c.target.Path, c.generation
+	path, generation := c.target.Get().Path, c.generation
 	c.mu.Unlock()
 	reason, err := c.gate.Check(path, now)
 	if err == nil {
@@ -270,7 +270,7 @@ func (c *Collector) Result(now time.Time) Result {
 // share takes the silence that the echoes of all peers of the address by the same way show together,
 // and reports whether there is one. The caller holds the lock.
 func (c *Collector) share(r *Result, now time.Time) bool {
-	shown := c.opts.Silence.Shown(now, netio.Lane(c.target.Path, netio.Echo, 0))
+	shown := c.opts.Silence.Shown(now, netio.Lane(c.target.Get().Path, netio.Echo, 0))
 	if c.fault != nil && !errors.Is(c.fault, silence.ErrBudget) || !shown.After(r.Since) {
 		return false
 	}
@@ -286,13 +286,13 @@ func (c *Collector) share(r *Result, now time.Time) bool {
 func (c *Collector) refusal() (newest collectors.PathError) {
 	var at time.Time
 	for _, d := range c.history {
-		if e := d.refusal; e.From.IsValid() && d.at.After(at) {
-			newest, at = e, d.at
+		if e := d.refusal; e != nil && e.From.IsValid() && d.at.After(at) {
+			newest, at = *e, d.at
 		}
 	}
 	newest.Count = 0
 	for _, d := range c.history {
-		if e := d.refusal; e.From.IsValid() && e.From == newest.From && e.Type == newest.Type && e.Code == newest.Code {
+		if e := d.refusal; e != nil && e.From.IsValid() && e.From == newest.From && e.Type == newest.Type && e.Code == newest.Code {
 			newest.Count++
 		}
 	}

@@ -18,7 +18,7 @@ const fullPace = 12
 // that the echo waited for its turn.
 func (c *Collector) rests(now time.Time) (until time.Time, slow bool) {
 	c.mu.Lock()
-	path, answered := c.target.Path, c.answered
+	path, answered := c.target.Get().Path, c.answered
 	c.mu.Unlock()
 	if now.Sub(answered) < DefaultTimeout {
 		return time.Time{}, false // the usual case, without a look at what others know
@@ -56,7 +56,7 @@ func (c *Collector) rests(now time.Time) (until time.Time, slow bool) {
 func (c *Collector) nextTurn(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.turn = c.opts.Silence.Turn(c.target.Path.Dst, now, now.Add(c.opts.Interval))
+	c.turn = c.opts.Silence.Turn(c.target.Get().Path.Dst, now, now.Add(c.opts.Interval))
 	c.following = c.turn.Sub(now)
 	return c.turn
 }

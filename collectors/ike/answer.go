@@ -82,6 +82,9 @@ func (p *probe) take(a *netio.Answer) {
 		if !current {
 			return
 		}
+		if w.refusal == nil {
+			w.refusal = &collectors.PathError{}
+		}
 		w.refusal.Note(a)
 		w.result.Error = w.refusal
 		if a.Outcome == netio.Refused && (w.active || w.crawling) {

@@ -18,6 +18,9 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	c.SetTarget(t)
 	c.gate.Forget()
 	c.mu.Lock()
+	if c.changed == nil {
+		c.changed = make(chan struct{}, 1)
+	}
 	c.promised = time.Time{}
 	if c.silentRounds > 0 {
 		c.asked = time.Now() // what confirms a silence is sent after this

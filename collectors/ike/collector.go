@@ -47,13 +47,13 @@ type Collector struct {
 	gate    collectors.RouteGate
 
 	mu         sync.Mutex
-	target     collectors.Target
+	target     collectors.Shared[collectors.Target]
 	generation uint64 // counts targets: answers for an earlier target say nothing about this one
 	walks      [2]walk
 	active     bool
 	started    time.Time     // start of the newest round
 	promised   time.Time     // next call that Tick asked for to continue a round
-	changed    chan struct{} // receives a signal after a round, for Measure
+	changed    chan struct{} // receives a signal after a round, nil before the first Measure
 
 	// crawl is the stretched round, nil if rounds are not stretched; crawled is when its newest probe
 	// was sent, gap the time from there to the next one.
@@ -77,7 +77,7 @@ func New(ctx context.Context, network collectors.Network, keys *ikeprobe.Keyring
 	opts.Interval = max(cmp.Or(max(opts.Interval, 0), DefaultInterval), MinGap)
 	c := &Collector{
 		ctx: ctx, network: network, keys: keys, opts: opts, gate: collectors.RouteGate{Router: network},
-		target: t, changed: make(chan struct{}, 1),
+		target: collectors.Share(t),
 	}
 	c.walks[0].method, c.walks[1].method = collectors.IKE, collectors.NATT
 	for i := range c.walks {
@@ -104,11 +104,11 @@ func (c *Collector) Dialect(m collectors.Method) *ikeprobe.Dialect {
 func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t == c.target {
+	if t == c.target.Get() {
 		return
 	}
-	changed := t.IKE != c.target.IKE
-	c.target = t
+	changed := t.IKE != c.target.Get().IKE
+	c.target = collectors.Share(t)
 	c.generation++
 	c.gate.Forget()
 	c.active, c.promised = false, time.Time{}
@@ -161,7 +161,7 @@ func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 		return time.Time{}, true
 	}
 	earliest := c.started.Add(MinGap)
-	if !c.opts.Silence.Spoke(netio.Lane(c.target.Path, netio.Echo, 0), now) {
+	if !c.opts.Silence.Spoke(netio.Lane(c.target.Get().Path, netio.Echo, 0), now) {
 		switch {
 		case c.silentRounds == 1:
 			earliest = c.started.Add(confirmGap)
@@ -178,7 +178,7 @@ func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 // begin starts a round if none is active, and returns the reason if it cannot.
 func (c *Collector) begin(now time.Time) (reason string) {
 	c.mu.Lock()
-	active, path := c.active, c.target.PathOf(collectors.IKE)
+	active, path := c.active, c.target.Get().PathOf(collectors.IKE)
 	c.mu.Unlock()
 	if active {
 		return ""
@@ -267,7 +267,7 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 // dispatch makes the packet of a form and the record for its answer, nil if that fails. The caller
 // holds the lock.
 func (c *Collector) dispatch(w *walk, f ikeprobe.Form) (*netio.Packet, *probe) {
-	packet, err := w.build(f, c.keys, c.target)
+	packet, err := w.build(f, c.keys, c.target.Get())
 	if err != nil {
 		w.notSent(err)
 		return nil, nil
@@ -311,7 +311,7 @@ func (c *Collector) close() (ended bool, reason string) {
 	}
 	c.active, c.gap = false, 0
 	select {
-	case c.changed <- struct{}{}:
+	case c.changed <- struct{}{}: // not if it is nil
 	default:
 	}
 	for i := range c.walks {

@@ -63,7 +63,7 @@ type crawlStep struct {
 // standing returns how the packets to the peer stand. They are mute if those to both ports are.
 func (c *Collector) standing(now time.Time) silence.Standing {
 	c.mu.Lock()
-	target := c.target
+	target := c.target.Get()
 	c.mu.Unlock()
 	ike := c.opts.Silence.Standing(netio.Lane(target.Path, netio.UDP, target.IKE.Port), now)
 	natt := c.opts.Silence.Standing(netio.Lane(target.Path, netio.UDP, target.IKE.NATTPort), now)
@@ -79,7 +79,7 @@ func (c *Collector) crawls(ctx context.Context, now time.Time) (next time.Time, 
 		return time.Time{}, false
 	}
 	c.mu.Lock()
-	path := c.target.Path
+	path := c.target.Get().Path
 	lane := netio.Lane(path, netio.UDP, 0)
 	for c.crawl.turn.IsZero() || !c.crawl.turn.After(now) && !c.opts.Silence.Take(lane, now) {
 		c.crawl.turn = c.opts.Silence.Turn(path.Dst, now, now)
@@ -106,7 +106,7 @@ func (c *Collector) crawls(ctx context.Context, now time.Time) (next time.Time, 
 
 // lanes are the lanes of both ports.
 func (c *Collector) lanes() (ike, natt silence.Lane) {
-	return netio.Lane(c.target.Path, netio.UDP, c.target.IKE.Port), netio.Lane(c.target.Path, netio.UDP, c.target.IKE.NATTPort)
+	return netio.Lane(c.target.Get().Path, netio.UDP, c.target.Get().IKE.Port), netio.Lane(c.target.Get().Path, netio.UDP, c.target.Get().IKE.NATTPort)
 }
 
 // shown returns when the requests of all peers of the address began that show together that both
@@ -131,7 +131,7 @@ func (c *Collector) othersAsk(now time.Time) bool {
 // shorten has a round send the known form alone if echo has stopped to be answered too: another form
 // would not be answered either. The caller holds the lock.
 func (c *Collector) shorten(now time.Time) {
-	lane := netio.Lane(c.target.Path, netio.Echo, 0)
+	lane := netio.Lane(c.target.Get().Path, netio.Echo, 0)
 	echo := c.opts.Silence.Standing(lane, now)
 	if echo.Unanswered == 0 || now.Sub(echo.Answered) >= silence.Window || c.opts.Silence.Spoke(lane, now) {
 		return
@@ -150,7 +150,7 @@ func (c *Collector) othersShow(now time.Time) bool {
 		return false
 	}
 	first, second := c.lanes()
-	echo := c.opts.Silence.Standing(netio.Lane(c.target.Path, netio.Echo, 0), now)
+	echo := c.opts.Silence.Standing(netio.Lane(c.target.Get().Path, netio.Echo, 0), now)
 	ike, natt := c.opts.Silence.Standing(first, now), c.opts.Silence.Standing(second, now)
 	never := ike.Answered.IsZero() && natt.Answered.IsZero()
 	return echo.Mute && (echo.Answered.IsZero() && never || now.Sub(echo.Answered) < silence.Window)
@@ -263,7 +263,7 @@ func (c *Collector) starve(now time.Time) {
 		w := &c.walks[i]
 		sent := 0
 		for _, n := range w.sent {
-			sent += n
+			sent += int(n)
 		}
 		enough = enough && w.active && w.brief && sent > freshRequests // the last one was not sent
 	}
@@ -304,11 +304,11 @@ func (c *Collector) turn(now time.Time) time.Time {
 		return now
 	}
 	if c.reserved.IsZero() {
-		c.reserved, c.spread = c.opts.Silence.Round(c.target.Path.Dst, now, now), 0
+		c.reserved, c.spread = c.opts.Silence.Round(c.target.Get().Path.Dst, now, now), 0
 	}
 	if c.reserved.After(now) {
 		c.spread = c.reserved.Sub(c.started)
-		if soon := now.Add(2 * time.Second); soon.Before(c.reserved) && !c.opts.Silence.Spoke(netio.Lane(c.target.Path, netio.Echo, 0), now) {
+		if soon := now.Add(2 * time.Second); soon.Before(c.reserved) && !c.opts.Silence.Spoke(netio.Lane(c.target.Get().Path, netio.Echo, 0), now) {
 			return soon // others may have shown the silence by then
 		}
 		return c.reserved

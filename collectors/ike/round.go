@@ -50,7 +50,7 @@ type walk struct {
 	method  collectors.Method
 	port    uint16
 	dialect *ikeprobe.Dialect
-	result  Result
+	result  outcome
 	fault   error // why the result is unknown
 	misses  int   // consecutive rounds without a reply to the known form
 	offered bool  // v2-badke was answered once
@@ -73,15 +73,40 @@ type walk struct {
 	ladder []ikeprobe.Form
 	step   int           // the next step of the plan
 	due    time.Time     // of the next step
-	sent   [forms]int    // probes sent, by form
+	sent   [forms]uint8  // probes sent, by form
 	unsent int           // consecutive probes not sent
 	packet *netio.Packet // the newest one, for identical tries
 	form   ikeprobe.Form // of packet
-	// refusal is the newest ICMP error.
-	refusal collectors.PathError
+	// refusal is the newest ICMP error, nil if none came.
+	refusal *collectors.PathError
 
 	// These belong to the peer and survive a change of its address.
 	requests, responses uint64
+}
+
+// An outcome is what the newest round has shown: the part of a Result that takes room in every peer.
+type outcome struct {
+	State                State
+	Form                 ikeprobe.Form
+	Version              ikeprobe.Version
+	BadKESilent, NotSent bool
+	At                   time.Time
+	Sent, BadKESent      int
+	Reply, Detail        string
+	RoundTrip            time.Duration
+	Error                *collectors.PathError // nil if none came
+}
+
+// public returns the result without what only the walk knows.
+func (o *outcome) public() Result {
+	r := Result{
+		State: o.State, At: o.At, Sent: o.Sent, Form: o.Form, Version: o.Version, Reply: o.Reply, Detail: o.Detail, RoundTrip: o.RoundTrip,
+		BadKESilent: o.BadKESilent, BadKESent: o.BadKESent, NotSent: o.NotSent,
+	}
+	if o.Error != nil {
+		r.Error = *o.Error
+	}
+	return r
 }
 
 // setup starts again with other settings.
@@ -94,7 +119,7 @@ func (w *walk) setup(s collectors.IKESettings) {
 // forget discards what is known about the path.
 func (w *walk) forget() {
 	w.dialect.Reset()
-	w.misses, w.offered, w.answered, w.result, w.fault = 0, false, false, Result{}, errNoRound
+	w.misses, w.offered, w.answered, w.result, w.fault = 0, false, false, outcome{}, errNoRound
 	w.loss = collectors.Sampler{Size: sampleSize}
 	w.end()
 }
@@ -108,7 +133,7 @@ func (w *walk) begin(now, due time.Time, brief, alone bool) {
 	if w.offered && w.result.BadKESilent && w.dialect.Allows(ikeprobe.V2BadKE) {
 		w.first = ikeprobe.V2BadKE // the lockout may have ended
 	}
-	w.step, w.unsent, w.sent, w.refusal = 0, 0, [forms]int{}, collectors.PathError{}
+	w.step, w.unsent, w.sent, w.refusal = 0, 0, [forms]uint8{}, nil
 }
 
 // plan returns the form and the timeout of step i of the round; ok is false after the last step.
@@ -173,7 +198,7 @@ func (w *walk) notSent(err error) {
 // replied ends the round with a reply. roundTrip is 0 if it is ambiguous.
 func (w *walk) replied(f ikeprobe.Form, r ikeprobe.Reply, roundTrip time.Duration) {
 	if w.active {
-		w.sample(w.sent[f], w.sent[f]-1)
+		w.sample(int(w.sent[f]), int(w.sent[f])-1)
 	} else if w.known && f == w.first {
 		w.loss.Answered(w.began)
 	}
@@ -188,7 +213,7 @@ func (w *walk) replied(f ikeprobe.Form, r ikeprobe.Reply, roundTrip time.Duratio
 		w.result.BadKESilent, w.result.BadKESent, w.offered = false, 0, true
 	case ikeprobe.V2Major3:
 		if w.sent[ikeprobe.V2BadKE] > 0 {
-			w.result.BadKESilent, w.result.BadKESent = true, w.sent[ikeprobe.V2BadKE]
+			w.result.BadKESilent, w.result.BadKESent = true, int(w.sent[ikeprobe.V2BadKE])
 		}
 	case ikeprobe.V2NoProp, ikeprobe.V1Main, ikeprobe.V1Minor:
 	}
@@ -204,7 +229,7 @@ func (w *walk) replied(f ikeprobe.Form, r ikeprobe.Reply, roundTrip time.Duratio
 // sample counts the requests of a round in one form, which is answered. What an ICMP error refuses is
 // not lost.
 func (w *walk) sample(sent, lost int) {
-	if w.refusal.From.IsValid() {
+	if w.refusal != nil && w.refusal.From.IsValid() {
 		return
 	}
 	for i := range sent {
@@ -224,7 +249,7 @@ func (w *walk) exhausted() {
 	}
 	w.settle(Silent)
 	if w.known {
-		w.sample(w.sent[w.first], w.sent[w.first])
+		w.sample(int(w.sent[w.first]), int(w.sent[w.first]))
 		w.misses++
 	}
 	if w.misses >= stickyRounds {
@@ -249,7 +274,7 @@ func (w *walk) settle(s State) {
 	w.result.State, w.result.At, w.result.Error, w.fault = s, w.began, w.refusal, nil
 	w.result.Sent, w.result.NotSent = 0, false
 	for _, n := range w.sent {
-		w.result.Sent += n
+		w.result.Sent += int(n)
 	}
 	w.end()
 }
@@ -262,7 +287,7 @@ func (w *walk) end() {
 // goes on without an answer. The caller holds the lock.
 func (c *Collector) snapshot(i int, now time.Time) Result {
 	w := &c.walks[i]
-	r := w.result
+	r := w.result.public()
 	r.Port, r.Loss = w.port, w.loss.Last
 	at := r.At
 	if r.State == Silent && c.crawled.After(at) {

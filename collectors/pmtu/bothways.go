@@ -52,10 +52,12 @@ type ways struct {
 func (c *Collector) bothWays(ctx context.Context, out *Results, route netio.Route) error {
 	r := echoHole(out)
 	if r == nil || c.placed(r) {
-		c.ways = ways{}
+		if c.directions != nil {
+			c.directions.ways = ways{}
+		}
 		return nil
 	}
-	w := &c.ways
+	w := &c.apart().ways
 	if w.bytes != r.Bytes || w.back != out.Reverse.State {
 		*w = ways{bytes: r.Bytes, back: out.Reverse.State}
 	}
@@ -83,7 +85,7 @@ func echoHole(out *Results) *Result {
 
 // lookBothWays asks the routers.
 func (c *Collector) lookBothWays(ctx context.Context, out *Results, r *Result, route netio.Route) (err error) {
-	w, carried := &c.ways, out.Reverse.carries(r.Bytes)
+	w, carried := &c.apart().ways, out.Reverse.carries(r.Bytes)
 	found, limited, err := c.climbOut(ctx, r, carried)
 	if err != nil || found.Climbs[1].Arrived() > 0 { // the path has changed
 		return err
@@ -116,7 +118,7 @@ func (c *Collector) climbOut(ctx context.Context, r *Result, carried bool) (foun
 		if found, err = c.climb(ctx, r, st, r.Bytes, r.Bytes+1); err != nil {
 			return nil, false, err
 		}
-		limited = carried || st.place.first.IsValid() && st.place.first != c.target.Path.Dst
+		limited = carried || st.place.first.IsValid() && st.place.first != c.target.Get().Path.Dst
 	}
 	if !limited {
 		st.place = place{bytes: r.Bytes, at: st.place.at}
@@ -176,8 +178,8 @@ func (c *Collector) searchOut(ctx context.Context, r *Result, link int, found *l
 	if out.State != search.BlackHole {
 		return out, nil
 	}
-	_, err = c.climb(ctx, r, &c.forward, out.LowerBytes, out.LowerBytes+1)
-	if at := &c.forward.place; at.found() {
+	_, err = c.climb(ctx, r, &c.apart().forward, out.LowerBytes, out.LowerBytes+1)
+	if at := &c.apart().forward.place; at.found() {
 		out.LastHopPassed, out.FirstHopFailed = at.last, at.first
 	}
 	return out, err
@@ -185,14 +187,14 @@ func (c *Collector) searchOut(ctx context.Context, r *Result, link int, found *l
 
 // searchTo searches for the largest packet that gets to the router at a TTL.
 func (c *Collector) searchTo(ctx context.Context, r *Result, link int, ttl uint8) (Result, error) {
-	st, now := &c.forward, time.Now()
+	st, now := &c.apart().forward, time.Now()
 	p := c.prober(collectors.ICMP, st, now)
 	p.ttl = ttl
 	cfg := search.Config{
 		Control: p.control(), Link: link, Minimum: minimumIPv4, Known: st.known, KnownBytes: st.bytes, RoundTrip: r.RoundTrip,
 		Hints: []int{r.Bytes + 1}, Packets: c.opts.Packets, Slow: reverseSlow, Raise: true, Seed: matched.Mix(c.opts.Seed + c.searches),
 	}
-	if c.target.Path.IPv6() {
+	if c.target.Get().Path.IPv6() {
 		cfg.Minimum = minimumIPv6
 	}
 	c.searches++

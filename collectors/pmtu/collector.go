@@ -65,27 +65,42 @@ type Collector struct {
 
 	// measuring is held during a round.
 	measuring sync.Mutex
-	target    collectors.Target
+	target    collectors.Shared[collectors.Target]
 	// searches and rounds count searches and calls of Measure.
 	searches, rounds uint64
-	states           map[collectors.Method]*methodState
+	// states are by method, nil before its first search.
+	states [collectors.NATT + 1]*methodState
 	// unanswered is the number of echoes in a row that were sent as controls of PTBs without answer.
 	unanswered int
 	// cut is where packets with DF are cut in pieces, as the last ladder shows.
 	cut cut
-	// routes are the routes of this round, by method, as far as this host has them.
+	// routes are the routes of this round, by method, as far as this host has them; nil between rounds.
 	routes map[collectors.Method]netio.Route
-	// reverse and forward are what is known of the two directions of the path to the current address.
-	reverse, forward methodState
-	// ways is what routers show of the two directions.
-	ways ways
+	// directions are what is known of the two directions of the path to the current address, nil while
+	// nothing had to be searched for.
+	directions *directions
 	// first is the method that the last round had no time for, if any: the next round begins with
 	// it.
 	first *collectors.Method
 
 	// mu guards what a scrape reads.
-	mu       sync.Mutex
-	snapshot Snapshot
+	mu    sync.Mutex
+	known known
+}
+
+// directions are what searches in one direction alone have found.
+type directions struct {
+	reverse, forward methodState
+	// ways is what routers show of them.
+	ways ways
+}
+
+// apart returns what is known of the two directions.
+func (c *Collector) apart() *directions {
+	if c.directions == nil {
+		c.directions = &directions{}
+	}
+	return c.directions
 }
 
 // heard is the size of a black hole, and how often it was shown that PTBs would have arrived.
@@ -133,16 +148,14 @@ func New(network collectors.Network, opts Options) *Collector {
 	opts.Methods = order
 	opts.Raise = cmp.Or(max(opts.Raise, 0), defaultRaise)
 	opts.Seed = cmp.Or(opts.Seed, rand.Uint64()) //nolint:gosec // an order, not a secret
-	return &Collector{network: network, opts: opts, states: make(map[collectors.Method]*methodState)}
+	return &Collector{network: network, opts: opts}
 }
 
 // Snapshot returns what is known now.
 func (c *Collector) Snapshot() Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.snapshot
-	s.Results = slices.Clone(s.Results)
-	return s
+	return c.known.snapshot(nil)
 }
 
 // Measure implements collectors.Measurer: one round of every method. The result of one method is a
@@ -153,6 +166,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	defer c.measuring.Unlock()
 	c.retarget(t)
 	c.rounds++
+	defer func() { c.routes = nil }()
 	route, err := c.lookUpRoutes()
 	if len(c.routes) == 0 {
 		return Results{}, err
@@ -236,20 +250,22 @@ func (c *Collector) speaks(m collectors.Method) bool {
 
 // retarget drops what is known of another path, and the searches for another target.
 func (c *Collector) retarget(t collectors.Target) {
-	if c.target == t {
+	if c.target.Get() == t {
 		return
 	}
-	if c.target.Path != t.Path {
+	if c.target.Get().Path != t.Path {
 		c.mu.Lock()
-		c.snapshot = Snapshot{Changes: c.snapshot.Changes, PTBs: c.snapshot.PTBs}
+		c.known = known{changes: c.known.changes, ptbs: c.known.ptbs}
 		c.mu.Unlock()
-		clear(c.states)
-		c.reverse, c.forward, c.ways, c.cut, c.unanswered = methodState{}, methodState{}, ways{}, cut{}, 0
+		clear(c.states[:])
+		c.directions, c.cut, c.unanswered = nil, cut{}, 0
 	}
 	for _, st := range c.states {
-		st.search = nil
+		if st != nil {
+			st.search = nil
+		}
 	}
-	c.target = t
+	c.target = collectors.Share(t)
 }
 
 func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route, before []Result) (Result, error) {
@@ -304,7 +320,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 // 7296, section 2: every one takes 3000 octets, and some take little more).
 func (c *Collector) trusted() int {
 	const ikeOctets = 3000 // some responders count the non-ESP marker among them
-	return c.target.Path.HeaderIP() + netio.HeaderUDP + ikeOctets
+	return c.target.Get().Path.HeaderIP() + netio.HeaderUDP + ikeOctets
 }
 
 // reach returns the largest size that a method tries: the link's MTU, or the trusted size until the
@@ -349,7 +365,7 @@ type dropCounter interface{ LocalDrops(v6 bool) uint64 }
 
 func (c *Collector) drops() uint64 {
 	if d, ok := c.network.(dropCounter); ok {
-		return d.LocalDrops(c.target.Path.IPv6())
+		return d.LocalDrops(c.target.Get().Path.IPv6())
 	}
 	return 0
 }
@@ -378,7 +394,7 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: matched.Mix(c.opts.Seed + c.searches),
 	}
 	c.searches++
-	if c.target.Path.IPv6() {
+	if c.target.Get().Path.IPv6() {
 		cfg.Minimum = minimumIPv6
 	}
 	if m != collectors.ICMP && !c.speaks(m) {
@@ -393,7 +409,7 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 
 func (c *Collector) prober(m collectors.Method, st *methodState, now time.Time) *prober {
 	p := &prober{
-		network: c.network, target: c.target, method: m, account: c.opts.Account, began: now,
+		network: c.network, target: c.target.Get(), method: m, account: c.opts.Account, began: now,
 		inbox: inbox{wake: make(chan struct{}, 1)},
 	}
 	if m == collectors.ICMP {
@@ -402,11 +418,11 @@ func (c *Collector) prober(m collectors.Method, st *methodState, now time.Time) 
 	dialect := c.opts.Dialects[m]
 	if dialect == nil {
 		if st.dialect == nil {
-			st.dialect = ikeprobe.NewDialect(c.target.IKE.Version, c.target.IKE.Auth)
+			st.dialect = ikeprobe.NewDialect(c.target.Get().IKE.Version, c.target.Get().IKE.Auth)
 		}
 		dialect = st.dialect
 	}
-	p.ike = collectors.IKEProbes{Keys: c.opts.Keys, Dialect: dialect, Form: dialect.Form(), Method: m, Target: c.target}
+	p.ike = collectors.IKEProbes{Keys: c.opts.Keys, Dialect: dialect, Form: dialect.Form(), Method: m, Target: c.target.Get()}
 	return p
 }
 
@@ -430,10 +446,10 @@ func (c *Collector) learn(st *methodState, r *Result) {
 		d.Advance()
 	}
 	c.mu.Lock()
-	c.snapshot.PTBs += uint64(r.PTBReceived)
+	c.known.ptbs += uint64(r.PTBReceived)
 	changed := r.State.Conclusive() && st.known != search.Unknown && (st.known != r.State || st.bytes != r.Bytes)
 	if changed {
-		c.snapshot.Changes++
+		c.known.changes++
 	}
 	c.mu.Unlock()
 	switch {
@@ -457,8 +473,10 @@ func (c *Collector) learn(st *methodState, r *Result) {
 // holds reports whether any method holds a black hole, and whether any method has a verdict.
 func (c *Collector) holds() (blackHole, known bool) {
 	for _, st := range c.states {
-		blackHole = blackHole || st.hole > 0
-		known = known || st.known != search.Unknown
+		if st != nil {
+			blackHole = blackHole || st.hole > 0
+			known = known || st.known != search.Unknown
+		}
 	}
 	return blackHole, known
 }
@@ -466,24 +484,31 @@ func (c *Collector) holds() (blackHole, known bool) {
 func (c *Collector) publish(out *Results) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &c.snapshot
-	results := make([]Result, 0, len(c.opts.Methods))
+	k := &c.known
+	results := make([]kept, 0, len(c.opts.Methods))
 	for _, m := range collectors.Methods() {
-		for _, from := range [][]Result{out.Results, s.Results} {
-			if i := slices.IndexFunc(from, func(r Result) bool { return r.Method == m }); i >= 0 {
-				results = append(results, from[i])
-				c.inOnePiece(&results[len(results)-1])
-				break
-			}
+		if i := slices.IndexFunc(out.Results, func(r Result) bool { return r.Method == m }); i >= 0 {
+			r := out.Results[i]
+			c.inOnePiece(&r)
+			results = append(results, keep(&r))
+		} else if earlier := k.of(m); earlier != nil {
+			r := earlier.result()
+			c.inOnePiece(&r)
+			results = append(results, keep(&r))
 		}
 	}
-	s.EchoApart = !c.together(collectors.ICMP, c.opts.Methods[0])
-	s.Results, s.LinkBytes, s.CachedBytes = results, out.LinkBytes, out.CachedBytes
-	s.BlackHole, s.Known = out.BlackHole, out.Known
+	k.echoApart = !c.together(collectors.ICMP, c.opts.Methods[0])
+	k.results, k.linkBytes, k.cachedBytes = results, out.LinkBytes, out.CachedBytes
+	k.blackHole, k.known = out.BlackHole, out.Known
 	if !out.Reverse.At.IsZero() {
-		s.Reverse, s.Forward = out.Reverse, out.Forward
+		back := out.Reverse
+		k.reverse, k.forward = &back, nil
+		if out.Forward != (Forward{}) {
+			on := out.Forward
+			k.forward = &on
+		}
 	}
 	if len(out.Results) > 0 {
-		s.At = time.Now()
+		k.at = time.Now()
 	}
 }

@@ -193,7 +193,7 @@ func (h *hearing) over() bool {
 func (h *hearing) deaf() bool {
 	enough := deafAfter
 	for _, st := range h.c.states {
-		if st.sendsPTBs {
+		if st != nil && st.sendsPTBs {
 			enough = deafAfterPTB
 		}
 	}

@@ -31,10 +31,10 @@ func (c *Collector) attribute(out *Results) {
 		if r.Method == collectors.ICMP || r.State != search.BlackHole || len(larger) == 0 && witness {
 			continue
 		}
-		octets := r.Bytes - c.target.Path.HeaderIP() - netio.HeaderUDP
+		octets := r.Bytes - c.target.Get().Path.HeaderIP() - netio.HeaderUDP
 		others := slices.DeleteFunc(slices.Clone(larger), func(m collectors.Method) bool { return m == collectors.ICMP })
 		first := c.firstMissed(r)
-		atPeer := !first.IsValid() || first == c.target.Path.Dst
+		atPeer := !first.IsValid() || first == c.target.Get().Path.Dst
 		switch {
 		case len(others) == 0 && atPeer && octets >= requiredOctets:
 			r.LargerBy = larger
@@ -59,9 +59,9 @@ func (c *Collector) attribute(out *Results) {
 // firstMissed returns the first address that larger packets than those of a result do not reach, by
 // any IKE method on the same way.
 func (c *Collector) firstMissed(r *Result) (first netip.Addr) {
-	for m, st := range c.states {
-		if m != collectors.ICMP && c.together(m, r.Method) && st.place.bytes == r.Bytes && st.place.first.IsValid() {
-			first = st.place.first
+	for _, m := range collectors.IKEMethods() {
+		if st := c.states[m]; st != nil && c.together(m, r.Method) && st.place.bytes == r.Bytes && st.place.first.IsValid() {
+			first = c.states[m].place.first
 		}
 	}
 	return first
@@ -94,7 +94,7 @@ func (c *Collector) filterNote(r *Result) string {
 	for _, m := range r.LargerBy {
 		names = append(names, m.String())
 	}
-	what := fmt.Sprintf("UDP port %d", c.target.IKE.UDPPort(r.Method))
+	what := fmt.Sprintf("UDP port %d", c.target.Get().IKE.UDPPort(r.Method))
 	if len(r.LargerBy) == 1 && r.LargerBy[0] == collectors.ICMP {
 		what = "IKE"
 	}

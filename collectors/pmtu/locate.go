@@ -71,8 +71,8 @@ func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Ro
 
 // placed reports whether another method knows where packets of this size vanish.
 func (c *Collector) placed(r *Result) bool {
-	for m, st := range c.states {
-		if m != r.Method && c.together(m, r.Method) && st.known == search.BlackHole && st.place.bytes == r.Bytes && st.place.found() {
+	for _, m := range collectors.Methods() {
+		if st := c.states[m]; st != nil && m != r.Method && c.together(m, r.Method) && st.known == search.BlackHole && st.place.bytes == r.Bytes && st.place.found() {
 			return true
 		}
 	}
@@ -85,7 +85,7 @@ func (c *Collector) lookUpHops(ctx context.Context, out *Results) error {
 		every = min(every, c.opts.Raise)
 	}
 	c.mu.Lock()
-	due := c.opts.Hops > 0 && time.Since(c.snapshot.HopsAt) >= every
+	due := c.opts.Hops > 0 && time.Since(c.known.hopsAt) >= every
 	c.mu.Unlock()
 	// Echoes disturb the peer least.
 	at := slices.IndexFunc(out.Results, func(r Result) bool {
@@ -133,7 +133,7 @@ func (c *Collector) climb(ctx context.Context, r *Result, st *methodState, sizes
 		}
 	}
 	c.mu.Lock()
-	c.snapshot.Hops, c.snapshot.Distance, c.snapshot.HopsAt = found.Hops(), found.Distance(), time.Now()
+	c.known.hops, c.known.distance, c.known.hopsAt = found.Hops(), found.Distance(), time.Now()
 	c.mu.Unlock()
 	return found, nil
 }

@@ -82,7 +82,8 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration) collec
 func (e *exposer) Expose(to collectors.Row, now time.Time) {
 	e.c.mu.Lock()
 	defer e.c.mu.Unlock()
-	s := &e.c.snapshot
+	var buffer [collectors.NATT + 1]Result
+	s := e.c.known.snapshot(buffer[:0])
 	fresh := collectors.Fresh(s.At, now, e.interval)
 	to.Set(e.changes, float64(s.Changes))
 	to.Set(e.ptbsReceived, float64(s.PTBs))
@@ -116,7 +117,7 @@ func (e *exposer) Expose(to collectors.Row, now time.Time) {
 func (c *Collector) AppendResults(to []Result) []Result {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append(to, c.snapshot.Results...)
+	return c.known.append(to)
 }
 
 func setBytes(to collectors.Row, s collectors.Series, known bool, bytes int) {

@@ -68,11 +68,11 @@ func (b *Reverse) fragmented(f int) {
 
 // searchBack searches for the largest reply. Replies of whole bytes are known to come whole.
 func (c *Collector) searchBack(ctx context.Context, whole, link int) (Reverse, error) {
-	st := &c.reverse
+	st := &c.apart().reverse
 	now := time.Now()
 	p := c.prober(collectors.ICMP, st, now)
 	p.fragment = requestFragment4
-	if c.target.Path.IPv6() {
+	if c.target.Get().Path.IPv6() {
 		p.fragment = requestFragment6
 	}
 	cfg := search.Config{

@@ -2,7 +2,6 @@ package pmtu
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -31,8 +30,11 @@ const turn = 4 * time.Second
 // postponed returns the earlier result of a method while the peer may just have gone silent: the packets
 // of a search would be missed where the silence has to be shown. before has the results of the round.
 func (c *Collector) postponed(ctx context.Context, m collectors.Method, before []Result) (r Result, ok bool) {
-	at := slices.IndexFunc(c.snapshot.Results, func(r Result) bool { return r.Method == m && !r.Unasked })
-	if at < 0 || c.opts.Silence == nil {
+	earlier := c.known.of(m)
+	if earlier == nil || c.opts.Silence == nil {
+		return Result{}, false
+	}
+	if r = earlier.result(); r.Unasked {
 		return Result{}, false
 	}
 	if n := len(before); n > 0 && before[n-1].State == search.Unreachable && volley.Pause(ctx, turn) != nil {
@@ -42,15 +44,15 @@ func (c *Collector) postponed(ctx context.Context, m collectors.Method, before [
 	if c.opts.Silence.Spoke(c.lane(m), now) || c.opts.Silence.Standing(c.lane(m), now).Mute {
 		return Result{}, false
 	}
-	return c.snapshot.Results[at], true
+	return r, true
 }
 
 // lane is how the silence of packets by a method is counted.
 func (c *Collector) lane(m collectors.Method) silence.Lane {
 	if m == collectors.ICMP {
-		return netio.Lane(c.target.Path, netio.Echo, 0)
+		return netio.Lane(c.target.Get().Path, netio.Echo, 0)
 	}
-	return netio.Lane(c.target.Path, netio.UDP, c.target.IKE.UDPPort(m))
+	return netio.Lane(c.target.Get().Path, netio.UDP, c.target.Get().IKE.UDPPort(m))
 }
 
 // answersNothing returns a result without a search where the peer is known not to answer.

@@ -37,7 +37,7 @@ func TestSilentPeerIsNotSearched(t *testing.T) {
 				record := silence.New()
 				path := netsim.New(netsim.Config{Silence: record, Block: func(*netio.Packet) bool { return true }}, 1)
 				c := collector(t, path, tt.method)
-				c.opts.Silence, c.target = record, collectorstest.Target(false)
+				c.opts.Silence, c.target = record, collectors.Share(collectorstest.Target(false))
 				lane := c.lane(tt.method)
 				if tt.answered {
 					charge, _ := record.Admit(lane, time.Now(), silence.Probe{Packets: 1, Plain: true})

@@ -18,7 +18,7 @@ func (c *Collector) lookUpRoutes() (first netio.Route, err error) {
 	c.routes = make(map[collectors.Method]netio.Route)
 	var why error
 	for _, m := range collectors.Methods() {
-		route, e := c.network.Route(c.target.PathOf(m))
+		route, e := c.network.Route(c.target.Get().PathOf(m))
 		if e == nil {
 			c.routes[m] = route
 		} else if slices.Contains(c.opts.Methods, m) {

@@ -58,11 +58,11 @@ type Collector struct {
 	opts    Options
 
 	measuring sync.Mutex
-	target    collectors.Target
+	target    collectors.Shared[collectors.Target]
 	rounds    uint64
 
 	mu       sync.Mutex
-	current  netio.Path // that the snapshot is about
+	current  collectors.Shared[collectors.Target] // that the snapshot is about
 	snapshot Results
 }
 
@@ -83,8 +83,8 @@ func (c *Collector) Snapshot() Results {
 func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != t.Path {
-		c.current, c.snapshot = t.Path, Results{}
+	if c.current.Get().Path != t.Path {
+		c.current, c.snapshot = collectors.Share(t), Results{}
 	}
 }
 
@@ -93,7 +93,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
 	c.SetTarget(t)
-	c.target = t
+	c.target = collectors.Share(t)
 	c.rounds++
 	groups, err := c.groups()
 	if err != nil {
@@ -151,7 +151,7 @@ func (c *Collector) climb(ctx context.Context, groups []group, out *Results) err
 			out.Hops, out.Distance = found.Hops(), found.Distance()
 		}
 		for j := range found.Climbs {
-			r := judge(found, Protocol(found.Climbs[j].Name), c.target.Path.IPv6())
+			r := judge(found, Protocol(found.Climbs[j].Name), c.target.Get().Path.IPv6())
 			if i > 0 {
 				r.Way, r.Distance = g.route.Way(), found.Distance()
 			}
@@ -174,7 +174,7 @@ type group struct {
 
 // groups returns the groups of all protocols, that of IKE first.
 func (c *Collector) groups() ([]group, error) {
-	first, err := c.network.Route(c.target.PathOf(collectors.IKE))
+	first, err := c.network.Route(c.target.Get().PathOf(collectors.IKE))
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (c *Collector) groups() ([]group, error) {
 
 // path returns the path as the packets of a protocol take it.
 func (c *Collector) path(p Protocol) netio.Path {
-	t := &c.target
+	t := c.target.Get()
 	switch p {
 	case UDP500:
 		return t.PathOf(collectors.IKE)
@@ -213,7 +213,7 @@ func (c *Collector) path(p Protocol) netio.Path {
 // mute reports whether the peer stays silent on both UDP ports.
 func (c *Collector) mute(now time.Time) bool {
 	for _, m := range collectors.IKEMethods() {
-		if !c.opts.Silence.Standing(netio.Lane(c.target.Path, netio.UDP, c.target.IKE.UDPPort(m)), now).Mute {
+		if !c.opts.Silence.Standing(netio.Lane(c.target.Get().Path, netio.UDP, c.target.Get().IKE.UDPPort(m)), now).Mute {
 			return false
 		}
 	}
@@ -224,7 +224,7 @@ func (c *Collector) mute(now time.Time) bool {
 func (c *Collector) publish(r Results) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == c.target.Path {
+	if c.current.Get().Path == c.target.Get().Path {
 		c.snapshot = r
 	}
 }
@@ -246,7 +246,7 @@ func (c *Collector) runners() []ladder.Runner {
 }
 
 func (c *Collector) packet(p Protocol) *netio.Packet {
-	packet := &netio.Packet{Path: c.target.Path}
+	packet := &netio.Packet{Path: c.target.Get().Path}
 	c.label(packet, p)
 	return packet
 }
@@ -257,7 +257,7 @@ func (c *Collector) label(packet *netio.Packet, p Protocol) {
 
 func (c *Collector) echo(uint8) (*netio.Packet, error) {
 	p := c.packet(ICMP)
-	p.Size = c.target.Path.HeaderIP() + netio.HeaderEcho + echoData
+	p.Size = c.target.Get().Path.HeaderIP() + netio.HeaderEcho + echoData
 	return p, nil
 }
 
@@ -266,7 +266,7 @@ func (c *Collector) ike(m collectors.Method, d *ikeprobe.Dialect) ladder.Runner 
 	if m == collectors.NATT {
 		name = UDP4500
 	}
-	probes := &collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target}
+	probes := &collectors.IKEProbes{Keys: c.opts.Keys, Dialect: d, Form: d.Form(), Method: m, Target: c.target.Get()}
 	return ladder.Runner{
 		Name: string(name),
 		Packet: func(ttl uint8) (*netio.Packet, error) {
@@ -289,7 +289,7 @@ func (c *Collector) ike(m collectors.Method, d *ikeprobe.Dialect) ladder.Runner 
 // spi returns an unused SPI. It is the same for a peer, protocol and TTL, so that a gateway's log
 // does not fill with new ones.
 func (c *Collector) spi(p Protocol, ttl uint8) uint32 {
-	secret := c.opts.Keys.SPI(c.target.Identity(), string(p), 0, int(ttl))
+	secret := c.opts.Keys.SPI(c.target.Get().Identity(), string(p), 0, int(ttl))
 	return spiBase | binary.BigEndian.Uint32(secret[:])&^spiBase
 }
 
@@ -298,7 +298,7 @@ func (c *Collector) esp(protocol Protocol, ttl uint8) *netio.Packet {
 	p := c.packet(protocol)
 	p.Protocol = netio.ESP
 	if protocol == ESPInUDP {
-		p.Protocol, p.Port, p.SourcePort = netio.UDP, c.target.IKE.NATTPort, c.target.IKE.FixedPort(collectors.NATT)
+		p.Protocol, p.Port, p.SourcePort = netio.UDP, c.target.Get().IKE.NATTPort, c.target.Get().IKE.FixedPort(collectors.NATT)
 	}
 	h := ipsec.ESP{SPI: c.spi(protocol, ttl), Seq: c.sequence()}
 	p.Payload = c.random(h.Append(nil), espData)

@@ -25,9 +25,19 @@ func (p *Peer) Key() string { return cmp.Or(p.Group, p.Name) }
 
 // Split separates the peers whose Key is own from the others.
 func Split(peers []Peer, own func(key string) bool) (mine []Peer, others []Other) {
+	isMine := make([]bool, len(peers))
+	n := 0
+	for i := range peers {
+		if isMine[i] = own(peers[i].Key()); isMine[i] {
+			n++
+		}
+	}
+	if n > 0 {
+		mine = make([]Peer, 0, n)
+	}
 	for i := range peers {
 		p := &peers[i]
-		if own(p.Key()) {
+		if isMine[i] {
 			mine = append(mine, *p)
 			continue
 		}

@@ -237,6 +237,9 @@ func (p *plan) changed() bool {
 // use. Peers are kept once, as a part of the configuration.
 func (p *plan) complete(own func(key string) bool) (*config.Config, map[string]*file) {
 	cfg, files := *p.base, make(map[string]*file, len(p.all))
+	if len(p.all) == 0 {
+		return &cfg, files
+	}
 	peers, others := len(cfg.Peers), len(cfg.Others)
 	for _, c := range p.all {
 		f := &file{text: c.use, used: c.used, problem: c.problem}

@@ -51,7 +51,7 @@ type Subject struct {
 	deps    Deps
 
 	mu     sync.Mutex
-	target collectors.Target // without an address until it is known
+	target collectors.Shared[collectors.Target] // without an address until it is known
 	memory diagnosis.Memory
 	// apart are the methods whose probes took another way than IKE when the facts were asked for.
 	apart []collectors.Method
@@ -74,12 +74,13 @@ func NewControl(ctx context.Context, addr netip.Addr, deps Deps) *Subject {
 }
 
 func build(ctx context.Context, cfg *config.Peer, deps Deps, methods []collectors.Method, locate bool) *Subject {
-	s := &Subject{Config: cfg, deps: deps, target: collectors.Target{
+	target := collectors.Target{
 		Peer: deps.Apart + cfg.Name,
 		Path: netio.Path{Dst: cfg.Addr, Src: cfg.SourceAddress, Interface: cfg.Interface, Mark: cfg.Mark},
 		IKE:  cfg.IKE,
-	}}
-	s.Collectors = suite.New(ctx, s.target, &suite.Deps{
+	}
+	s := &Subject{Config: cfg, deps: deps, target: collectors.Share(target)}
+	s.Collectors = suite.New(ctx, target, &suite.Deps{
 		Network: deps.Network, Echoes: deps.engine(deps.Network), Router: deps.Stack, Silence: deps.Stack.Silence(), Keys: deps.keys, Accounts: deps.Accounts,
 		Buckets: deps.Buckets, Enabled: cfg.Collectors, Every: cfg.Intervals, Raise: cfg.PMTURaise,
 		Methods: methods, Locate: locate, Searched: deps.Searched, Done: deps.Done,
@@ -91,7 +92,7 @@ func build(ctx context.Context, cfg *config.Peer, deps Deps, methods []collector
 func (s *Subject) Target() collectors.Target {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.target
+	return s.target.Get()
 }
 
 // Route returns the route of this host to an address in place of the measured one.
@@ -106,9 +107,11 @@ func (s *Subject) Route(to netip.Addr) (netio.Route, error) {
 func (s *Subject) SetAddress(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	moved := s.target.Path.Dst.IsValid() && s.target.Path.Dst != addr
-	s.target.Path.Dst = addr
-	s.SetTarget(s.target) // first: the collectors have to forget before the memory does
+	t := s.target.Get()
+	moved := t.Path.Dst.IsValid() && t.Path.Dst != addr
+	t.Path.Dst = addr
+	s.target = collectors.Share(t)
+	s.SetTarget(t) // first: the collectors have to forget before the memory does
 	if moved {
 		s.memory = diagnosis.Memory{}
 	}
@@ -119,8 +122,10 @@ func (s *Subject) SetAddress(addr netip.Addr) {
 func (s *Subject) TakeFreshFlow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.target.Path.Flow = flows.Next(s.target.Path.Flow)
-	s.SetTarget(s.target)
+	t := s.target.Get()
+	t.Path.Flow = flows.Next(t.Path.Flow)
+	s.target = collectors.Share(t)
+	s.SetTarget(t)
 }
 
 // Facts returns what the rules of the diagnoses judge: fresh findings about the way that IKE takes,
@@ -133,7 +138,7 @@ func (s *Subject) Facts(f *suite.Findings) diagnosis.Facts {
 	defer s.mu.Unlock()
 	s.apart = others
 	s.memory.Note(&together)
-	return diagnosis.Facts{Findings: together, Memory: s.memory, Address: s.target.Path.Dst, Apart: others, Gateways: s.histories(nil)}
+	return diagnosis.Facts{Findings: together, Memory: s.memory, Address: s.target.Get().Path.Dst, Apart: others, Gateways: s.histories(nil)}
 }
 
 // histories appends what the gateways show about the peer. A gateway that could not be read

@@ -32,7 +32,7 @@ func (s *Subject) NewestTunnel(now time.Time) (settings tunnelmtu.Settings, ok b
 
 func (s *Subject) tunnel(results []pmtu.Result, now time.Time) (settings tunnelmtu.Settings, ok bool) {
 	s.mu.Lock()
-	apart, v6 := s.apart, s.target.Path.IPv6()
+	apart, v6 := s.apart, s.target.Get().Path.IPv6()
 	s.mu.Unlock()
 	results = slices.DeleteFunc(results, func(r pmtu.Result) bool { return slices.Contains(apart, r.Method) })
 	var buffer [4]diagnosis.Gateway
