@@ -1,14 +1,21 @@
 package exporter
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/exporter/trace"
+	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/netsim"
 )
 
 // idlePeers returns peers with all collectors, which do not run.
@@ -16,7 +23,7 @@ func idlePeers(tb testing.TB, a *app, n int) []*peer {
 	tb.Helper()
 	var names []string
 	for i := range n {
-		names = append(names, fmt.Sprintf("branch-%05d=10.%d.%d.%d", i, i>>16, i>>8&255, i&255))
+		names = append(names, fmt.Sprintf("branch-%05d=127.%d.%d.%d", i, 1+i>>16, i>>8&255, i&255))
 	}
 	cfg, err := config.FromArguments(names)
 	if err != nil {
@@ -96,4 +103,55 @@ func BenchmarkSeries(b *testing.B) {
 	b.ReportMetric(per, "B/peer")
 	b.ReportMetric(adding.Seconds()*1000, "ms-to-add")
 	runtime.KeepAlive(peers)
+}
+
+// forgetful is a network that remembers a probe for its grace time only.
+type forgetful struct{ collectors.Network }
+
+func (f forgetful) Send(ctx context.Context, p *netio.Packet, timeout time.Duration, answer func(netio.Answer)) {
+	packet := *p
+	packet.Linger = 0
+	f.Network.Send(ctx, &packet, timeout, answer)
+}
+
+// healthyBytes is what a healthy peer with all collectors may take: its configuration, collectors,
+// results, series and place in the schedule. Evidence has a budget of its own.
+const healthyBytes = 24 << 10
+
+// TestMemoryOfAHealthyPeer measures peers by all collectors and counts what is kept. It runs alone.
+func TestMemoryOfAHealthyPeer(t *testing.T) {
+	a := idleApp(t, slog.New(slog.DiscardHandler))
+	a.network = forgetful{netsim.New(netsim.Config{Silence: a.tools.Stack.Silence()}, 1)}
+	a.traces = trace.NewRecorder(0)
+	const n = 400
+	before := liveHeap()
+	peers := idlePeers(t, a, n)
+	var all errgroup.Group
+	for _, p := range peers {
+		p.start()
+		all.Go(func() error {
+			for _, c := range suite.All() {
+				if _, err := p.Measure(t.Context(), c, p.Target()); err != nil {
+					return fmt.Errorf("%s: %w", c, err)
+				}
+				p.rounds.ended(c, "")
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	fillPage(t, a)
+	for _, p := range peers {
+		if healthy, known := p.Tracker.Healthy(); !healthy || !known {
+			t.Fatalf("%s: healthy %t, known %t, %v", p.Config.Name, healthy, known, p.Tracker.Held())
+		}
+	}
+	time.Sleep(6 * time.Second) // that grace time
+	per := (liveHeap() - before) / n
+	t.Logf("a healthy peer takes %.0f bytes", per)
+	if runtime.KeepAlive(peers); per > healthyBytes {
+		t.Errorf("a healthy peer takes %.0f bytes, at most %d are wanted", per, healthyBytes)
+	}
 }

@@ -27,10 +27,7 @@ func TestLossesAreLoggedOnce(t *testing.T) {
 		{2, 9, ""},
 	} {
 		out.Reset()
-		l.log(log, netio.Stats{Standstills: step.standstills, Drops: map[string]uint64{"icmp": 1, "udp": step.drops}})
-		if i == 0 {
-			continue // the first look finds what was lost before
-		}
+		l.log(log, netio.Stats{Standstills: step.standstills, Drops: map[string]uint64{"udp": step.drops}})
 		if got := out.String(); !strings.Contains(got, step.logged) || step.logged == "" && got != "" {
 			t.Errorf("step %d: logged %q", i, got)
 		}

@@ -210,7 +210,7 @@ func (p *peer) judge(now time.Time) {
 		p.shown = append(p.shown, facts.Gateways[i].Name)
 	}
 	p.mu.Unlock()
-	changed, again := p.Tracker.Update(now, diagnosis.Evaluate(facts))
+	changed, again := p.Tracker.Judge(now, facts)
 	p.remember(findings, changed)
 	p.diagnoses.Turned(changed)
 	for _, c := range changed {

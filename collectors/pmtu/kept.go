@@ -3,6 +3,7 @@ package pmtu
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -74,6 +75,7 @@ func (k *known) of(m collectors.Method) *kept {
 
 // append appends the results.
 func (k *known) append(to []Result) []Result {
+	to = slices.Grow(to, len(k.results))
 	for i := range k.results {
 		to = append(to, k.results[i].result())
 	}

@@ -239,7 +239,7 @@ func (m *examination) facts() diagnosis.Facts {
 // one. What rests on path MTU searches alone does not wait until IKE may be asked again.
 func (m *examination) judge() (pending suite.Set, again bool) {
 	facts := m.facts()
-	_, again = m.Tracker.Update(time.Now(), diagnosis.Evaluate(facts))
+	_, again = m.Tracker.Judge(time.Now(), facts)
 	pending = diagnosis.Confirming(m.Tracker.Pending())
 	if facts.Uncompared() {
 		pending, again = pending.With(suite.Flows), true

@@ -121,9 +121,12 @@ type Verdicts []Verdict
 // peer_silent, peer_refuses or no_route holds, no other diagnosis of the path does. Diagnoses of
 // gateways and vantage_suspect may hold at the same time: they explain each other.
 func Evaluate(f Facts) Verdicts {
+	return appendVerdicts(make(Verdicts, 0, len(rules)*(1+len(f.Gateways))+2*methods), &f)
+}
+
+func appendVerdicts(out Verdicts, f *Facts) Verdicts {
 	mute, eaten := or(f.silence(), f.unreachable(), f.refusedByPeer()), f.eaten()
 	uneven := or(f.flowsAre(flows.Stuck), f.flowsAre(flows.Split))
-	out := make(Verdicts, 0, len(rules)*(1+len(f.Gateways))+2*methods)
 	for i := range rules {
 		r := &rules[i]
 		add := func(part, gateway string, c claim, t text) {
@@ -144,17 +147,17 @@ func Evaluate(f Facts) Verdicts {
 		}
 		switch {
 		case r.path != nil:
-			c, t := r.path(&f)
+			c, t := r.path(f)
 			add("", "", c, t)
 		case r.byMethod != nil:
 			for _, m := range collectors.Methods() {
-				c, t := r.byMethod(&f, m)
+				c, t := r.byMethod(f, m)
 				add(m.String(), "", c, t)
 			}
 		default:
 			for i := range f.Gateways {
 				g := &f.Gateways[i]
-				c, t := r.atGateway(&f, g)
+				c, t := r.atGateway(f, g)
 				if len(g.Observations) == 0 {
 					c = claim{}
 				}

@@ -67,6 +67,19 @@ type Change struct {
 	At time.Time
 }
 
+// spare are verdicts for reuse: thousands of peers are judged again and again.
+var spare = sync.Pool{New: func() any { return &Verdicts{} }}
+
+// Judge evaluates facts and does what Update does with the verdicts.
+func (t *Tracker) Judge(now time.Time, f Facts) (changed []Change, confirm bool) {
+	verdicts := spare.Get().(*Verdicts) //nolint:errcheck // nothing else is in there
+	*verdicts = appendVerdicts((*verdicts)[:0], &f)
+	changed, confirm = t.Update(now, *verdicts)
+	clear(*verdicts) // they hold on to texts
+	spare.Put(verdicts)
+	return changed, confirm
+}
+
 // Update takes the verdicts of an evaluation at a time, which must be of the same clock as the
 // times in the facts. It returns which diagnoses turned on or off, and whether a verdict against
 // the state was the first, so that the peer should be measured again at once. A diagnosis without a

@@ -131,7 +131,11 @@ type Vantage struct {
 	past map[string]outbreak // by fault; that of the controls by ""
 	// congested are the queues that drop probes, or did so shortly before, and when that was last found.
 	congested map[string]congested
-	status    map[string]Suspicion
+	// clear are the peers about which there is no suspicion, as of compared; status has that of the
+	// others of which it is known.
+	clear    map[string]struct{}
+	compared time.Time
+	status   map[string]Suspicion
 }
 
 // A congested queue. Its Share is the largest one of the last two intervals, which was found at peak.
@@ -178,11 +182,7 @@ func (v *Vantage) Update(now time.Time, peers []Standing, controls []Control, fu
 		}
 		v.congested[device] = congested{c, now, peak}
 	}
-	v.status = make(map[string]Suspicion, len(peers))
-	for i := range peers {
-		s := v.judge(now, &peers[i], len(controls) > 0 && failing.State == Undecided)
-		v.status[peers[i].Peer] = v.hold(now, &peers[i], s)
-	}
+	v.note(now, peers, len(controls) > 0 && failing.State == Undecided)
 	for fault, o := range v.past {
 		if now.Sub(o.seen) > 2*longest {
 			delete(v.past, fault)
@@ -199,7 +199,30 @@ func (v *Vantage) Update(now time.Time, peers []Standing, controls []Control, fu
 func (v *Vantage) Of(peer string) Suspicion {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if _, ok := v.clear[peer]; ok {
+		return Suspicion{State: Absent, Measured: v.compared}
+	}
 	return v.status[peer]
+}
+
+// note keeps the suspicion about each peer. Almost all of thousands of peers are clear of it.
+func (v *Vantage) note(now time.Time, peers []Standing, uncertain bool) {
+	if v.clear == nil {
+		v.clear, v.status = make(map[string]struct{}, len(peers)), make(map[string]Suspicion)
+	}
+	clear(v.clear)
+	clear(v.status)
+	v.compared = now
+	for i := range peers {
+		p := &peers[i]
+		s := v.hold(now, p, v.judge(now, p, uncertain))
+		switch {
+		case s.State == Absent && s.Measured.Equal(now) && !s.Congested && len(s.Evidence) == 0:
+			v.clear[p.Peer] = struct{}{}
+		case s.State != Undecided || s.Congested:
+			v.status[p.Peer] = s
+		}
+	}
 }
 
 // hold returns the suspicion about one peer, given the one of the other peers and the controls. The

@@ -1,9 +1,6 @@
 package schedule
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // A dueHeap holds entries, the earliest first. Each node of the tree has four children, and has the
 // time beside the entry, so that an order of thousands of entries touches little memory. An entry
@@ -11,12 +8,11 @@ import (
 type dueHeap struct {
 	items []item
 	stale int
-	begin time.Time // that times are counted from
 }
 
 // An item is an entry in the heap, stale if the entry has another version by now.
 type item struct {
-	due     time.Duration
+	due     instant
 	version uint32
 	entry   *entry
 }
@@ -28,11 +24,8 @@ const children = 4
 
 // push adds an entry that is not in the heap.
 func (h *dueHeap) push(e *entry) {
-	if h.begin.IsZero() {
-		h.begin = e.due
-	}
 	e.queued = true
-	h.items = append(h.items, item{e.due.Sub(h.begin), e.version, e})
+	h.items = append(h.items, item{e.due, e.version, e})
 	h.up(len(h.items) - 1)
 }
 

@@ -32,16 +32,15 @@ func firstWait(now time.Time, interval, phase, limit time.Duration) time.Duratio
 
 // next returns when the next round should begin, after one that ends now. After a late round, that
 // is an interval after its start. Otherwise it is the first phase at least half an interval after
-// its start, because a first or requested run must not lead to two in a row.
-func (e *entry) next(now time.Time) time.Time {
-	if t := e.began.Add(e.interval); e.late > e.grace() && t.After(now) {
+// its start, because a first or requested run must not lead to two in a row. Phases are those of the
+// wall clock as it is now.
+func (s *Scheduler) next(e *entry, now time.Time) instant {
+	ended := s.at(now)
+	if t := e.began.add(e.interval); e.late > e.grace() && t > ended {
 		return t
 	}
-	after := now
-	if half := e.began.Add(e.interval / 2); half.After(now) {
-		after = half
-	}
-	return after.Add(untilPhase(after, e.interval, e.phase))
+	after := max(ended, e.began.add(e.interval/2))
+	return after.add(untilPhase(now.Add(after.since(ended)), e.interval, e.phase))
 }
 
 // minGrace is more than the jitter of an ordinary host.

@@ -45,7 +45,8 @@ func (s *Scheduler) work(ctx context.Context, e *entry) {
 func (s *Scheduler) runTask(ctx context.Context, e *entry) {
 	now := s.now()
 	if !e.gone && ctx.Err() == nil {
-		e.began, e.late = now, now.Sub(e.planned)
+		e.began = s.at(now)
+		e.late = e.began.since(e.planned)
 		s.lag.note(now, e.late)
 		e.active, e.peer.running = true, e.peer.running+1
 		if s.attempt(ctx, e) && !e.gone && ctx.Err() == nil {
@@ -60,10 +61,10 @@ func (s *Scheduler) runTask(ctx context.Context, e *entry) {
 	case e.gone || ctx.Err() != nil:
 	case e.rerun:
 		e.rerun = false
-		e.planned = now
+		e.planned = s.at(now)
 		s.submit(ctx, e)
 	default:
-		s.arm(e, e.next(now), inTime)
+		s.arm(e, s.next(e, now), inTime)
 		s.wakeFor(e)
 	}
 }
@@ -91,7 +92,7 @@ func (s *Scheduler) release(ctx context.Context, p *peer, now time.Time) {
 			continue
 		}
 		p.busy = true
-		e.planned = now
+		e.planned = s.at(now)
 		s.enqueue(ctx, e)
 	}
 }

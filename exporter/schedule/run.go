@@ -50,20 +50,20 @@ func (s *Scheduler) step(ctx context.Context) (wait time.Duration, events bool) 
 	defer s.mu.Unlock()
 	now := s.now()
 	for e := s.due.first(); e != nil && ctx.Err() == nil; e = s.due.first() {
-		if e.due.After(now) {
+		if e.due > s.at(now) {
 			now = s.now()
 		}
-		if e.due.After(now) {
-			return max(e.due.Sub(now), s.cfg.Slack), events
+		late := s.at(now).since(e.due)
+		if late < 0 {
+			return max(-late, s.cfg.Slack), events
 		}
 		s.due.pop()
 		switch {
-		case e.why == inTime && now.Sub(e.due) > e.grace():
+		case e.why == inTime && late > e.grace():
 			s.takeTurn(e, now)
 		case e.tick != nil:
 			events = true
-			s.runEvent(e, now)
-			now = e.ended
+			now = s.runEvent(e, now)
 		default:
 			s.submit(ctx, e)
 		}
@@ -71,19 +71,21 @@ func (s *Scheduler) step(ctx context.Context) (wait time.Duration, events bool) 
 	return idle, events
 }
 
-// runEvent runs an event, without the lock, and puts it back into the heap.
-func (s *Scheduler) runEvent(e *entry, now time.Time) {
-	late := now.Sub(e.planned)
+// runEvent runs an event, without the lock, and puts it back into the heap. It returns when the event
+// has ended.
+func (s *Scheduler) runEvent(e *entry, now time.Time) (ended time.Time) {
+	began := s.at(now)
+	late := began.since(e.planned)
 	s.lag.note(now, late)
 	if e.why != ownTime {
-		e.began, e.late = now, late
+		e.began, e.late = began, late
 	}
 	e.active, e.peer.running = true, e.peer.running+1
 	s.mu.Unlock()
 	next, panicked := s.callEvent(e, now)
 	s.mu.Lock()
 	e.active = false
-	s.ended(e, panicked)
+	ended = s.ended(e, panicked)
 	e.peer.leave()
 	switch {
 	case e.gone:
@@ -91,23 +93,25 @@ func (s *Scheduler) runEvent(e *entry, now time.Time) {
 		e.rerun = false
 		s.arm(e, e.ended, asked)
 	case next.After(now):
-		if next.After(e.expected) {
-			e.expected = next // it is not late: it asked for that time
-		}
-		s.arm(e, next, ownTime)
+		at := s.at(next)
+		e.expected = max(e.expected, at) // it is not late: it asked for that time
+		s.arm(e, at, ownTime)
 	default:
-		s.arm(e, e.next(e.ended), inTime)
+		s.arm(e, s.next(e, ended), inTime)
 	}
+	return ended
 }
 
-// ended registers the end of a run.
-func (s *Scheduler) ended(e *entry, panicked bool) {
-	e.ended = s.now()
-	e.expected = e.ended.Add(e.interval)
+// ended registers the end of a run, and returns when it was.
+func (s *Scheduler) ended(e *entry, panicked bool) time.Time {
+	now := s.now()
+	e.ended, e.ran = s.at(now), true
+	e.expected = e.ended.add(e.interval)
 	s.stats.Runs++
 	if panicked {
 		s.stats.Panics++
 	}
+	return now
 }
 
 func (s *Scheduler) callEvent(e *entry, now time.Time) (next time.Time, panicked bool) {
@@ -124,7 +128,7 @@ func (s *Scheduler) callTask(ctx context.Context, e *entry) (again, panicked boo
 func (s *Scheduler) catch(e *entry, panicked *bool) {
 	if v := recover(); v != nil {
 		*panicked = true
-		s.cfg.Log.Error("measurement panicked", "peer", e.key.Peer, "collector", e.key.Collector,
+		s.cfg.Log.Error("measurement panicked", "peer", e.peer.name, "collector", e.collector,
 			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	}
 }

@@ -62,6 +62,7 @@ type Config struct {
 type Scheduler struct {
 	cfg  Config
 	now  func() time.Time
+	base time.Time // of instants
 	wake chan struct{}
 	pool sync.WaitGroup
 
@@ -80,11 +81,13 @@ type Scheduler struct {
 
 // A peer holds the entries of one peer. A peer that was removed and added again is a new one.
 type peer struct {
+	name    string
 	entries []*entry
 	// busy: one of its tasks is ready or running. waiting: its tasks that are due meanwhile.
 	busy    bool
 	waiting []*entry
-	// running counts its running tasks and events. done is closed when removed and none runs.
+	// running counts its running tasks and events. done is made when it is removed, and closed when
+	// none runs.
 	running int
 	removed bool
 	done    chan struct{}
@@ -104,32 +107,49 @@ const (
 	asked
 )
 
+// An instant is a time of this schedule's clock, counted from when it was made. A time.Time takes three
+// times the room, and there are five in each of tens of thousands of entries.
+type instant time.Duration
+
+func (i instant) add(d time.Duration) instant         { return i + instant(d) }
+func (i instant) since(earlier instant) time.Duration { return time.Duration(i - earlier) }
+
+// at returns a time as an instant.
+func (s *Scheduler) at(t time.Time) instant { return instant(t.Sub(s.base)) }
+
+// time returns an instant as a time, by the wall clock as it is now: it may have been set since.
+func (s *Scheduler) time(i instant) time.Time {
+	now := s.now()
+	return now.Add(-s.at(now).since(i))
+}
+
 // An entry is one key in the schedule: an event if tick is set, a task if run is.
 type entry struct {
-	key      Key
-	peer     *peer
-	interval time.Duration
-	phase    time.Duration
-	tick     func(now time.Time) time.Time
-	run      func(ctx context.Context) (again bool)
-	timeout  time.Duration
+	peer      *peer
+	collector string
+	interval  time.Duration
+	phase     time.Duration
+	tick      func(now time.Time) time.Time
+	run       func(ctx context.Context) (again bool)
+	timeout   time.Duration
 
 	// due and why are for its place in the heap, queued means that it is there. version changes each
 	// time that it leaves the heap.
-	due     time.Time
+	due     instant
+	version uint32
 	why     reason
 	queued  bool
-	version uint32
+	// active is set while it runs, gone once it was removed, rerun if Now was called meanwhile. ran is
+	// set once it has ended.
+	active, gone, rerun, ran bool
 	// planned is when a round should have begun: due, unless it queued or waited for its peer.
-	planned time.Time
-	// active is set while it runs, gone once it was removed, rerun if Now was called meanwhile.
-	active, gone, rerun bool
-	cancel              context.CancelFunc
+	planned instant
+	cancel  context.CancelFunc
 	// began is when its last round began, apart from runs at a time of its own; late how late.
-	began time.Time
+	began instant
 	late  time.Duration
 	// ended is when it last ended, expected when it should next have done so at the latest.
-	ended, expected time.Time
+	ended, expected instant
 }
 
 // New makes a Scheduler. Nothing runs until Run is called.
@@ -138,7 +158,7 @@ func New(cfg Config) *Scheduler {
 	cfg.Workers = cmp.Or(max(cfg.Workers, 0), DefaultWorkers)
 	cfg.MaxFirst = cmp.Or(max(cfg.MaxFirst, 0), DefaultMaxFirst)
 	cfg.Slack = cmp.Or(max(cfg.Slack, 0), DefaultSlack)
-	return &Scheduler{cfg: cfg, now: time.Now, wake: make(chan struct{}, 1), peers: make(map[string]*peer)}
+	return &Scheduler{cfg: cfg, now: time.Now, base: time.Now(), wake: make(chan struct{}, 1), peers: make(map[string]*peer)}
 }
 
 // SetMaxFirst changes Config.MaxFirst for keys that are added later.
@@ -153,7 +173,7 @@ func (s *Scheduler) SetMaxFirst(d time.Duration) {
 // tick runs on the goroutine of the wheel, so it must not block. It returns when its round
 // continues; that time is kept even when it is late. A time that is not after now ends the round.
 func (s *Scheduler) AddEvent(key Key, interval time.Duration, tick func(now time.Time) (next time.Time)) {
-	s.add(&entry{key: key, interval: interval, tick: tick})
+	s.add(key, &entry{interval: interval, tick: tick})
 }
 
 // AddTask adds a task, or replaces the one with this key. The interval must be positive.
@@ -167,31 +187,31 @@ func (s *Scheduler) AddTask(key Key, interval, timeout time.Duration, run func(c
 	if timeout <= 0 || timeout > limit {
 		timeout = limit
 	}
-	s.add(&entry{key: key, interval: interval, timeout: timeout, run: run})
+	s.add(key, &entry{interval: interval, timeout: timeout, run: run})
 }
 
-func (s *Scheduler) add(e *entry) {
+func (s *Scheduler) add(key Key, e *entry) {
 	if e.interval <= 0 {
-		panic("schedule: interval of " + e.key.Peer + " " + e.key.Collector + " is not positive")
+		panic("schedule: interval of " + key.Peer + " " + key.Collector + " is not positive")
 	}
-	e.phase = phase(e.key, e.interval)
+	e.phase = phase(key, e.interval)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.peers[e.key.Peer]
+	p := s.peers[key.Peer]
 	if p == nil {
-		p = &peer{done: make(chan struct{})}
-		s.peers[e.key.Peer] = p
+		p = &peer{name: key.Peer}
+		s.peers[key.Peer] = p
 	}
-	e.peer = p
-	if i := p.find(e.key.Collector); i >= 0 {
-		e.ended = p.entries[i].ended
+	e.peer, e.collector = p, key.Collector
+	if i := p.find(key.Collector); i >= 0 {
+		e.ended, e.ran = p.entries[i].ended, p.entries[i].ran
 		s.forget(p.entries[i])
 		p.entries[i] = e
 	} else {
 		p.entries = append(p.entries, e)
 	}
 	now := s.now()
-	e.expected = now.Add(firstWait(now, e.interval, e.phase, s.cfg.MaxFirst))
+	e.expected = s.at(now.Add(firstWait(now, e.interval, e.phase, s.cfg.MaxFirst)))
 	s.rate += 1 / e.interval.Seconds()
 	s.arm(e, e.expected, inTime)
 	s.wakeFor(e)
@@ -213,7 +233,7 @@ func (s *Scheduler) Remove(name string) (done <-chan struct{}) {
 	for _, e := range p.entries {
 		s.forget(e)
 	}
-	p.removed = true
+	p.removed, p.done = true, make(chan struct{})
 	p.closeIfEnded()
 	return p.done
 }
@@ -231,7 +251,7 @@ func (s *Scheduler) Now(key Key) bool {
 		e.rerun = true
 	case e.queued:
 		s.due.remove(e)
-		if now := s.now(); e.due.After(now) {
+		if now := s.at(s.now()); e.due > now {
 			e.due, e.planned = now, now
 		}
 		e.why = asked
@@ -262,7 +282,7 @@ func (s *Scheduler) forget(e *entry) {
 	}
 }
 
-func (s *Scheduler) arm(e *entry, due time.Time, why reason) {
+func (s *Scheduler) arm(e *entry, due instant, why reason) {
 	e.due, e.planned, e.why = due, due, why
 	s.due.push(e)
 }
@@ -272,7 +292,7 @@ func (s *Scheduler) takeTurn(e *entry, now time.Time) {
 	if s.turn.Before(now) {
 		s.turn = now
 	}
-	e.due, e.why = s.turn, inTurn
+	e.due, e.why = s.at(s.turn), inTurn
 	s.due.push(e)
 	s.turn = s.turn.Add(time.Duration(float64(time.Second) / s.rate))
 	s.stats.Deferred++
@@ -290,7 +310,7 @@ func (s *Scheduler) wakeFor(e *entry) {
 }
 
 func (p *peer) find(collector string) int {
-	return slices.IndexFunc(p.entries, func(e *entry) bool { return e.key.Collector == collector })
+	return slices.IndexFunc(p.entries, func(e *entry) bool { return e.collector == collector })
 }
 
 func (p *peer) leave() {

@@ -31,8 +31,8 @@ func (s *Scheduler) Stats() Stats {
 func (s *Scheduler) LastRun(key Key) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.find(key); e != nil {
-		return e.ended
+	if e := s.find(key); e != nil && e.ran {
+		return s.time(e.ended)
 	}
 	return time.Time{}
 }
@@ -45,9 +45,9 @@ func (s *Scheduler) Overdue(name string) int {
 	if p == nil {
 		return 0
 	}
-	count, now := 0, s.now()
+	count, now := 0, s.at(s.now())
 	for _, e := range p.entries {
-		if now.Sub(e.expected) > collectors.FreshIntervals*e.interval {
+		if now.since(e.expected) > collectors.FreshIntervals*e.interval {
 			count++
 		}
 	}
@@ -62,10 +62,10 @@ func (s *Scheduler) Lag() time.Duration {
 	now := s.now()
 	late := s.lag.largest(now)
 	if e := s.due.first(); e != nil {
-		late = max(late, now.Sub(e.planned))
+		late = max(late, s.at(now).since(e.planned))
 	}
 	if len(s.ready) > 0 {
-		late = max(late, now.Sub(s.ready[0].planned))
+		late = max(late, s.at(now).since(s.ready[0].planned))
 	}
 	return late
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"ipsec_path_exporter/internal/wire/ike"
 )
@@ -38,12 +39,32 @@ const vendorText = "ipsec_path_exporter"
 
 // Size is the natural and least size of a form's UDP payload, in bytes; 0 if unknown.
 func Size(f Form, a Auth, marker bool) int {
-	m, err := message(f, a, make([]byte, nonceLength), newEntropy(nil))
-	if err != nil {
+	n, ok := naturalSizes()[kind{f, a}]
+	if !ok {
 		return 0
 	}
-	return m.Size() + front(marker)
+	return n + front(marker)
 }
+
+// A kind is what the natural size of a message depends on.
+type kind struct {
+	form Form
+	auth Auth
+}
+
+// naturalSizes has the sizes of all messages without a marker, which are asked for before each one is
+// built.
+var naturalSizes = sync.OnceValue(func() map[kind]int {
+	all := make(map[kind]int)
+	for f := range V1Minor + 1 {
+		for a := range RSA + 1 {
+			if m, err := message(f, a, make([]byte, nonceLength), newEntropy(nil)); err == nil {
+				all[kind{f, a}] = m.Size()
+			}
+		}
+	}
+	return all
+})
 
 // Build makes the UDP payload of a probe, exactly size bytes long (0: its natural size), up to
 // 65507. With marker, it begins with the non-ESP marker of port 4500. All entropy comes from the

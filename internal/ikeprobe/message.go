@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"ipsec_path_exporter/internal/wire/ike"
 )
@@ -55,11 +56,11 @@ const vendorXAUTH = "\x09\x00\x26\x89\xdf\xd6\xb7\x12"
 func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) {
 	switch f {
 	case V2BadKE:
-		return saInit(2, badKEOffer(), groupCurve448, lengthCurve, nonce, random), nil
+		return saInit(2, badKEBody(), groupCurve448, lengthCurve, nonce, random), nil
 	case V2Major3:
-		return saInit(3, badKEOffer(), groupCurve448, lengthCurve, nonce, random), nil
+		return saInit(3, badKEBody(), groupCurve448, lengthCurve, nonce, random), nil
 	case V2NoProp:
-		return saInit(2, refusedOffer(), groupMODP768, lengthMODP768, nonce, random), nil
+		return saInit(2, refusedBody(), groupMODP768, lengthMODP768, nonce, random), nil
 	case V1Main:
 		return mainMode(0, a), nil
 	case V1Minor:
@@ -70,18 +71,25 @@ func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) 
 
 // saInit returns an IKE_SA_INIT (RFC 7296, section 1.2) without NAT detection, which no error
 // answers.
-func saInit(major uint8, offer []ike.Proposal, group uint16, public int, nonce []byte, random entropy) ike.Message {
+func saInit(major uint8, offer []byte, group uint16, public int, nonce []byte, random entropy) ike.Message {
 	ke := ike.AppendKE(make([]byte, 0, 4+public), group, nil)
 	ke = random.append(append(ke, 0), public-1) // below the prime of a MODP group (RFC 6989, section 2.1)
 	return ike.Message{
 		Header: ike.Header{Major: major, Exchange: ike.ExchangeIKESAInit, Flags: ike.FlagInitiator},
 		Payloads: []ike.Payload{
-			{Type: ike.PayloadSA, Body: ike.AppendSA(nil, offer...)},
+			{Type: ike.PayloadSA, Body: offer},
 			{Type: ike.PayloadKE, Body: ke},
 			{Type: ike.PayloadNonce, Body: nonce},
 		},
 	}
 }
+
+// The bodies of the offers, encoded once: thousands of probes have them in common, and no message
+// changes them.
+var (
+	badKEBody   = sync.OnceValue(func() []byte { return slices.Clip(ike.AppendSA(nil, badKEOffer()...)) })
+	refusedBody = sync.OnceValue(func() []byte { return slices.Clip(ike.AppendSA(nil, refusedOffer()...)) })
+)
 
 // badKEOffer is what nearly every gateway finds something in. The group of the KE payload is listed
 // last (RFC 7296, section 3.4, demands that it is listed): so the gateway asks for another group,

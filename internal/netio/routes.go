@@ -25,6 +25,8 @@ const (
 	// wayAge is how long probes follow a way: a question for each would be too expensive. One that the
 	// kernel refuses asks again.
 	wayAge = 30 * time.Second
+	// linkAge is how long what is known of an interface is used. Thousands of peers have one in common.
+	linkAge = time.Second
 )
 
 // maxRoutes bounds the memory for them.
@@ -44,8 +46,14 @@ type routes struct {
 	socket *nl.NetlinkSocket
 	xfrm   *os.File // /proc/net/xfrm_stat, nil where the kernel has no IPsec
 	cache  map[Path]cachedWay
+	links  map[int]knownLink
 	// departures are where traffic was seen to leave.
 	departures map[Path]departure
+}
+
+type knownLink struct {
+	netlink.Link
+	at time.Time
 }
 
 type cachedWay struct {
@@ -64,7 +72,7 @@ func newRoutes() (*routes, error) {
 		h.Close()
 		return nil, fmt.Errorf("routing socket: %w", err)
 	}
-	r := &routes{handle: h, socket: socket, numbers: routesByNumber(), cache: make(map[Path]cachedWay), departures: make(map[Path]departure)}
+	r := &routes{handle: h, socket: socket, numbers: routesByNumber(), cache: make(map[Path]cachedWay), links: make(map[int]knownLink), departures: make(map[Path]departure)}
 	r.xfrm, _ = os.Open("/proc/thread-self/net/xfrm_stat")
 	return r, nil
 }
@@ -83,6 +91,7 @@ func (r *routes) forget(p Path) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.cache, p)
+	clear(r.links)
 }
 
 // remembered returns the last known route of a path, of any age.
@@ -117,7 +126,7 @@ func (r *routes) lookup(p Path, age time.Duration, bypass bool) (way, error) {
 
 // route completes what the kernel says about a route.
 func (r *routes) route(p Path, f found) (Route, error) {
-	link, err := r.handle.LinkByIndex(f.link)
+	link, err := r.linkOf(f.link)
 	if err != nil {
 		return Route{}, fmt.Errorf("route to %s: interface %d: %w", p, f.link, err)
 	}
@@ -134,6 +143,20 @@ func (r *routes) route(p Path, f found) (Route, error) {
 		route.Tunnel = tunnelDevice(link)
 	}
 	return route, nil
+}
+
+// linkOf returns what is known of an interface. The caller holds the lock.
+func (r *routes) linkOf(index int) (netlink.Link, error) {
+	now := time.Now()
+	if l, ok := r.links[index]; ok && now.Sub(l.at) < linkAge {
+		return l.Link, nil
+	}
+	link, err := r.handle.LinkByIndex(index)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the caller names the route
+	}
+	r.links[index] = knownLink{link, now}
+	return link, nil
 }
 
 // tunnelDevice returns why a link is the inside of an IPsec tunnel, "" if it is not: a route-based
