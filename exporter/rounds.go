@@ -112,7 +112,9 @@ func (r *rounds) ended(c suite.Collector, reason string) {
 
 // ofHost reports whether a round failed because of this host, at whatever peer: its queue was full, or
 // it may have lost the answers.
-func ofHost(reason string) bool { return reason == collectors.ReasonQueueFull || reason == icmp.ReasonLocalDrops }
+func ofHost(reason string) bool {
+	return reason == collectors.ReasonQueueFull || reason == icmp.ReasonLocalDrops
+}
 
 // failing reports whether one of these collectors could not measure in its newest round.
 func (r *rounds) failing(all suite.Set) bool {

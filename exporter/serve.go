@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -77,6 +78,7 @@ var errNegative = errors.New("must not be negative")
 //	                           ▼ scrape: no I/O
 //	                        /metrics
 func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
+	defer limitGarbage(os.Getenv)()
 	base, v, err := o.validate()
 	if err != nil {
 		return err
@@ -208,6 +210,7 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	a.apply(ctx, cfg)
 	a.metrics.loaded(true)
 	a.ready.Store(true)
+	go debug.FreeOSMemory() // reading the configuration took several times what is kept of it
 	g.Go(func() error { return r.options.listenAndServe(server, a.log) })
 	g.Go(func() error {
 		<-ctx.Done()

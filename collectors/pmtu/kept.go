@@ -2,7 +2,6 @@ package pmtu
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -26,16 +25,21 @@ type kept struct {
 func keep(r *Result) kept {
 	k := kept{
 		at: r.At, duration: r.Duration, roundTrip: r.RoundTrip, form: r.Form, method: r.Method, state: r.State,
-		bytes: int32(r.Bytes), link: int32(r.LinkBytes), packets: int32(r.Packets), roundTrips: int32(r.LossSamples), //nolint:gosec // at most 65535, and fewer packets than that
+		bytes: int32(r.Bytes), link: int32(r.LinkBytes), packets: int32(r.Packets), roundTrips: int32(r.LossSamples),
 	}
-	rest := *r
-	rest.At, rest.Duration, rest.RoundTrip, rest.Form, rest.Method, rest.State = time.Time{}, 0, 0, "", 0, 0
-	rest.Bytes, rest.LinkBytes, rest.Packets, rest.LossSamples = 0, 0, 0, 0
-	if !reflect.ValueOf(rest).IsZero() {
+	if !r.plain() {
 		whole := *r
 		k.whole = &whole
 	}
 	return k
+}
+
+// plain reports whether all is zero that kept has no room for.
+func (r *Result) plain() bool {
+	routers := r.PTBFrom.IsValid() || r.InexactFrom.IsValid() || r.LastHopPassed.IsValid() || r.FirstHopFailed.IsValid()
+	numbers := r.PTBReceived | r.PTBRejected | r.PTBMTU | r.Inexact | r.InexactMTU | r.ReplyFragment
+	return !routers && numbers == 0 && r.Rejected == search.Rejected{} && r.Loss == 0 && !r.ReplyShort && !r.Unasked &&
+		len(r.LargerBy) == 0 && r.Reason == "" && r.Note == ""
 }
 
 func (k *kept) result() Result {
