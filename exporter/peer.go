@@ -169,8 +169,10 @@ func (p *peer) measured(c suite.Collector) {
 	if p.settle.waitsFor(c) && p.Conclusive(c, now) {
 		p.settle.note(func(s *settlement) { s.pending = s.pending.Without(c) }, &p.Tracker)
 	}
-	if dst := p.Target().Path.Dst; p.app.tools.Stack.Silence().Woken(dst) {
-		go p.app.wake(dst) // a reload, which ends rounds, may hold the list of peers
+	if silence := p.app.tools.Stack.Silence(); silence.News() {
+		if dst := p.Target().Path.Dst; silence.Woken(dst) {
+			go p.app.wake(dst) // a reload, which ends rounds, may hold the list of peers
+		}
 	}
 	switch c {
 	case suite.ICMP: // too many to judge after each

@@ -24,12 +24,14 @@ type rounds struct {
 	demanded atomic.Bool
 
 	mu      sync.Mutex
-	trouble map[suite.Collector]string // why a collector cannot measure
+	trouble map[suite.Collector]string // why a collector cannot measure, nil until one cannot
+	// troubled means that there is an entry: nearly all rounds find out without the lock that none is.
+	troubled atomic.Bool
 }
 
 // init sets whose rounds they are, before the first of them.
 func (r *rounds) init(a *app, name string, after func(c suite.Collector)) {
-	r.app, r.name, r.after, r.trouble = a, name, after, make(map[suite.Collector]string)
+	r.app, r.name, r.after = a, name, after
 }
 
 // key names an entry of the subject in the schedule.
@@ -93,13 +95,7 @@ func (r *rounds) ended(c suite.Collector, reason string) {
 	if reason != "" {
 		r.app.metrics.errors.WithLabelValues(c.String(), reason).Inc()
 	}
-	r.mu.Lock()
-	news := !ofHost(reason) && r.trouble[c] != reason
-	if news {
-		r.trouble[c] = reason
-	}
-	r.mu.Unlock()
-	if news {
+	if (reason != "" || r.troubled.Load()) && r.turned(c, reason) {
 		log := r.app.log.With("peer", r.name, "collector", c.String())
 		if reason == "" {
 			log.Info("measuring again")
@@ -108,6 +104,25 @@ func (r *rounds) ended(c suite.Collector, reason string) {
 		}
 	}
 	r.after(c)
+}
+
+// turned takes note of why a collector cannot measure, if so, and reports whether that is news.
+func (r *rounds) turned(c suite.Collector, reason string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ofHost(reason) || r.trouble[c] == reason {
+		return false
+	}
+	if r.trouble == nil {
+		r.trouble = make(map[suite.Collector]string)
+	}
+	if reason == "" {
+		delete(r.trouble, c)
+	} else {
+		r.trouble[c] = reason
+	}
+	r.troubled.Store(len(r.trouble) > 0)
+	return true
 }
 
 // ofHost reports whether a round failed because of this host, at whatever peer: its queue was full, or

@@ -46,7 +46,7 @@ func (s *surroundings) watch(ctx context.Context) error {
 
 // compare finds the peers whose fault may be near this host, and judges a peer where that changed.
 func (s *surroundings) compare(now time.Time) {
-	peers := s.app.running()
+	peers := s.app.unsorted()
 	standings := make([]diagnosis.Standing, 0, len(peers))
 	before := make([]diagnosis.State, 0, len(peers))
 	for _, p := range peers {

@@ -45,10 +45,12 @@ var packets = sync.Pool{New: func() any { return &netio.Packet{} }}
 
 // Echo implements Engine.
 func (s *Shared) Echo(ctx context.Context, path netio.Path, timeout time.Duration, answer func(netio.Answer)) {
-	p := &netio.Packet{}
+	var p *netio.Packet
 	if s.deferred {
 		p = packets.Get().(*netio.Packet) //nolint:errcheck // nothing else is in there
 		defer packets.Put(p)
+	} else {
+		p = &netio.Packet{}
 	}
 	*p = netio.Packet{
 		Path: path, Protocol: netio.Echo, Size: wireSize(path), Account: s.account, Deferred: s.deferred, Memory: &s.memory, Purpose: collectors.PurposeEcho,

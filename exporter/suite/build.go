@@ -186,10 +186,11 @@ func (c *Collectors) Backoff(of Collector) time.Duration {
 
 // done adapts Deps.Done to one collector.
 func (d *Deps) done(of Collector) func(reason string) {
-	if d.Done == nil {
+	done := d.Done // not d, which is no longer needed once the collectors are made
+	if done == nil {
 		return nil
 	}
-	return func(reason string) { d.Done(of, reason) }
+	return func(reason string) { done(of, reason) }
 }
 
 // operationsOf makes what collectors have in common, from where the result stands in findings, the

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"sync"
 	"time"
 
 	"ipsec_path_exporter/internal/netio"
@@ -29,15 +30,25 @@ func (g *echoes) Record(r *netio.Request, a *netio.Answer, before netio.Entry) n
 		ring.Further(entry, &one)
 		return sealed(entry, answers+1)
 	}
+	in := rooms.Get().(*room) //nolint:errcheck // nothing else is in there
+	defer rooms.Put(in)
+	in.answers[0] = one
+	in.packets[0] = Packet{At: r.At, Length: len(r.Wire), Bytes: ring.kept(r.Wire)}
 	e := Of(&r.Packet, r.Timeout, r.At)
-	answers := [...]Answer{one}
-	packets := [...]Packet{{At: r.At, Length: len(r.Wire), Bytes: ring.kept(r.Wire)}}
-	e.Answers = answers[:]
+	e.Answers = in.answers[:]
 	if len(r.Wire) > 0 {
-		e.Packets = packets[:]
+		e.Packets = in.packets[:]
 	}
 	return sealed(ring.Record(&e), 1)
 }
+
+// A room is what an exchange with one packet and one answer needs while it is stored.
+type room struct {
+	answers [1]Answer
+	packets [1]Packet
+}
+
+var rooms = sync.Pool{New: func() any { return &room{} }}
 
 // kept is the part of a packet that the ring keeps.
 func (g *Ring) kept(packet []byte) []byte {

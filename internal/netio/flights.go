@@ -117,8 +117,8 @@ type flights struct {
 	record *silence.Record
 	unused sync.Pool // of flights
 	ended  []*flight // room for expire
-	// request is room for what a recorder gets.
-	request Request
+	// recording is for expire and settle.
+	recording recordRoom
 }
 
 func newFlights(drops *dropCounts, record *silence.Record, wake func()) *flights {
@@ -400,7 +400,7 @@ func (t *flights) decided(f *flight, a *Answer) {
 // tell passes an answer on.
 func (t *flights) tell(f *flight, a Answer) {
 	if f.recorder != nil {
-		f.record(&a, &t.request)
+		f.record(&a, &t.recording)
 	}
 	Learn(t.record, f.charge, f.dst, &a, time.Now())
 	f.answer(a)

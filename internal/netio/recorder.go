@@ -28,28 +28,35 @@ type Request struct {
 	Wire []byte
 }
 
+// A recordRoom is room for what a recorder gets, for reuse.
+type recordRoom struct {
+	request       Request
+	answer        Answer
+	data, message []byte
+}
+
 // record shows an answer to the recorder of a flight.
-func (f *flight) record(a *Answer, r *Request) {
+func (f *flight) record(a *Answer, in *recordRoom) {
+	r := &in.request
+	in.answer = *a
 	r.Packet = Packet{
 		Path: Path{Dst: f.dst, Src: f.src, Interface: f.set.device}, Protocol: Echo, Size: f.size, DontFragment: f.dontFragment, Purpose: f.purpose,
 	}
 	r.Timeout, r.At, r.Wire = f.deadline.Sub(f.entered), f.sent, r.Wire[:0]
 	if f.entry == (Entry{}) && a.Outcome != NotSent && a.Outcome != TooBigLocally {
-		r.Wire = f.appendEcho(r.Wire)
+		r.Wire = in.appendEcho(r.Wire, f)
 	}
-	f.entry = f.recorder.Record(r, a, f.entry)
+	f.entry = f.recorder.Record(r, &in.answer, f.entry)
 }
 
 // appendEcho appends the IP packet that an echo request was.
-func (f *flight) appendEcho(b []byte) []byte {
-	p := &Packet{Path: Path{Dst: f.dst}, Protocol: Echo, Size: f.size, DontFragment: f.dontFragment}
-	data := make([]byte, f.size-p.Path.HeaderIP()-HeaderEcho)
-	copy(data, f.token[:])
-	message := make([]byte, 0, HeaderEcho+len(data))
+func (in *recordRoom) appendEcho(b []byte, f *flight) []byte {
+	p := &in.request.Packet
+	in.data = appendEchoData(in.data[:0], p, f)
 	if p.Path.IPv6() {
-		message = icmp.AppendEcho6(message, f.src, f.dst, f.flow.echoID, f.seq, data)
+		in.message = icmp.AppendEcho6(in.message[:0], f.src, f.dst, f.flow.echoID, f.seq, in.data)
 	} else {
-		message = icmp.AppendEcho4(message, f.flow.echoID, f.seq, data)
+		in.message = icmp.AppendEcho4(in.message[:0], f.flow.echoID, f.seq, in.data)
 	}
-	return appendFragment(b, p, f, message, 0, false, false)
+	return appendFragment(b, p, f, in.message, 0, false, false)
 }

@@ -344,7 +344,7 @@ func (s *Stack) refused(f *flight, path Path, largest int, err error) {
 	charge, answer := f.charge, f.answer
 	a := s.refusal(path, largest, f.queue, err)
 	if f.recorder != nil {
-		f.record(&a, &Request{})
+		f.record(&a, &recordRoom{})
 	}
 	if isNoDevice(err) {
 		s.discard(f.set)

@@ -442,6 +442,9 @@ func (r *Record) Compare(of Lane, now time.Time) (wait time.Duration) {
 	return 0
 }
 
+// News reports whether Woken has something to report about any address.
+func (r *Record) News() bool { return r.news.Load() != 0 }
+
 // Woken reports, once, that a mute lane of an address has answered.
 func (r *Record) Woken(dst netip.Addr) bool {
 	if r.news.Load() == 0 {
