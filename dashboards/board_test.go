@@ -69,11 +69,16 @@ type target struct {
 
 type fieldConfig struct {
 	Defaults struct {
-		Unit    string          `json:"unit"`
-		NoValue string          `json:"noValue"`
-		Links   []link          `json:"links"`
-		Max     *float64        `json:"max"`
-		Custom  json.RawMessage `json:"custom"`
+		Unit    string   `json:"unit"`
+		NoValue string   `json:"noValue"`
+		Links   []link   `json:"links"`
+		Max     *float64 `json:"max"`
+		// These decide what a person reads in place of a number.
+		DisplayName string            `json:"displayName"`
+		Mappings    []json.RawMessage `json:"mappings"`
+		Color       struct{ Mode string }
+		Thresholds  struct{ Steps []any }
+		Custom      json.RawMessage `json:"custom"`
 	} `json:"defaults"`
 	Overrides []struct {
 		Properties []struct {

@@ -38,10 +38,16 @@ func need(tb testing.TB, programs ...string) {
 // serve starts a Prometheus that has what the world says, and scrapes nothing.
 func serve(t *testing.T, w *world) server {
 	t.Helper()
+	return serveText(t, w.text())
+}
+
+// serveText starts a Prometheus that has what a text in the OpenMetrics format says.
+func serveText(t *testing.T, text string) server {
+	t.Helper()
 	need(t, "prometheus", "promtool")
 	dir := t.TempDir()
 	input, data := filepath.Join(dir, "world.txt"), filepath.Join(dir, "data")
-	if err := os.WriteFile(input, []byte(w.text()), 0o600); err != nil {
+	if err := os.WriteFile(input, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "promtool", "tsdb", "create-blocks-from", "openmetrics", "-q", input, data).CombinedOutput()

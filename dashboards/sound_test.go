@@ -1,8 +1,10 @@
 package dashboards
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +32,7 @@ func problems(t *testing.T, b board, uids []string) []string {
 		if a.Name == "" || a.Title == "" || !isVariable(a.Datasource) {
 			say("annotation %q: no title, or not ${datasource}", a.Name)
 		}
-		if strings.Contains(a.Expr, "ALERTS") && len(variablesIn(a.Expr)) == 0 {
+		if ofOthers(a.Expr) {
 			say("annotation %q: shows everybody's alerts", a.Name)
 		}
 		found = append(found, unknownVariables(b, "annotation "+a.Name, a.Expr)...)
@@ -79,6 +81,13 @@ func variableProblems(b board) []string {
 		}
 	}
 	return found
+}
+
+// ofOthers reports whether a query shows alerts of other programs or jobs.
+func ofOthers(expr string) bool {
+	return slices.ContainsFunc(regexp.MustCompile(`ALERTS\{[^}]*\}`).FindAllString(expr, -1), func(selector string) bool {
+		return !strings.Contains(selector, `job=~"$job"`)
+	})
 }
 
 func layoutProblems(b board) []string {
@@ -160,13 +169,16 @@ func overlaps(panels []panel) []string {
 func linkProblems(t *testing.T, b board, uids []string) []string {
 	t.Helper()
 	var found []string
-	dropdown, back := false, b.UID == "ipsec-path-fleet"
+	carried := "?${datasource:queryparam}&${job:queryparam}"
+	back := b.UID == "ipsec-path-fleet"
 	for _, l := range b.Links {
-		dropdown = dropdown || l.Type == "dashboards" && slices.Contains(l.Tags, "ipsec-path") && l.KeepTime && l.IncludeVars
-		back = back || l.URL == "/d/ipsec-path-fleet" && l.KeepTime && l.IncludeVars
+		back = back || l.URL == "/d/ipsec-path-fleet"+carried
+		if !l.KeepTime || l.IncludeVars || !strings.HasSuffix(l.URL, carried) {
+			found = append(found, "link "+l.Title+": loses the time, or takes the peer of this board along")
+		}
 	}
-	if !dropdown || !back {
-		found = append(found, "no links to the other boards that keep the time and the variables")
+	if !back || len(b.Links) < 2 {
+		found = append(found, "no links to the other boards")
 	}
 	check := func(where string, l link) {
 		if uid, ok := strings.CutPrefix(l.URL, "/d/"); ok {
@@ -174,7 +186,7 @@ func linkProblems(t *testing.T, b board, uids []string) []string {
 			if !slices.Contains(uids, uid) {
 				found = append(found, where+": there is no board "+uid)
 			}
-		} else if l.URL != "" && !strings.Contains(l.URL, "/peers/") {
+		} else if !strings.Contains(l.URL, "/peers/") && !strings.Contains(l.URL, "/docs/runbooks/README.md#") {
 			found = append(found, where+": leads to "+l.URL)
 		}
 		found = append(found, unknownVariables(b, where, strings.ReplaceAll(l.URL, ":queryparam", ""))...)
@@ -214,6 +226,7 @@ func panelProblems(b board, p panel) []string {
 	if len(p.Targets) == 0 {
 		say("asks nothing")
 	}
+	found = append(found, readingProblems(p)...)
 	if (p.Type == "stat" || p.Type == "bargauge" || p.Type == "table") && slices.ContainsFunc(p.Targets, func(t target) bool { return !t.Instant }) {
 		say("shows the newest value of a time range, which may be old")
 	}
@@ -223,10 +236,42 @@ func panelProblems(b board, p panel) []string {
 			say("query " + q.RefID + " is empty, there twice, or does not ask ${datasource}")
 		}
 		refs[q.RefID] = true
+		if ofOthers(q.Expr) {
+			say("shows everybody's alerts")
+		}
 		if q.Format == "time_series" && q.LegendFormat == "" {
 			say("query " + q.RefID + " has no legend")
 		}
 		found = append(found, unknownVariables(b, p.Title, q.Expr)...)
+	}
+	return found
+}
+
+// readingProblems are settings with which Grafana shows something else than what the panel means.
+func readingProblems(p panel) []string {
+	var found []string
+	say := func(what string) { found = append(found, fmt.Sprintf("%s: %s", p.Title, what)) }
+	f := p.FieldConfig.Defaults
+	switch p.Type {
+	case "table":
+		if strings.HasPrefix(f.Unit, "dateTime") {
+			say("texts are read as dates: a date belongs to its column")
+		}
+	case "state-timeline":
+		if f.Color.Mode != "fixed" {
+			say("spans show the ranges of thresholds in place of the words of the mappings")
+		}
+	case "stat":
+		if !slices.ContainsFunc(f.Mappings, func(m json.RawMessage) bool { return strings.Contains(string(m), `"null+nan"`) }) {
+			say("what is not known has the colour of the first threshold")
+		}
+	case "bargauge":
+		if f.DisplayName != "${__series.name}" {
+			say("a single bar has no name")
+		}
+	}
+	if f.Unit == "suffix: B" && len(f.Thresholds.Steps) > 1 {
+		say("a colour by the size of a path MTU: small is no fault")
 	}
 	return found
 }
@@ -279,7 +324,14 @@ func TestSoundnessCanFail(t *testing.T) {
 		"variable is gone":       {`"name": "isp"`, `"name": "provider"`},
 		"label is required":      {`"allValue": ".*"`, `"allValue": ".+"`},
 		"not refreshed":          {`"refresh": 2`, `"refresh": 1`},
-		"everybody's alerts":     {`\"firing\",instance=~\"$instance\",isp=~\"$isp\",site=~\"$site\",peer=~\"$peer\"`, `\"firing\"`},
+		"marks of other jobs":    {`,alertstate=\"firing\",job=~\"$job\"`, `,alertstate=\"firing\"`},
+		"alerts of other jobs":   {`severity=~\"critical|warning\",job=~\"$job\"`, `severity=~\"critical|warning\",job=~\"ipsec\"`},
+		"texts as dates":         {"\"unit\": \"none\"", `"unit": "dateTimeFromNow"`},
+		"ranges for words":       {`"mode": "fixed"`, `"mode": "thresholds"`},
+		"unknown is green":       {`"match": "null+nan"`, `"match": "true"`},
+		"bar without a name":     {`"displayName": "${__series.name}"`, `"displayName": ""`},
+		"the peer goes along":    {`"includeVars": false`, `"includeVars": true`},
+		"link loses the job":     {`&${job:queryparam}"`, `"`},
 		"no legend":              {`"legendFormat": "{{diagnosis}}"`, `"legendFormat": ""`},
 		"can be edited":          {`"editable": false`, `"editable": true`},
 		"no crosshair":           {`"graphTooltip": 1`, `"graphTooltip": 0`},

@@ -249,9 +249,9 @@ func (w *world) writeOthers(b *strings.Builder) {
 		w.write(b, "process_start_time_seconds", base, func(i int64) float64 { return float64(w.begins + i/30*1800) })
 	}
 	w.writeRecorded(b)
-	firing := map[string]string{"alertstate": "firing", "instance": "exporter1:10500", "severity": "critical"}
+	firing := map[string]string{"job": "ipsec", "alertstate": "firing", "instance": "exporter1:10500", "severity": "critical"}
 	for name, more := range map[string]map[string]string{
-		"IPsecPathPMTUBlackHole": {"peer": "branch", "isp": "acme", "site": "lima", "gateway": "hub"}, "IPsecPathProviderFault": {"isp": "acme"}, "IPsecPathExporterDown": {"job": "ipsec"},
+		"IPsecPathPMTUBlackHole": {"peer": "branch", "isp": "acme", "site": "lima", "gateway": "hub"}, "IPsecPathProviderFault": {"isp": "acme"}, "IPsecPathExporterDown": {},
 	} {
 		labels := maps.Clone(firing)
 		maps.Copy(labels, more)

@@ -14,11 +14,20 @@ func annotation(name, colour, title, text, expr string, enabled bool) dashboard.
 	}
 }
 
+// starts of the alerts that a selector selects. Marks for as long as alerts fire would cover the graphs.
+func starts(labels string) string {
+	all := "ALERTS{" + labels + "}"
+	return all + " unless " + all + " offset 1m"
+}
+
+// ofFleet are alerts about more than a peer. Those about peers are in the tables: there may be hundreds.
+const ofFleet = `alertname=~"IPsecPath(ProviderFault|VantageSuspect|ExporterDown|CannotSend|GatewayUnreadable)",alertstate="firing"`
+
 // manyAnnotations count, so that faults at ten thousand peers are one mark.
 func manyAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
-		annotation("Alerts", bad, "{{alertname}}", "{{severity}}",
-			`count by (alertname, severity) (ALERTS{`+alerts+`,instance=~"$instance",isp=~"$isp",site=~"$site",peer=~"$peer"})`, true),
+		annotation("Alerts begin", bad, "{{alertname}}", "{{severity}} {{isp}}",
+			"count by (alertname, severity, isp) ("+starts(ofFleet+","+process+`,isp=~"$isp"`)+")", true),
 		annotation("Path MTU changes", neutral, "Path MTU changed", "at one or more peers",
 			fleetwide(many, "sum("+record("mtu_changes:peers3m", many)+")", func(labels string) string {
 				return "count(changes(" + sel("mtu_changes_total", labels) + "[3m]) > 0)"
@@ -28,10 +37,11 @@ func manyAnnotations() []dashboard.AnnotationQuery {
 
 func oneAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
-		annotation("Alerts of the peer", bad, "{{alertname}}", "{{severity}} {{gateway}}",
-			`ALERTS{`+alerts+`,instance="$instance",peer="$peer"}`, true),
-		annotation("Alerts of the exporter and the provider", warning, "{{alertname}}", "{{severity}} {{isp}}",
-			`ALERTS{`+alerts+`,instance="$instance",isp=~"$isp",peer=""}`, true),
+		annotation("Alerts of the peer begin", bad, "{{alertname}}", "{{severity}} {{gateway}}", starts(alerts+","+one), true),
+		annotation("Alerts of the peer's provider begin", warning, "{{alertname}}", "{{severity}} {{isp}}",
+			"("+starts(alerts+`,job=~"$job",instance="$instance",isp!="",peer=""`)+") and on (isp) "+sel("peer_info", one), true),
+		annotation("Alerts of the exporter begin", warning, "{{alertname}}", "{{severity}}",
+			starts(alerts+`,job=~"$job",instance="$instance",isp="",peer=""`), true),
 		annotation("Path MTU changes", neutral, "Path MTU or its state changed", "{{peer}}",
 			"changes("+sel("mtu_changes_total", one)+"[3m]) > 0", true),
 	}
@@ -39,8 +49,8 @@ func oneAnnotations() []dashboard.AnnotationQuery {
 
 func processAnnotations() []dashboard.AnnotationQuery {
 	return []dashboard.AnnotationQuery{
-		annotation("Alerts", bad, "{{alertname}}", "{{severity}} {{instance}}",
-			`count by (alertname, severity, instance) (ALERTS{`+alerts+`,instance=~"$instance",peer=""})`, true),
+		annotation("Alerts begin", bad, "{{alertname}}", "{{severity}} {{instance}}",
+			"count by (alertname, severity, instance) ("+starts(alerts+","+process+`,peer=""`)+")", true),
 		annotation("Starts", neutral, "Exporter started", "{{instance}}",
 			`changes(process_start_time_seconds{`+process+`}[3m]) > 0`, true),
 	}

@@ -64,19 +64,28 @@ func (b board) build() (dashboard.Dashboard, error) { //nolint:staticcheck // th
 	return d, nil
 }
 
-// links lead from every board to the others, with the time range and the common variables.
+// links lead from every board to those about many peers, with the time range, the data source and the
+// job. They do not carry the other variables: with the peer of this board, the fleet would be one peer.
 func (b board) links() []dashboard.DashboardLink {
 	var links []dashboard.DashboardLink
-	if b.uid != uidFleet {
+	for _, to := range []struct{ uid, title, about string }{
+		{uidFleet, "Fleet", "All peers: active faults"},
+		{uidTunnels, "Tunnels", "SA tables of the gateways"},
+		{uidExporter, "Exporters", "Whether the data can be trusted"},
+	} {
+		if to.uid == b.uid {
+			continue
+		}
+		title := to.title
+		if to.uid == uidFleet {
+			title = "Back to fleet"
+		}
 		links = append(links, dashboard.DashboardLink{
-			Title: "Back to fleet", Type: dashboard.DashboardLinkTypeLink, Icon: "arrow-left", Tooltip: "All peers: active faults",
-			Url: new("/d/" + uidFleet), Tags: []string{}, KeepTime: true, IncludeVars: true,
+			Title: title, Type: dashboard.DashboardLinkTypeLink, Icon: "dashboard", Tooltip: to.about,
+			Url: new("/d/" + to.uid + "?${datasource:queryparam}&${job:queryparam}"), Tags: []string{}, KeepTime: true,
 		})
 	}
-	return append(links, dashboard.DashboardLink{
-		Title: "IPsec path", Type: dashboard.DashboardLinkTypeDashboards, Icon: "external link", Tooltip: "The other boards",
-		Tags: []string{tag}, AsDropdown: true, KeepTime: true, IncludeVars: true,
-	})
+	return links
 }
 
 // A layout places panels side by side; a line is as high as its highest panel.

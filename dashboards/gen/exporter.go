@@ -116,7 +116,7 @@ func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel 
 
 // grown is byLabel for counters of faults, without counters that did not grow in the time range.
 func grown(title, about, metric, labels, legend string, w uint32) panel {
-	p := byLabel(title, about, "ops", metric, labels, legend, w)
+	p := byLabel(title, about, perSecond, metric, labels, legend, w)
 	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
 	p.noValue = "none in this time"
 	return p
@@ -152,11 +152,11 @@ func peerFiles() panel {
 }
 
 func requests() panel {
-	return byLabel("Requests of /probe", "Requests per second, by how they end.", "ops", "probe_requests_total", "result", "{{result}}", 7).graph()
+	return byLabel("Requests of /probe", "Requests per second, by how they end.", perSecond, "probe_requests_total", "result", "{{result}}", 7).graph()
 }
 
 func runs() panel {
-	return byLabel("Measurements", "Measurements per second, by collector.", "ops", "collector_runs_total", "collector", "{{collector}}", 12).graph()
+	return byLabel("Measurements", "Measurements per second, by collector.", perSecond, "collector_runs_total", "collector", "{{collector}}", 12).graph()
 }
 
 func failures() panel {

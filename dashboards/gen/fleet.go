@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
 
 // fleetBoard shows the active faults and the worst peers. No panel shows every peer, so that ten
 // thousand peers fit.
@@ -24,14 +28,17 @@ func fleetBoard(p exporterPages) board {
 func fleetNumbers() []panel {
 	red := limits(good, step{1, bad})
 	number := func(title, about, unit, expr string, p panel) panel {
-		p.title, p.about, p.unit, p.w, p.h = title, about, unit, 3, 4
+		p.title, p.about, p.unit, p.w, p.h = title, about, unit, 6, 3
 		p.queries = []query{latest(title, expr)}
 		return p.number()
 	}
 	holds := func(d string) string {
 		return countOf("count by (peer) ("+sel("diagnosis", many, `diagnosis="`+d+`"`)+")", sel("peer_info", many))
 	}
+	up := "up{" + process + "}"
 	return []panel{
+		number("Not scraped", "Exporters whose last scrape failed. What the other panels show of their peers is old, or missing.", count, countOf(up+" == 0", up),
+			panel{thresholds: red}),
 		number("Peers", "Configured peers, each counted once for any number of exporters.", count,
 			"count(count by (peer) ("+sel("peer_info", many)+"))", panel{}),
 		number("With a fault", "Peers with a diagnosis at any exporter.", count,
@@ -44,45 +51,54 @@ func fleetNumbers() []panel {
 		number("Unknown", "Paths without a known verdict, healthy or faulty.", count,
 			countOf(sel("peer_info", many)+" unless on ("+perPeer+") "+sel("peer_healthy", many), sel("peer_info", many)),
 			panel{thresholds: limits(good, step{1, notice})}),
-		number("Smallest path MTU", "The smallest measured path MTU of any peer, by any method.", packetSize,
-			"min("+sel("mtu_bytes", many)+")", panel{decimals: new(0.0), thresholds: limits(warning, step{1400, notice}, step{1500, good})}),
-		number("Alerts", "Firing alerts of the IPsecPath rules. Also 0 if these rules are not loaded.", count,
-			`count(ALERTS{`+alerts+`,instance=~"$instance",isp=~"$isp",site=~"$site",peer=~"$peer"}) or 0 * count(`+sel("peer_info", many)+")",
-			panel{thresholds: red}),
+		number("Alerts", "Firing alerts of severity critical or warning. Also 0 if the rules are not loaded.", count,
+			countOf("ALERTS{"+alerts+`,severity=~"critical|warning",`+many+"}", sel("peer_info", many)), panel{thresholds: red}),
 	}
 }
 
-// faultyPeers has a row for each of the peers with most diagnoses.
-func faultyPeers(p exporterPages) panel {
-	of := func(labels string) string {
-		return fmt.Sprintf("topk(50, count by (%s) (%s))", labels, sel("diagnosis", many))
+// worstOf ranks the diagnoses of each peer by severity, then by how new they are, and keeps the first one.
+// The value is the time since which it holds, in seconds, plus a multiple of weight that is larger than
+// any time.
+func worstOf(by string) string {
+	const weight = "1e10"
+	held := func(severity string, factor int) string {
+		return fmt.Sprintf("%d * %s * %s", factor, weight, sel("diagnosis", many, `severity="`+severity+`"`))
 	}
-	among := " and on (" + perPeer + ") " + of(perPeer+", isp, site")
+	rank := held("critical", 3) + " or " + held("warning", 2) + " or " + held("info", 1)
+	since := sel("diagnosis_since_timestamp_seconds", many)
+	return fmt.Sprintf("topk by (%s) (1, max by (%s) ((%s) + on (%s, diagnosis, gateway) group_left () max by (%s, diagnosis, gateway) (%s)))",
+		perPeer, by, rank, perPeer, perPeer, since)
+}
+
+// faultyPeers has a row for each peer with a fault: its worst diagnosis, since when, and what to do.
+func faultyPeers(p exporterPages) panel {
+	labels := perPeer + ", isp, site, diagnosis, gateway"
+	worst := "topk(50, " + worstOf(labels) + ")"
+	among := " and on (" + perPeer + ") " + worst
+	since := "max by (" + labels + ") (" + sel("diagnosis_since_timestamp_seconds", many) + ") * 1000 and on (" + labels + ") " + worst
 	return panel{
-		title: "Peers with a fault", unit: count, w: 24, h: 10, noValue: "none",
-		about: "The 50 peers with most diagnoses; the name links to the boards of the peer. Loss is the loss of ICMP echo in the last five minutes, " +
-			"100 % if only echo is filtered.",
+		title: "Peers with a fault", unit: states, w: 24, h: 11, noValue: "none",
+		about: "The worst diagnosis of each peer: critical ones first, then the newest, at most 50 peers. The name of the peer links to its boards, the diagnosis to its runbook.",
 		queries: []query{
-			columns(of(perPeer + ", isp, site")),
-			columns("min by (" + perPeer + ") (" + sel("diagnosis_since_timestamp_seconds", many) + ") * 1000" + among),
+			columns(worst), columns(since),
 			columns("min by (" + perPeer + ") (" + sel("mtu_bytes", many) + ")" + among),
-			columns("max by (" + perPeer + ") (" + lost(many, "5m") + ")" + among),
-			columns("max by (" + perPeer + ") (" + sel("ike_responding", many) + ")" + among),
+			columns("min by (" + perPeer + ") (" + sel("tunnel_mss_bytes", many) + ")" + among),
 		},
-	}.table("diagnoses", append(peerColumns(p.peerLinks(ofRow)),
-		column{field: value(0), title: "diagnoses", cell: "color-text", thresholds: limits(warning, step{2, bad}), width: 100},
-		column{field: value(1), title: "oldest since", unit: ago},
+		sorted: "Value #A", hidden: []string{"gateway"},
+	}.table("", append([]column{
+		{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", width: 460, links: []dashboard.DashboardLink{runbook()}},
+		{field: value(1), title: "since", unit: ago, width: 120},
+	}, append(peerColumns(p.peerLinks(ofRow)),
 		mtuColumn(value(2)),
-		column{field: value(3), title: "echo loss", unit: share, decimals: new(0.0), cell: "color-text", thresholds: limits(good, step{0.02, notice}, step{0.1, bad})},
-		column{field: value(4), title: "IKE", mappings: byValue(yesNo("answers", "silent")), cell: "color-text"},
-	)...)
+		column{field: value(3), title: "MSS to set", unit: packetSize, decimals: new(0.0), width: 90},
+	)...)...)
 }
 
 // mtuColumn draws a path MTU as a bar.
 func mtuColumn(field string) column {
 	return column{
 		field: field, title: "path MTU", unit: packetSize, decimals: new(0.0), cell: "gauge", min: new(500.0), max: new(1500.0),
-		thresholds: limits(bad, step{1280, warning}, step{1400, notice}, step{1500, good}),
+		thresholds: limits(neutral), // a small path is no fault by itself: PPPoE, a tunnel of the provider
 	}
 }
 
@@ -106,7 +122,8 @@ func byProvider() panel {
 		title: "Share of peers with a fault, by provider", unit: share, decimals: new(0.0), w: 5, h: 10, min: new(0.0), max: new(1.0), noValue: "none",
 		about:      "The ten providers with the largest share. Needs the label isp on the peers.",
 		queries:    []query{latest("{{isp}}", fmt.Sprintf(`topk(10, %s / count by (isp) (%s))`, faulty, sel("peer_healthy", many, `isp!=""`)))},
-		thresholds: limits(notice, step{0.2, warning}, step{0.5, bad}),
+		thresholds: limits(neutral),
+		links:      []dashboard.DashboardLink{dataLink("Peers of the provider", "/d/"+uidFleet+"?${datasource:queryparam}&${job:queryparam}&var-isp=${__field.labels.isp:percentencode}&${__url_time_range}", false)},
 	}.bars()
 }
 
@@ -115,7 +132,7 @@ func byDiagnosis() panel {
 		title: "Active diagnoses", unit: count, w: 5, h: 10, min: new(0.0), noValue: "none",
 		about:      "Number of paths with each diagnosis now.",
 		queries:    []query{latest("{{diagnosis}}", "sort_desc(count by (diagnosis) ("+sel("diagnosis", many)+"))")},
-		thresholds: limits(warning),
+		thresholds: limits(neutral),
 	}.bars()
 }
 
@@ -126,9 +143,9 @@ func worstPeers(p exporterPages) panel {
 	ranking := "sum by (" + perPeer + ") (sum_over_time(" + d + "[$__range] @ end()))"
 	return panel{
 		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "none",
-		about:      "Number of active diagnoses. A gap is a time without a diagnosis: healthy or unknown.",
-		queries:    []query{series("{{peer}} from {{instance}}", worstOfRange(20, sum, ranking))},
-		thresholds: limits(warning, step{2, bad}), links: p.peerLinks(ofSeries),
+		about:    "Number of active diagnoses. A gap is a time without a diagnosis: healthy or unknown.",
+		queries:  []query{series(ofPeer, distinct(perPeer, worstOfRange(20, sum, ranking)))},
+		mappings: byValue([]state{{"1", "1", warning}, {"2", "2", bad}, {"3", "3", bad}, {"4", "4", bad}, {"5", "5", bad}, {"6", "6", bad}}), links: p.peerLinks(ofSeries),
 	}.timeline()
 }
 

@@ -19,8 +19,8 @@ func smallestPaths(p exporterPages) panel {
 	return panel{
 		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "no path is smaller than its link",
 		about:      "The 20 smallest paths that carry less than the exporter's own link.",
-		queries:    []query{latest("{{peer}} from {{instance}}", "bottomk(20, "+smallest+")")},
-		thresholds: limits(bad, step{1280, warning}, step{1400, notice}), links: p.peerLinks(ofSeries),
+		queries:    []query{latest(ofPeer, "sort("+distinct(perPeer, "bottomk(20, "+smallest+")")+")")},
+		thresholds: limits(neutral), links: p.peerLinks(ofSeries),
 	}.bars()
 }
 
@@ -28,7 +28,7 @@ func smallestPaths(p exporterPages) panel {
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
-		queries: []query{latest("{{peer}} from {{instance}}", "topk(20, "+expr+")")}, thresholds: limits(warning),
+		queries: []query{latest(ofPeer, "sort_desc("+distinct(perPeer, "topk(20, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 

@@ -32,6 +32,14 @@ func (p exporterPages) page(title, of, below string) dashboard.DashboardLink {
 	return dataLink(title, strings.ReplaceAll(string(p), "INSTANCE", instance)+"/peers/"+label(of, "peer")+below, true)
 }
 
+// runbooks is where the runbook of each diagnosis is linked.
+const runbooks = "https://github.com/ipsec-path-exporter/ipsec_path_exporter/blob/main/docs/runbooks/README.md#"
+
+// runbook links from a table's column diagnosis to what to do.
+func runbook() dashboard.DashboardLink {
+	return dataLink("What to do", runbooks+"${__data.fields.diagnosis}", true)
+}
+
 // toPeer links from many peers to the board about one.
 func toPeer(title, uid, of string) dashboard.DashboardLink {
 	return dataLink(title, "/d/"+uid+"?${datasource:queryparam}&${job:queryparam}&var-peer="+label(of, "peer")+

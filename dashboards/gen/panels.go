@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
@@ -16,11 +18,11 @@ import (
 // Units. Sizes of packets are exact, so they are never shown as kilobytes.
 const (
 	packetSize = "suffix: B"
-	count      = "short"
+	count      = "locale" // 2,000 peers, not 2 K
 	states     = "none"
 	share      = "percentunit"
 	seconds    = "s"
-	perSecond  = "pps"
+	perSecond  = "suffix: /s"
 	bytesRate  = "Bps"
 	ago        = "dateTimeFromNow"
 	date       = "dateTimeAsIso"
@@ -36,10 +38,19 @@ type panel struct {
 	thresholds         *dashboard.ThresholdsConfig
 	mappings           []dashboard.ValueMapping
 	// noValue replaces a missing value.
-	noValue    string
+	noValue string
+	// greyed shows a missing value in the colour of the unknown: without it, in that of the first
+	// threshold, which is often green.
+	greyed bool
+	// named shows the name of the series even if there is only one.
+	named      bool
 	links      []dashboard.DashboardLink
 	overrides  []dashboard.DashboardFieldConfigSourceOverrides
 	transforms []dashboard.DataTransformerConfig
+	// sorted is the field of a table by which its rows are sorted, in descending order. It is not shown,
+	// nor are the hidden fields.
+	sorted string
+	hidden []string
 
 	kind cog.Builder[dashboard.Panel]
 }
@@ -58,9 +69,13 @@ func (p panel) build() (dashboard.Panel, error) {
 		return d, nil
 	}
 	f := &d.FieldConfig.Defaults
-	f.Unit, f.Decimals, f.Min, f.Max, f.Thresholds, f.Mappings, f.Links = &p.unit, p.decimals, p.min, p.max, p.thresholds, p.mappings, p.links
+	f.Unit, f.Decimals, f.Min, f.Max, f.Thresholds, f.Links = &p.unit, p.decimals, p.min, p.max, p.thresholds, p.links
+	f.Mappings = p.allMappings()
 	if p.noValue != "" {
 		f.NoValue = &p.noValue
+	}
+	if p.named {
+		f.DisplayName = new("${__series.name}")
 	}
 	if f.Thresholds == nil {
 		f.Thresholds = limits(neutral) // Grafana's own ones are red from 80 on
@@ -71,9 +86,25 @@ func (p panel) build() (dashboard.Panel, error) {
 	return d, nil
 }
 
+// allMappings are those of the values and, if that has a colour, of a missing value.
+func (p panel) allMappings() []dashboard.ValueMapping {
+	if !p.greyed {
+		return p.mappings
+	}
+	text := p.noValue
+	if text == "" {
+		text = "unknown"
+	}
+	missing := dashboard.NewSpecialValueMap()
+	missing.Options.Match = dashboard.SpecialValueMatchNullAndNan
+	missing.Options.Result = dashboard.ValueMappingResult{Text: &text, Color: new(unknown), Index: new(int32(len(p.mappings)))}
+	return append(slices.Clip(p.mappings), dashboard.ValueMapping{SpecialValueMap: missing})
+}
+
 // number is one large value. Its query is instant, because the last value of a time range may be
 // hours old.
 func (p panel) number() panel {
+	p.greyed = true
 	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeValue).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
@@ -82,6 +113,7 @@ func (p panel) number() panel {
 
 // verdict is one large word on its colour.
 func (p panel) verdict() panel {
+	p.greyed = true
 	p.kind = stat.NewPanelBuilder().ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
@@ -112,15 +144,18 @@ func (p panel) stacked() panel {
 	return p
 }
 
-// timeline is a row of coloured spans for each series. Times without a value stay gaps.
+// timeline is a row of coloured spans for each series. Times without a value stay gaps. The mappings
+// give the words and colours: where Grafana colours by thresholds and merges equal values, it shows the
+// ranges of the thresholds in place of the words.
 func (p panel) timeline() panel {
 	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
 		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
-		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(neutral))
 	return p
 }
 
 func (p panel) bars() panel {
+	p.named = true
 	p.kind = bargauge.NewPanelBuilder().DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
 		ValueMode(common.BarGaugeValueModeColor).ShowUnfilled(false).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).

@@ -1,5 +1,7 @@
 package main
 
+import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+
 func peerBoard(p exporterPages) board {
 	return board{
 		uid: uidPeer, title: "IPsec path / Peer", from: "now-24h",
@@ -22,7 +24,6 @@ func peerBoard(p exporterPages) board {
 
 // peerNumbers are the most important values.
 func peerNumbers() []panel {
-	size := limits(bad, step{1280, warning}, step{1400, notice}, step{1500, good})
 	number := func(title, about, unit, expr string, w uint32, p panel) panel {
 		p.title, p.about, p.unit, p.w, p.h = title, about, unit, w, 4
 		p.queries = []query{latest(title, expr)}
@@ -34,7 +35,7 @@ func peerNumbers() []panel {
 		number("Black hole", "Whether packets above the path MTU vanish without an ICMP error, by any method.", states, sel("mtu_black_hole", one), 4,
 			panel{mappings: byValue([]state{{"0", "none", good}, {"1", "BLACK HOLE", bad}}), noValue: "unknown"}).verdict(),
 		number("Path MTU", "The largest whole IP packet that is proven to pass, the smallest of all methods.", packetSize, "min("+sel("mtu_bytes", one)+")", 3,
-			panel{decimals: new(0.0), thresholds: size, noValue: "unknown"}).number(),
+			panel{decimals: new(0.0), noValue: "unknown"}).number(),
 		number("MTU for the tunnel", "The largest MTU for the ESP tunnel, computed for the configured cipher.", packetSize, sel("tunnel_mtu_bytes", one), 3,
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
 		number("TCP MSS in the tunnel", "The TCP MSS to clamp to inside the tunnel, for IPv4.", packetSize, sel("tunnel_mss_bytes", one), 3,
@@ -58,7 +59,7 @@ func diagnosesOf(p exporterPages, w, h uint32) panel {
 			"a report for the provider, and the packets.",
 		queries: []query{columns(since), columns(since), columns("round(" + turns + ") and on (diagnosis, gateway) " + sel("diagnosis", one))},
 	}.table("since",
-		column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", links: p.pageLinks(), width: 520},
+		column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", links: append([]dashboard.DashboardLink{runbook()}, p.pageLinks()...), width: 460},
 		column{field: "gateway", title: "gateway"},
 		column{field: value(0), title: "since", unit: date},
 		column{field: value(1), title: "age", unit: ago},

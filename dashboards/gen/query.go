@@ -124,6 +124,16 @@ func record(metric, labels string) string {
 // perPeer are the labels that identify a measured path: two exporters may measure one peer.
 const perPeer = "instance, peer"
 
+// ofPeer is the legend of a series of distinct.
+const ofPeer = "{{peer}} {{from}}"
+
+// distinct adds the label from, the exporter, to the series of peers that several exporters measure: only
+// their names need it. by are the labels of the series.
+func distinct(by, expr string) string {
+	twice := "count by (peer) (" + sel("peer_info", many) + ") > 1"
+	return fmt.Sprintf(`label_join((%[2]s) and on (peer) (%[3]s), "from", "", "instance") or on (%[1]s) (%[2]s)`, by, expr, twice)
+}
+
 // worstOfRange keeps the series of the peers that rank highest over the whole time range. A plain
 // topk would select peers at every step and return many more series.
 func worstOfRange(n int, expr, ranking string) string {

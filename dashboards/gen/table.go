@@ -32,6 +32,9 @@ func (p panel) table(sortBy string, cols ...column) panel {
 		b = b.SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(sortBy).Desc(true)})
 	}
 	p.kind = b
+	if p.unit == ago || p.unit == date {
+		p.unit = states // a date belongs to its column: Grafana reads the text of the others as dates too
+	}
 	rename, index := map[string]any{}, map[string]any{}
 	for i, c := range cols {
 		rename[c.field], index[c.field] = c.title, i
@@ -40,11 +43,23 @@ func (p panel) table(sortBy string, cols ...column) panel {
 		}
 	}
 	if len(p.queries) > 1 {
-		rename["Value"] = rename[value(0)] // its name if the other queries return nothing
+		if p.sorted != value(0) {
+			rename["Value"] = rename[value(0)] // its name if the other queries return nothing
+		}
 		p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}})
 	}
+	hidden := map[string]any{"Time": true}
+	for _, field := range p.hidden {
+		hidden[field] = true
+	}
+	if p.sorted != "" {
+		hidden[p.sorted], hidden["Value"] = true, true
+		p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "sortBy", Options: map[string]any{
+			"sort": []map[string]any{{"field": p.sorted, "desc": true}},
+		}})
+	}
 	p.transforms = append(p.transforms, dashboard.DataTransformerConfig{Id: "organize", Options: map[string]any{
-		"excludeByName": map[string]any{"Time": true}, "renameByName": rename, "indexByName": index,
+		"excludeByName": hidden, "renameByName": rename, "indexByName": index,
 	}})
 	return p
 }

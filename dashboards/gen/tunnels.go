@@ -102,7 +102,7 @@ func unfinished() panel {
 	return panel{
 		title: "Long negotiations", unit: states, w: 12, h: 8, noValue: "none",
 		about:   "The 20 peers with the most time in a state before established. A span as long as the panel is a negotiation that hangs in that state.",
-		queries: []query{series("{{peer}} at {{gateway}} ({{instance}}): {{state}}", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")")},
+		queries: []query{series("{{peer}} at {{gateway}} {{from}}: {{state}}", distinct(perPeer+", gateway, state", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")"))},
 	}.timeline()
 }
 

@@ -45,7 +45,7 @@ func rankedTunnels(title, about, unit, expr string, w uint32) panel {
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none",
 		links:   []dashboard.DashboardLink{toPeer("Peer board", uidPeer, ofSeries)},
-		queries: []query{latest("{{peer}} at {{gateway}} ({{instance}})", "topk(20, "+expr+")")}, thresholds: limits(warning),
+		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+distinct(perPeer+", gateway", "topk(20, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 

@@ -12,7 +12,7 @@ const (
 	notice  = "yellow"
 	warning = "orange"
 	bad     = "red"
-	unknown = "text"
+	unknown = "#8e8e8e" // grey in both themes
 	neutral = "blue"
 )
 
