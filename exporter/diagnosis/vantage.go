@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -381,16 +382,25 @@ func providers(onsets []onset) []string {
 	return slices.Compact(names)
 }
 
+// shownSince is when the oldest measurement was made of those onsets that were measured last and are an
+// outbreak by themselves. That of all onsets would be older the more peers there are: with thousands of
+// silent ones, which are asked ever less, one of them was last asked long ago.
+func shownSince(onsets []onset, measured int) time.Time {
+	newest := slices.SortedFunc(slices.Values(onsets), func(a, b onset) int { return b.confirmed.Compare(a.confirmed) })
+	n := sort.Search(len(newest), func(i int) bool {
+		some := newest[:i+1]
+		return acrossProviders(some, measured) || unnamed(some, measured)
+	})
+	return newest[min(n, len(newest)-1)].confirmed
+}
+
 // shownProviders is how many providers the evidence names.
 const shownProviders = 5
 
 func describe(fault string, onsets []onset, measured int) outbreak {
-	out := outbreak{peers: make(map[string]time.Time, len(onsets))}
-	for i, o := range onsets {
+	out := outbreak{peers: make(map[string]time.Time, len(onsets)), measured: shownSince(onsets, measured)}
+	for _, o := range onsets {
 		out.peers[o.Peer] = o.since
-		if i == 0 || o.confirmed.Before(out.measured) {
-			out.measured = o.confirmed
-		}
 	}
 	names := providers(onsets)
 	more := ""

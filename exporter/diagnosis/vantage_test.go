@@ -322,3 +322,20 @@ func TestVantageToDiagnosis(t *testing.T) {
 		t.Errorf("evidence of no suspicion: %q", evidence)
 	}
 }
+
+// TestOutbreakIsConfirmedByThoseMeasuredLast: of many peers that fail together, some were asked long ago. A
+// verdict on the vantage point rests on the newest measurements that show an outbreak by themselves.
+func TestOutbreakIsConfirmedByThoseMeasuredLast(t *testing.T) {
+	var peers []Standing
+	for i := range 20 {
+		h := fault(PeerSilent, 50)
+		h.Confirmed = at(60 + 10*i)
+		peers = append(peers, peerOf(strconv.Itoa(i), []string{"acme", "beta"}[i%2], h))
+	}
+	var v Vantage
+	v.Update(at(260), peers, nil, nil)
+	// Ten of 20 are half of them: those confirmed from 160 s on.
+	if s := v.Of("0"); s.State != Holds || !s.Measured.Equal(at(160)) {
+		t.Errorf("suspicion %v, measured at %v", s.State, s.Measured.Sub(at(0)))
+	}
+}
