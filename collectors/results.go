@@ -17,6 +17,8 @@ const (
 	ReasonNotSent = "not_sent"
 	// ReasonQueueFull means that a full queue of this host dropped them.
 	ReasonQueueFull = "queue_full"
+	// ReasonLocalDrops means that this host dropped replies, or may have, while a probe waited for one.
+	ReasonLocalDrops = "local_drops"
 	// ReasonTunnel means that probes would have travelled inside a tunnel of this host.
 	ReasonTunnel = "inside_tunnel"
 	// ReasonRoute means that this host found no route for probes.

@@ -253,6 +253,8 @@ func errorReason(err error) string {
 		return reasonAccepted
 	case errors.Is(err, netio.ErrQueueFull), errors.Is(err, silence.ErrBudget):
 		return collectors.NotSent(err)
+	case errors.Is(err, collectors.ErrLocalDrops):
+		return collectors.ReasonLocalDrops
 	case errors.Is(err, netio.ErrNoPrivilege):
 		return reasonNoPrivilege
 	case errors.Is(err, netio.ErrNoSocket):

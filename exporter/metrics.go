@@ -86,7 +86,7 @@ func errorReasons() map[string][]string {
 	all := map[string][]string{collectorResolve: {reasonName}}
 	for _, c := range suite.All() {
 		all[c.String()] = []string{
-			reasonTimeout, reasonAccepted, reasonNoPrivilege, reasonNoSocket, collectors.ReasonBudget, collectors.ReasonQueueFull, reasonLocal,
+			reasonTimeout, reasonAccepted, reasonNoPrivilege, reasonNoSocket, collectors.ReasonBudget, collectors.ReasonQueueFull, collectors.ReasonLocalDrops, reasonLocal,
 		}
 		if own := c.Spec().Reasons; own != nil {
 			all[c.String()] = own

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
-	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/schedule"
 	"ipsec_path_exporter/exporter/subject"
@@ -128,7 +127,7 @@ func (r *rounds) turned(c suite.Collector, reason string) bool {
 // ofHost reports whether a round failed because of this host, at whatever peer: its queue was full, or
 // it may have lost the answers.
 func ofHost(reason string) bool {
-	return reason == collectors.ReasonQueueFull || reason == icmp.ReasonLocalDrops
+	return reason == collectors.ReasonQueueFull || reason == collectors.ReasonLocalDrops
 }
 
 // failing reports whether one of these collectors could not measure in its newest round.

@@ -74,7 +74,7 @@ func (e *echo) take(a *netio.Answer) (decided bool, reason string) {
 			if current {
 				c.fault = collectors.ErrLocalDrops
 			}
-			return true, ReasonLocalDrops
+			return true, collectors.ReasonLocalDrops
 		}
 		e.lost(decided, current)
 		if decided && current {

@@ -333,7 +333,7 @@ func TestLocalDropsAreNotLoss(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if diff := cmp.Diff(map[string]int{"": 1, icmp.ReasonLocalDrops: 2}, reasons); diff != "" {
+		if diff := cmp.Diff(map[string]int{"": 1, collectors.ReasonLocalDrops: 2}, reasons); diff != "" {
 			t.Errorf("reasons (-want +got):\n%s", diff)
 		}
 		r := c.Result(time.Now())

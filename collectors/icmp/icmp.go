@@ -45,8 +45,6 @@ func (s State) String() string { return enum.Name(s, "unknown", "reachable", "si
 const (
 	// ReasonTooBig means that this host refused to send a packet as large as an echo.
 	ReasonTooBig = "too_big_locally"
-	// ReasonLocalDrops means that this host dropped replies, or may have, while the echo waited for one.
-	ReasonLocalDrops = "local_drops"
 	// ReasonBusy means that too many earlier echoes are undecided.
 	ReasonBusy = "busy"
 )
@@ -55,7 +53,7 @@ const (
 func Reasons() []string {
 	return []string{
 		collectors.ReasonNotSent, collectors.ReasonQueueFull, ReasonTooBig, collectors.ReasonTunnel, collectors.ReasonRoute,
-		ReasonBusy, ReasonLocalDrops, collectors.ReasonBudget,
+		ReasonBusy, collectors.ReasonLocalDrops, collectors.ReasonBudget,
 	}
 }
 
