@@ -39,6 +39,9 @@ const vendorText = "ipsec_path_exporter"
 
 // Size is the natural and least size of a form's UDP payload, in bytes; 0 if unknown.
 func Size(f Form, a Auth, marker bool) int {
+	if a > RSA {
+		a = PSK // as in the message
+	}
 	n, ok := naturalSizes()[kind{f, a}]
 	if !ok {
 		return 0
