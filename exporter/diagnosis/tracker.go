@@ -226,6 +226,8 @@ func (t *Tracker) expect(more bool) {
 // Healthy reports whether no diagnosis holds, and whether that is known. It is known only while the
 // peer is known to answer something, and while no diagnosis is suspected, or pending if nothing was
 // known of it before: a peer with no result, or only silence by some methods, is neither healthy nor ill.
+// Nor is one that answers nothing until a second verdict confirms that: where thousands of peers fall
+// silent together, that takes minutes.
 func (t *Tracker) Healthy() (healthy, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -236,7 +238,7 @@ func (t *Tracker) Healthy() (healthy, known bool) {
 		}
 		unsettled = unsettled || c.suspected || !c.settled && !c.pending.IsZero()
 	}
-	if unsettled || t.awaiting || t.silent == Undecided {
+	if unsettled || t.awaiting || t.silent != Absent {
 		return false, false
 	}
 	return true, true

@@ -91,7 +91,7 @@ func TestTracker(t *testing.T) {
 			{12, measured(fine, 11), "", false, "healthy"},
 			{20, measured(no500, 19), "", true, "healthy"},
 			{22, measured(fine, 21), "", false, "healthy"},
-			{30, measured(mute, 29), "", true, "healthy"},
+			{30, measured(mute, 29), "", true, "unknown"},
 			{32, measured(fine, 31), "", false, "healthy"},
 		}},
 		{"flapping never turns off", []step{
