@@ -248,8 +248,8 @@ func TestScalingDocumentCanFail(t *testing.T) {
 		}
 	}
 	for from, to := range map[string]string{
-		"replicas: 10 ": "replicas: 11 ", "memory: 320Mi": "memory: 330Mi", "packets_per_second: 6000": "packets_per_second: 600",
-		"sample_limit: 630000": "sample_limit: 63000", "# series_limit": "# series_limits", "value: 288MiB": "value: 289MiB",
+		"replicas: 10 ": "replicas: 11 ", "memory: 448Mi": "memory: 458Mi", "packets_per_second: 6000": "packets_per_second: 600",
+		"sample_limit: 630000": "sample_limit: 63000", "# series_limit": "# series_limits", "value: 404MiB": "value: 405MiB",
 	} {
 		tried++
 		bad := readScaling(t, strings.Replace(string(text), from, to, 1))

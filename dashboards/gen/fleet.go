@@ -27,8 +27,8 @@ func fleetBoard(p exporterPages) board {
 // fleetNumbers are counts of peers.
 func fleetNumbers() []panel {
 	red := limits(good, step{1, bad})
-	number := func(title, about, unit, expr string, p panel) panel {
-		p.title, p.about, p.unit, p.w, p.h = title, about, unit, 6, 3
+	number := func(title, about, expr string, p panel) panel {
+		p.title, p.about, p.unit, p.w, p.h = title, about, count, 6, 3
 		p.queries = []query{latest(title, expr)}
 		return p.number()
 	}
@@ -37,21 +37,21 @@ func fleetNumbers() []panel {
 	}
 	up := "up{" + process + "}"
 	return []panel{
-		number("Not scraped", "Exporters whose last scrape failed. What the other panels show of their peers is old, or missing.", count, countOf(up+" == 0", up),
+		number("Not scraped", "Exporters whose last scrape failed. What the other panels show of their peers is old, or missing.", countOf(up+" == 0", up),
 			panel{thresholds: red}),
-		number("Peers", "Configured peers, each counted once for any number of exporters.", count,
+		number("Peers", "Configured peers, each counted once for any number of exporters.",
 			"count(count by (peer) ("+sel("peer_info", many)+"))", panel{}),
-		number("With a fault", "Peers with a diagnosis at any exporter.", count,
+		number("With a fault", "Peers with a diagnosis at any exporter.",
 			countOf("count by (peer) ("+sel("peer_healthy", many)+" == 0)", sel("peer_info", many)), panel{thresholds: red}),
-		number("Silent", "Peers that answer by no method (peer_silent).", count, holds("peer_silent"), panel{thresholds: red}),
-		number("Black holes", "Peers behind a path on which large packets vanish without an ICMP error (pmtu_black_hole).", count, holds("pmtu_black_hole"),
+		number("Silent", "Peers that answer by no method (peer_silent).", holds("peer_silent"), panel{thresholds: red}),
+		number("Black holes", "Peers behind a path on which large packets vanish without an ICMP error (pmtu_black_hole).", holds("pmtu_black_hole"),
 			panel{thresholds: red}),
-		number("Tunnels oversized", "Peers to which a gateway builds packets that are too large for the path (tunnel_oversized). These black holes affect tunnels.", count,
+		number("Tunnels oversized", "Peers to which a gateway builds packets that are too large for the path (tunnel_oversized). These black holes affect tunnels.",
 			holds("tunnel_oversized"), panel{thresholds: red}),
-		number("Unknown", "Paths without a known verdict, healthy or faulty.", count,
+		number("Unknown", "Paths without a known verdict, healthy or faulty.",
 			countOf(sel("peer_info", many)+" unless on ("+perPeer+") "+sel("peer_healthy", many), sel("peer_info", many)),
 			panel{thresholds: limits(good, step{1, notice})}),
-		number("Alerts", "Firing alerts of severity critical or warning. Also 0 if the rules are not loaded.", count,
+		number("Alerts", "Firing alerts of severity critical or warning. Also 0 if the rules are not loaded.",
 			countOf("ALERTS{"+alerts+`,severity=~"critical|warning",`+many+"}", sel("peer_info", many)), panel{thresholds: red}),
 	}
 }

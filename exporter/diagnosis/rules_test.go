@@ -2,8 +2,6 @@ package diagnosis
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -480,24 +478,5 @@ func TestSilentWithoutEcho(t *testing.T) {
 	f.NoEcho = true
 	if diff := cmp.Diff([]string{UDP500Blocked}, held(Evaluate(f))); diff != "" {
 		t.Errorf("a port is answered (-want +got):\n%s", diff)
-	}
-}
-
-// TestEveryDiagnosisHasARunbook: the boards link to its line in the list of runbooks.
-func TestEveryDiagnosisHasARunbook(t *testing.T) {
-	const list = "../../docs/runbooks/"
-	text, err := os.ReadFile(list + "README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range Names() {
-		m := regexp.MustCompile(`<a id="` + name + `"></a>.*\]\((IPsecPath\w+\.md)\)`).FindSubmatch(text)
-		if m == nil {
-			t.Errorf("%s has no line", name)
-			continue
-		}
-		if _, err := os.Stat(list + string(m[1])); err != nil {
-			t.Error(err)
-		}
 	}
 }
