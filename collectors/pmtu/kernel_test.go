@@ -130,6 +130,10 @@ type expectation struct {
 	// doubt allows a method to end without a verdict, where chance may take too many packets; a
 	// wrong one is never allowed.
 	doubt bool
+	// limited means that ICMP is limited. That no PTB came says nothing then, unless it is compared with
+	// other ICMP, as the exporter does (hear.go): a search alone takes the third path in a row, for
+	// which nothing of the limit is left, for a black hole once in 20 runs.
+	limited bool
 }
 
 func all(f fact) [3]fact { return [3]fact{f, f, f} }
@@ -155,7 +159,7 @@ func truth() []expectation {
 		{scenario: "S8-5", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
 		{scenario: "S8-20", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
 		{scenario: "S8m-20", v4: all(fact{search.BlackHole, pathMTU, 0}), v6: all(fact{search.BlackHole, pathMTU, 0}), doubt: true},
-		same("S9", all(fact{search.Reduced, pathMTU, 0})),
+		{scenario: "S9", v4: all(fact{search.Reduced, pathMTU, 0}), v6: all(fact{search.Reduced, pathMTU, 0}), doubt: true, limited: true},
 		same("S9r", all(clean)),
 		same("S11a", [3]fact{clean, unreachable, clean}),
 		same("S11b", [3]fact{clean, clean, unreachable}),
@@ -187,17 +191,18 @@ func TestTruthTable(t *testing.T) {
 				if want == [3]fact{} {
 					continue
 				}
-				wg.Go(func() { b.verify(t, v6, want, e.doubt) })
+				wg.Go(func() { b.verify(t, v6, want, &e) })
 			}
 			wg.Wait()
 		})
 	}
 }
 
-func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
+func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, e *expectation) {
 	t.Helper()
 	before := b.stack.Stats()
 	c := b.collector()
+	c.opts.Locate = e.limited
 	start := time.Now()
 	got := measureOnce(t, c, b.target(v6))
 	t.Logf("v6 %t in %v", v6, time.Since(start).Round(time.Millisecond))
@@ -205,7 +210,7 @@ func (b *rig) verify(t *testing.T, v6 bool, want [3]fact, doubt bool) {
 		t.Logf("  %s: %s %d of %d, %d packets in %v, loss %.2f, PTB %d/%d %s", r.Method, r.State, r.Bytes, r.LinkBytes, r.Packets,
 			r.Duration.Round(time.Millisecond), r.Loss, r.PTBReceived, r.PTBRejected, r.Reason)
 		f := want[r.Method]
-		if doubt && (r.State == search.Inconclusive || r.State == search.Unreachable) {
+		if e.doubt && (r.State == search.Inconclusive || r.State == search.Unreachable) {
 			continue
 		}
 		if r.State != f.state || r.Bytes != f.bytes {
