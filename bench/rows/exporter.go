@@ -91,6 +91,20 @@ func (l *lab) export(ctx context.Context, c exporterConfig) (*exporter, error) {
 	return e, err
 }
 
+// echoing starts the simulator of peers, and the exporter, which sends each of them an echo per second.
+func (l *lab) echoing(ctx context.Context, peers crowd.Config) (*simulator, *exporter, error) {
+	s, err := l.simulate(ctx, peers)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := l.export(ctx, exporterConfig{peers: peers, collectors: []string{"icmp"}, interval: time.Second})
+	if err != nil {
+		s.Stop()
+		return nil, nil, err
+	}
+	return s, e, nil
+}
+
 // page returns the metrics as text.
 func (e *exporter) page(ctx context.Context) (page, error) {
 	b, err := request(ctx, "GET", exporterURL+"/metrics", nil)

@@ -30,15 +30,11 @@ func loss(ctx context.Context, l *lab) ([]Check, error) {
 	peers := l.clean(0)
 	peers.Delay = crowd.Distribution{Low: 10 * time.Millisecond, High: 40 * time.Millisecond}
 	peers.Mix = []crowd.Share{{Kind: crowd.Clean, Weight: 9}, {Kind: crowd.Lossy, Weight: 1}}
-	s, err := l.simulate(ctx, peers)
+	s, e, err := l.echoing(ctx, peers)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Stop()
-	e, err := l.export(ctx, exporterConfig{peers: peers, collectors: []string{"icmp"}, interval: time.Second})
-	if err != nil {
-		return nil, err
-	}
 	defer e.Stop()
 	if err := pause(ctx, settleEchoes); err != nil {
 		return nil, err

@@ -86,15 +86,11 @@ func (l *lab) footprint(ctx context.Context, name string, c exporterConfig, wind
 // asked once.
 func startUp(ctx context.Context, l *lab) ([]Check, error) {
 	peers := l.clean(0)
-	s, err := l.simulate(ctx, peers)
+	s, e, err := l.echoing(ctx, peers)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Stop()
-	e, err := l.export(ctx, exporterConfig{peers: peers, collectors: []string{"icmp"}, interval: time.Second})
-	if err != nil {
-		return nil, err
-	}
 	defer e.Stop()
 	err = await(ctx, patience, e.Process, "not every peer has been asked", func() bool {
 		now, err := s.counters(ctx)

@@ -23,15 +23,11 @@ const (
 func roundTrip(ctx context.Context, l *lab) ([]Check, error) {
 	peers := l.clean(0)
 	peers.Delay, peers.Jitter = constant(leastTrip), crowd.Distribution{Tail: meanTail}
-	s, err := l.simulate(ctx, peers)
+	s, e, err := l.echoing(ctx, peers)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Stop()
-	e, err := l.export(ctx, exporterConfig{peers: peers, collectors: []string{"icmp"}, interval: time.Second})
-	if err != nil {
-		return nil, err
-	}
 	defer e.Stop()
 	if err := pause(ctx, settleEchoes); err != nil {
 		return nil, err

@@ -71,14 +71,14 @@ type Collector struct {
 	opts    Options
 
 	measuring sync.Mutex
-	target    collectors.Shared[collectors.Target]
 	rounds    uint64
 
-	// mu guards the rest, which is about the path of aim.
+	// mu guards the rest, which is about the path of the target. That changes only at the beginning of
+	// a round, so a round reads it without mu.
 	mu         sync.Mutex
+	target     collectors.Shared[collectors.Target]
 	snapshot   Results
 	incomplete map[collectors.Method]netip.Addr
-	aim        collectors.Shared[collectors.Target]
 }
 
 // New returns a Collector.
@@ -136,12 +136,11 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 }
 
 func (c *Collector) retarget(t collectors.Target) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.target.Get().Path != t.Path {
-		c.mu.Lock()
 		c.snapshot = Results{}
 		clear(c.incomplete)
-		c.aim = collectors.Share(t)
-		c.mu.Unlock()
 	}
 	c.target = collectors.Share(t)
 }
@@ -382,7 +381,7 @@ func (l listener) Send(ctx context.Context, p *netio.Packet, timeout time.Durati
 func (c *Collector) reported(path netio.Path, m collectors.Method, from netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if path == c.aim.Get().Path {
+	if path == c.target.Get().Path {
 		c.incomplete[m] = from
 	}
 }

@@ -131,8 +131,7 @@ type expectation struct {
 	// wrong one is never allowed.
 	doubt bool
 	// limited means that ICMP is limited. That no PTB came says nothing then, unless it is compared with
-	// other ICMP, as the exporter does (hear.go): a search alone takes the third path in a row, for
-	// which nothing of the limit is left, for a black hole once in 20 runs.
+	// other ICMP, as the exporter does (hear.go).
 	limited bool
 }
 
@@ -159,7 +158,7 @@ func truth() []expectation {
 		{scenario: "S8-5", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
 		{scenario: "S8-20", v4: all(cleanLossy), v6: all(cleanLossy), doubt: true},
 		{scenario: "S8m-20", v4: all(fact{search.BlackHole, pathMTU, 0}), v6: all(fact{search.BlackHole, pathMTU, 0}), doubt: true},
-		{scenario: "S9", v4: all(fact{search.Reduced, pathMTU, 0}), v6: all(fact{search.Reduced, pathMTU, 0}), doubt: true, limited: true},
+		{scenario: "S9", v4: all(fact{search.Reduced, pathMTU, 0}), v6: all(fact{search.Reduced, pathMTU, 0}), limited: true},
 		same("S9r", all(clean)),
 		same("S11a", [3]fact{clean, unreachable, clean}),
 		same("S11b", [3]fact{clean, clean, unreachable}),

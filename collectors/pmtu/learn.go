@@ -60,15 +60,16 @@ func (c *Collector) publish(out *Results) {
 	k := &c.known
 	results := make([]kept, 0, len(c.opts.Methods))
 	for _, m := range collectors.Methods() {
+		var r Result
 		if i := slices.IndexFunc(out.Results, func(r Result) bool { return r.Method == m }); i >= 0 {
-			r := out.Results[i]
-			c.inOnePiece(&r)
-			results = append(results, keep(&r))
+			r = out.Results[i]
 		} else if earlier := k.of(m); earlier != nil {
-			r := earlier.result()
-			c.inOnePiece(&r)
-			results = append(results, keep(&r))
+			r = earlier.result()
+		} else {
+			continue
 		}
+		c.inOnePiece(&r)
+		results = append(results, keep(&r))
 	}
 	k.echoApart = !c.together(collectors.ICMP, c.opts.Methods[0])
 	k.results, k.linkBytes, k.cachedBytes = results, out.LinkBytes, out.CachedBytes

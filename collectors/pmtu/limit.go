@@ -61,7 +61,7 @@ func (c *Collector) attribute(out *Results) {
 func (c *Collector) firstMissed(r *Result) (first netip.Addr) {
 	for _, m := range collectors.IKEMethods() {
 		if st := c.states[m]; st != nil && c.together(m, r.Method) && st.place.bytes == r.Bytes && st.place.first.IsValid() {
-			first = c.states[m].place.first
+			first = st.place.first
 		}
 	}
 	return first
