@@ -298,17 +298,18 @@ func (t *flights) remove(f *flight) {
 	}
 }
 
-// cancel forgets a probe that was not sent after all.
-func (t *flights) cancel(f *flight) {
+// cancel forgets a probe that was not sent after all, and returns how it was decided before: time may
+// be over, or the kernel may also have sent an ICMP error. The engine may have found the flight just
+// before, so it is not used again, and accepts no answer any more.
+func (t *flights) cancel(f *flight) (before Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f.sending = false
 	if !f.gone {
 		t.wheel.take(f)
 		t.remove(f)
-		return
 	}
-	t.unused.Put(f)
+	before, f.decided = f.decided, Refused
+	return before
 }
 
 // departed corrects the time of sending: a probe is entered before the kernel takes it, so that no

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +142,29 @@ func TestOwnPacketTooBig(t *testing.T) {
 	s.onICMPv4(nil, icmpError(testSelf, 3, 4, 1492, probeBytes(f), 548), reception{at: time.Now()})
 	if len(*got) != 1 || (*got)[0].Outcome != TooBigLocally || (*got)[0].MTU != 1492 || !errors.Is((*got)[0].Err, unix.EMSGSIZE) {
 		t.Errorf("answers: %+v", *got)
+	}
+}
+
+// TestRefusedAtOnce: while the kernel tells the sender that it refuses a packet, the engine may read
+// the ICMP error about it. One of them answers, and is recorded.
+func TestRefusedAtOnce(t *testing.T) {
+	s, set := matching(t), &sockets{}
+	for range 300 {
+		r, answers := &recording{}, atomic.Int32{}
+		f := s.flights.make()
+		*f = flight{dst: testPeer, size: 1500, flow: testFlow, recorder: r, src: testSelf, set: set, queue: &queueCount{}}
+		f.answer = func(Answer) { answers.Add(1) }
+		f.charge, _ = s.silence.Admit(Lane(Path{Dst: f.dst}, f.protocol, f.port), time.Now(), silence.Probe{Packets: 1})
+		s.flights.add(f, time.Now(), time.Minute, time.Minute)
+		packet := icmpError(testSelf, 3, 4, 1492, probeBytes(f), 548)
+		var both sync.WaitGroup
+		both.Go(func() { s.refused(f, Path{Dst: testPeer}, 1500, unix.ENOBUFS) })
+		s.onICMPv4(set, packet, reception{at: time.Now()})
+		both.Wait()
+		if n := answers.Load(); n != 1 || len(r.all) != 1 {
+			t.Fatalf("%d answers, %d recorded, want one each", n, len(r.all))
+		}
+		s.flights.make().size = 1 // one that was forgotten may be in use again
 	}
 }
 

@@ -339,19 +339,26 @@ func (s *Stack) left(f *flight, at time.Time, account *Account, packets, size in
 	}
 }
 
-// refused answers for a probe that the kernel did not take.
+// refused answers for a probe that the kernel did not take. It stands back where an ICMP error of this
+// host was faster.
 func (s *Stack) refused(f *flight, path Path, largest int, err error) {
-	charge, answer := f.charge, f.answer
 	a := s.refusal(path, largest, f.queue, err)
-	if f.recorder != nil {
-		f.record(&a, &recordRoom{})
-	}
 	if isNoDevice(err) {
 		s.discard(f.set)
 	}
-	s.flights.cancel(f)
-	s.silence.Refund(charge, time.Now(), false)
-	answer(a)
+	before := s.flights.cancel(f)
+	s.silence.Refund(f.charge, time.Now(), false)
+	switch before {
+	case 0:
+		if f.recorder != nil {
+			f.record(&a, &recordRoom{})
+		}
+	case Silent:
+		a.Late = true
+	default:
+		return
+	}
+	f.answer(a)
 }
 
 // follow returns how a probe takes the way of the traffic that it stands for. Where the routes of
