@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,31 +115,39 @@ func TestProbeHealthy(t *testing.T) {
 			t.Errorf("%s is %v, and %v on the schedule", series, is, was)
 		}
 	}
-	if p, text := s.probe(t, "60", "target="+url.QueryEscape(l.Address(true))); p.bare("probe_success") != 1 || !strings.Contains(text, `peer="six"`) {
-		t.Errorf("by its address:\n%s", text)
-	}
-	s.probeForms(t)
+	s.probeForms(t, l.Address(true))
 }
 
-// probeForms: a shared result, the report, and the other forms of the page.
-func (s *site) probeForms(t *testing.T) {
+// probeForms: requests for one peer at the same time share a measurement: by name and by address, for
+// the report, and for other forms of the page.
+func (s *site) probeForms(t *testing.T, address string) {
 	t.Helper()
-	sent := s.tools.Accounts[suite.Fragments].Packets.Load()
-	p, text := s.probe(t, "10", "target=six")
-	if p.bare("probe_success") != 1 || p.bare("probe_age_seconds") <= 0 || s.tools.Accounts[suite.Fragments].Packets.Load() != sent {
-		t.Errorf("the second request is not served by the first:\n%s", text)
+	forms := []struct{ query, accept, want string }{
+		{"target=six", "", "\nprobe_success 1\n"},
+		{"target=" + url.QueryEscape(address), "", `peer="six"`},
+		{"target=six&debug=true", "", "no fault found\n  ICMP echo        reachable"},
+		{"target=six", acceptProtobuf, namespace},
 	}
-	if w := s.ask(t.Context(), "", "/probe?target=six&debug=true"); !strings.Contains(w.Body.String(), "no fault found\n  ICMP echo        reachable") {
-		t.Errorf("report: %d %s", w.Code, w.Body)
+	var all sync.WaitGroup
+	for _, form := range forms {
+		all.Go(func() {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/probe?"+form.query, http.NoBody)
+			r.Header.Set("Accept", form.accept)
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if !strings.Contains(w.Body.String(), form.want) {
+				t.Errorf("%s (%s): %d %s", form.query, form.accept, w.Code, w.Body)
+			}
+			var f dto.MetricFamily
+			if form.accept == "" {
+				return
+			}
+			if err := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header())).Decode(&f); err != nil || !strings.HasPrefix(f.GetName(), namespace) {
+				t.Errorf("protobuf: %v %v", &f, err)
+			}
+		})
 	}
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/probe?target=six", http.NoBody)
-	r.Header.Set("Accept", acceptProtobuf)
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
-	var f dto.MetricFamily
-	if err := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header())).Decode(&f); err != nil || !strings.HasPrefix(f.GetName(), namespace) {
-		t.Errorf("protobuf: %v %v", &f, err)
-	}
+	all.Wait()
 	for result, want := range map[string]float64{"measured": 2, "shared": 3, "refused": 0, "known": 0} {
 		if !s.is(t, `probe_requests_total{result="`+result+`"}`, want) {
 			t.Errorf("%s: %v", result, s.scrape(t)[namespace+"_probe_requests_total"])

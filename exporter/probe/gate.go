@@ -41,10 +41,10 @@ type gate struct {
 type turn struct {
 	busy  *semaphore.Weighted
 	users int // requests that have or want it; the gate's lock guards it
-	// began is when the last measurement did; results are the last ones, by peer and module. The
-	// holder of busy has them.
-	began   time.Time
-	results map[string]*result
+	// began and ended are about the last measurement; results are the last ones, by peer and module.
+	// The holder of busy has them.
+	began, ended time.Time
+	results      map[string]*result
 }
 
 func newGate() *gate {
@@ -125,6 +125,7 @@ func (g *gate) slot(ctx context.Context, l config.Limits, until time.Time) (rele
 // silent is not measured again while its packets count, unless it has answered since: a measurement
 // would not be allowed to send enough.
 func (h *Handler) measure(ctx context.Context, peer config.Peer, module string) (r *result, how string, err error) {
+	asked := time.Now()
 	if peer.Addr, err = h.Source.Address(ctx, peer); err != nil {
 		return nil, "", err
 	}
@@ -134,7 +135,9 @@ func (h *Handler) measure(ctx context.Context, peer config.Peer, module string) 
 	}
 	defer h.gate.leave(t, true)
 	key := peer.Name + "\x00" + module
-	if last := t.results[key]; last != nil && last.shared(h.Source, peer) {
+	// Who has waited for a measurement gets its result, however long it took: two Prometheus servers
+	// ask at the same time.
+	if last := t.results[key]; last != nil && (asked.Before(t.ended) || last.shared(h.Source, peer)) {
 		return last, resultShared, nil
 	}
 	deadline, _ := ctx.Deadline()
@@ -153,6 +156,7 @@ func (h *Handler) measure(ctx context.Context, peer config.Peer, module string) 
 	defer release()
 	t.began = time.Now()
 	r, err = h.render(peer, h.Source.Measure(ctx, peer), t.began)
+	t.ended = time.Now()
 	clear(t.results) // they are older
 	if err == nil && !errors.Is(ctx.Err(), context.Canceled) {
 		t.results[key] = r

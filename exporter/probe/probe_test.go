@@ -155,6 +155,20 @@ func TestTime(t *testing.T) {
 	})
 }
 
+// TestSharingWithWhoWaits: who asks while a measurement runs gets its result, however long that took.
+func TestSharingWithWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{takes: shareFor + time.Second}
+		h := handler(t, s, wide())
+		if codes := h.all(t, "60", "hq", "hq", "hq"); codes[http.StatusOK] != 3 || len(s.measured) != 1 {
+			t.Errorf("at the same time: %v, %d measured", codes, len(s.measured))
+		}
+		if h.ask(t.Context(), "hq", "60"); len(s.measured) != 2 {
+			t.Errorf("afterwards: %d measured", len(s.measured))
+		}
+	})
+}
+
 // TestSharing: an address is measured once in 10 s, whoever asks; a silent one not again before its
 // packets no longer count, unless it has answered.
 func TestSharing(t *testing.T) {
