@@ -1,13 +1,13 @@
 package netio
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +50,7 @@ const (
 // during that time (LocalDrops).
 type engine struct {
 	stack *Stack
-	bell  *conn // an eventfd that ends a wait
+	bell  bell // ends a wait
 	batch batch
 	// stops counts standstills.
 	stops atomic.Uint64
@@ -67,26 +67,24 @@ type engine struct {
 	stepped bool
 }
 
-func (e *engine) open(s *Stack) (err error) {
+func (e *engine) open(s *Stack) error {
 	e.stack, e.wall = s, wallOffset(time.Now())
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	e.bell = &conn{fd: fd}
-	return err
+	return e.bell.open()
 }
 
 // ring ends a wait. It may be called from any goroutine.
-func (e *engine) ring() {
-	_ = e.bell.use(func(fd int) error {
-		_, err := unix.Write(fd, binary.NativeEndian.AppendUint64(nil, 1))
-		return err // a full counter rings too
-	})
-}
+func (e *engine) ring() { e.bell.ring() }
 
 // listen has the engine read sockets until they are closed.
 func (e *engine) listen(to receivers) {
 	e.mu.Lock()
 	e.receivers = append(e.receivers, to...)
 	e.mu.Unlock()
+	for _, r := range to {
+		if err := e.bell.watch(r.conn); err != nil { // it is read late, with all others
+			e.stack.cfg.Log.Warn("socket does not wake its reader", "socket", r.name, "err", err)
+		}
+	}
 	e.ring()
 }
 
@@ -119,32 +117,32 @@ func (e *engine) rest(until time.Time) (planned time.Time) {
 	now := time.Now()
 	if e.hurry {
 		time.Sleep(breather)
-		e.poll(0)
+		e.poll()
 		return now.Add(breather)
 	}
 	wait := max(until.Sub(now), 0)
-	e.poll(wait)
+	if wait > 0 {
+		e.bell.wait(wait)
+	}
+	e.poll()
 	return now.Add(wait)
 }
 
 // poll finds the sockets that have something to read.
-func (e *engine) poll(wait time.Duration) {
+func (e *engine) poll() {
 	e.polled, e.ready = e.polled[:0], e.ready[:0]
 	e.mu.Lock()
 	e.receivers = slices.DeleteFunc(e.receivers, func(r *receiver) bool { return !e.await(r.conn) })
 	e.ready = append(e.ready, e.receivers...)
 	e.mu.Unlock()
-	e.await(e.bell)
-	limit := unix.NsecToTimespec(int64(wait))
-	if _, err := unix.Ppoll(e.polled, &limit, nil); err != nil { // a signal: all are tried
+	e.await(e.bell.rope)
+	var now unix.Timespec
+	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&e.polled[0])), uintptr(len(e.polled)), uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	if errno != 0 { // all are tried
 		return
 	}
 	if e.polled[len(e.polled)-1].Revents != 0 {
-		_ = e.bell.use(func(fd int) error {
-			var b [8]byte
-			_, err := unix.Read(fd, b[:])
-			return err // it rings for nothing
-		})
+		e.bell.quiet()
 	}
 	all := e.ready
 	e.ready = e.ready[:0]

@@ -135,18 +135,9 @@ func (s *Stack) empty(o *outbox) {
 // take the next one. An error that may be an ICMP error for an earlier packet is tried again.
 func (o *outbox) send(begin int) (n int, err error) {
 	for range pendingTries {
-		err = o.conn.use(func(fd int) error {
-			r, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&o.messages[begin])), //nolint:gosec // no wrapper exists
-				uintptr(o.n-begin), 0, 0, 0)
-			switch errno {
-			case 0:
-				n = int(r)
-				return nil
-			case unix.EAGAIN:
-				return unix.ENOBUFS // no room for sendPatience
-			default:
-				return errno
-			}
+		err = o.conn.use(func(fd int) (err error) {
+			n, err = sending(unix.SYS_SENDMMSG, fd, unsafe.Pointer(&o.messages[begin]), o.n-begin)
+			return err
 		})
 		if !isPending(err) {
 			return n, err
