@@ -36,7 +36,7 @@ import (
 const (
 	DefaultWorkers  = 256
 	DefaultMaxFirst = 30 * time.Second
-	DefaultSlack    = 5 * time.Millisecond
+	DefaultSlack    = 20 * time.Millisecond
 )
 
 // A Key names one thing to run: one collector for one peer.

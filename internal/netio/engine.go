@@ -21,6 +21,8 @@ const (
 	// the kernel has stamped what comes meanwhile, and reading it in one go costs half of waking for
 	// each.
 	breather = 5 * time.Millisecond
+	// leisure is how long that is while nobody waits for an answer, and few come.
+	leisure, few = 20 * time.Millisecond, batchSize / 2
 	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on in
 	// the next pass; until then no probe is silent.
 	maxBatches = 256
@@ -61,7 +63,7 @@ type engine struct {
 	polled []unix.PollFd
 	ready  []*receiver
 	came   time.Time     // when a pass last found packets
-	hurry  bool          // they come less than a breather apart
+	pause  time.Duration // until the next pass, if packets come less than that apart; else 0
 	wall   time.Duration // the wall clock against the monotonic one
 	// stepped means that the wall clock was set since the last pass: the kernel's times say nothing.
 	stepped bool
@@ -115,10 +117,10 @@ func (e *engine) run() {
 // when it should have ended at the latest.
 func (e *engine) rest(until time.Time) (planned time.Time) {
 	now := time.Now()
-	if e.hurry {
-		time.Sleep(breather)
+	if e.pause > 0 {
+		time.Sleep(e.pause)
 		e.poll()
-		return now.Add(breather)
+		return now.Add(e.pause)
 	}
 	wait := max(until.Sub(now), 0)
 	if wait > 0 {
@@ -181,11 +183,23 @@ func (e *engine) pass(now time.Time) {
 		n, drained := e.drain(r, now)
 		packets, all = packets+n, all && drained
 	}
-	if e.hurry = packets > 1 || packets == 1 && now.Sub(e.came) < breather; packets > 0 {
-		e.came = now
-	}
+	e.pace(packets, now)
 	if all {
 		e.stack.flights.expire(now)
+	}
+}
+
+// pace finds out how long the next pass can wait, from the packets of this one.
+func (e *engine) pace(packets int, now time.Time) {
+	e.pause = breather
+	if packets < few && e.stack.flights.hasTime() {
+		e.pause = leisure
+	}
+	if packets == 0 || packets == 1 && now.Sub(e.came) >= e.pause {
+		e.pause = 0
+	}
+	if packets > 0 {
+		e.came = now
 	}
 }
 

@@ -57,7 +57,9 @@ type flight struct {
 	dontFragment bool
 	// observed: the answer is wanted as it was on the wire, which takes our own address.
 	observed bool
-	src      netip.Addr
+	// patient: nobody waits for the answer (Packet.Deferred).
+	patient bool
+	src     netip.Addr
 
 	at            time.Time // the next thing that time does to it
 	slot          int64     // of the wheel, where it is in a list
@@ -107,6 +109,7 @@ type flights struct {
 	targets map[netip.Addr]*target
 	wheel   wheel
 	n       int
+	awaited int // those whose answers somebody waits for
 	random  *rand.ChaCha8
 	// until is when expire is called again at the latest, unless wake is called.
 	until time.Time
@@ -209,6 +212,9 @@ func (t *flights) add(f *flight, now time.Time, timeout, grace time.Duration) {
 	t.aim(f)
 	t.n++
 	t.wheel.put(f)
+	if !f.patient {
+		t.awaited++
+	}
 	if f.deadline.Before(t.until) {
 		t.until = f.deadline
 		t.wake()
@@ -304,6 +310,9 @@ func (t *flights) remove(f *flight) {
 func (t *flights) cancel(f *flight) (before Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if f.decided == 0 {
+		t.over(f)
+	}
 	if !f.gone {
 		t.wheel.take(f)
 		t.remove(f)
@@ -381,8 +390,23 @@ func (t *flights) settle(f *flight, a Answer, rx reception) (answered bool) {
 	return tell
 }
 
+// over takes note that an answer is not awaited any more. The caller holds the lock.
+func (t *flights) over(f *flight) {
+	if !f.patient {
+		t.awaited--
+	}
+}
+
+// hasTime reports whether nobody waits for an answer.
+func (t *flights) hasTime() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.awaited == 0
+}
+
 // decided takes note of the first answer to a flight. The caller holds the lock.
 func (t *flights) decided(f *flight, a *Answer) {
+	t.over(f)
 	t.wheel.settled(f)
 	if a.Outcome == Delivered {
 		t.wheel.take(f)
@@ -421,6 +445,7 @@ func (t *flights) expire(now time.Time) {
 	for _, f := range t.ended {
 		switch {
 		case f.decided == 0:
+			t.over(f)
 			f.decided = Silent
 			silent = append(silent, f)
 		case !f.forget.After(now):

@@ -303,7 +303,7 @@ func (s *Stack) enter(p *Packet, size int, now time.Time) (*flight, error) {
 	f := s.flights.make()
 	f.set, f.flow, f.way, f.sourcePort, f.dst, f.port, f.protocol = set, fl, w, p.SourcePort, p.Path.Dst, p.Port, p.Protocol
 	f.token, f.offset, f.size, f.observed, f.hint, f.queue = p.Token, p.TokenOffset, size, p.observed(), p.Hint, m.queue
-	f.recorder, f.purpose, f.dontFragment = p.Recorder, p.Purpose, p.DontFragment
+	f.recorder, f.purpose, f.dontFragment, f.patient = p.Recorder, p.Purpose, p.DontFragment, p.Deferred
 	f.cacheWasClean = f.isEcho() && p.FragmentSize == 0 && p.Path.IPv6() && size > minimumMTU6 && s.cacheClean(p.Path)
 	if err := s.chooseSource(f, p, m); err != nil {
 		return nil, err
