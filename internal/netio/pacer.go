@@ -22,6 +22,10 @@ const maxPacket = 65535
 // overruns a router's queue does not.
 const burstTime = time.Second / 20
 
+// leastWait is how long a packet over the budget waits at least, so that those after it leave together
+// and not one by one.
+const leastWait = 5 * time.Millisecond
+
 // A pacer spends the packet budget in the order of requests: overload delays all evenly.
 type pacer struct {
 	delayed atomic.Int64 // nanoseconds
@@ -70,7 +74,11 @@ func (b *bucket) reserve(now time.Time, n int) time.Duration {
 func (p *pacer) reserve(now time.Time, packets, size int) (delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delay = max(p.packets.reserve(now, packets), p.bytes.reserve(now, size), 0)
+	delay = max(p.packets.reserve(now, packets), p.bytes.reserve(now, size))
+	if delay <= 0 {
+		return 0
+	}
+	delay = max(delay, leastWait)
 	p.delayed.Add(int64(delay))
 	return delay
 }
