@@ -44,7 +44,7 @@ func run(args []string) int {
 
 	command, err := app.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v (try --help)\n", err)
+		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v%s (try --help)\n", err, meant(app.Model(), args))
 		return exitUnable
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -208,6 +208,11 @@ func (p program) badUsage(t *testing.T) {
 		{"", exitFault, "no peers: give --peer=203.0.113.10 or a file with --config.file" + noGateway},
 		{"--bogus", exitUnable, "unknown long flag '--bogus' (try --help)"},
 		{"measure 203.0.113.10", exitUnable, "unexpected measure (try --help)"},
+		{"203.0.113.10 --output json", exitUnable, `unexpected 203.0.113.10; did you mean "ipsec_path_exporter check 203.0.113.10 --output json"? (try --help)`},
+		{"vpn.example.net", exitUnable, `unexpected vpn.example.net; did you mean "ipsec_path_exporter check vpn.example.net"? (try --help)`},
+		{"chekc 203.0.113.10", exitUnable, `unexpected chekc; did you mean "ipsec_path_exporter check 203.0.113.10"? (try --help)`},
+		{"check --ouptut=json 203.0.113.10", exitUnable, "unknown long flag '--ouptut'; did you mean --output? (try --help)"},
+		{"--no-histogram.nativ", exitUnable, "unknown long flag '--no-histogram.nativ'; did you mean --no-histogram.native? (try --help)"},
 		{"--peer=203.0.113.300", exitFault, `--peer=203.0.113.300: address: "203.0.113.300" is not a valid IPv4 address`},
 		{
 			"--peer=hq=a.example --peer=hq=b.example", exitFault,

@@ -230,7 +230,7 @@ func outcome(reports []*report.Report, least diagnosis.Severity) error {
 // all checks peers side by side, but peers of one address, or the ways out of one peer, one after the
 // other, so that they do not disturb each other at the peer.
 func (c *checker) all(ctx context.Context, cfg *config.Config) []*report.Report {
-	defer c.progress.end()
+	defer c.progress.start()()
 	reports := make([]*report.Report, len(cfg.Peers))
 	var g errgroup.Group
 	g.SetLimit(atOnce)

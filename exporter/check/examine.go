@@ -80,7 +80,7 @@ func (m *examination) measure(ctx context.Context, started time.Time) {
 		if !again || ctx.Err() != nil || i > 0 && !m.losing() {
 			return
 		}
-		m.checker.progress.step(m.Config.Name, "confirming")
+		m.checker.progress.step(m.Config.Name, "a second look")
 		m.round(ctx, pending)
 		if slices.Contains(m.Tracker.Pending(), diagnosis.AddressSilent) {
 			m.names.tryAgain(ctx)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"ipsec_path_exporter/internal/spelling"
 )
 
 // An Error is one problem of a configuration. All problems of a configuration are joined.
@@ -88,12 +90,7 @@ func (d *decoder) err() error {
 
 // meant returns the hint for an unknown word: a similar known word, or all known words.
 func meant(word string, known []string) string {
-	best, distance := "", min(len(word)/2, 2)+1
-	for _, k := range known {
-		if n := editDistance(word, k); n < distance {
-			best, distance = k, n
-		}
-	}
+	best := spelling.Nearest(word, known)
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
@@ -101,28 +98,3 @@ func meant(word string, known []string) string {
 }
 
 func choices(words []string) string { return "must be one of: " + strings.Join(words, ", ") }
-
-// editDistance returns the Levenshtein distance of two words, or a large number if one is long.
-func editDistance(a, b string) int {
-	const longest = 64
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}

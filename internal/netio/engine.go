@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,9 +137,7 @@ func (e *engine) poll() {
 	e.ready = append(e.ready, e.receivers...)
 	e.mu.Unlock()
 	e.await(e.bell.rope)
-	var now unix.Timespec
-	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&e.polled[0])), uintptr(len(e.polled)), uintptr(unsafe.Pointer(&now)), 0, 0, 0)
-	if errno != 0 { // all are tried
+	if polling(e.polled) != 0 { // all are tried
 		return
 	}
 	if e.polled[len(e.polled)-1].Revents != 0 {

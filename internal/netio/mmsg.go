@@ -46,31 +46,8 @@ func sendmsg(fd int, packet, oob []byte, name *unix.RawSockaddrInet6, size uint3
 	part.SetLen(len(packet))
 	var m mmsghdr
 	m.set(name, size, &part, oob)
-	_, err := sending(unix.SYS_SENDMSG, fd, unsafe.Pointer(&m.msg), 0)
+	_, err := sending(unix.SYS_SENDMSG, fd, unsafe.Pointer(&m.msg), 0) //nolint:gosec // the layout that the kernel defines
 	return err
-}
-
-// sending makes a system call that sends. Only one that has to wait for room in the buffer of the
-// socket is announced to the runtime, which would begin to look after its threads every 20 µs.
-func sending(number uintptr, fd int, messages unsafe.Pointer, count int) (sent int, err error) {
-	arguments := func(flags int) (a3, a4 uintptr) {
-		if number == unix.SYS_SENDMMSG {
-			return uintptr(count), uintptr(flags)
-		}
-		return uintptr(flags), 0
-	}
-	a3, a4 := arguments(unix.MSG_DONTWAIT)
-	n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(messages), a3, a4, 0, 0)
-	for errno == unix.EAGAIN || errno == unix.EINTR {
-		a3, a4 = arguments(0)
-		if n, _, errno = unix.Syscall6(number, uintptr(fd), uintptr(messages), a3, a4, 0, 0); errno == unix.EAGAIN {
-			return 0, unix.ENOBUFS // no room for sendPatience
-		}
-	}
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }
 
 // A batch is the buffers for packets that are read at once.
@@ -90,11 +67,10 @@ func (b *batch) receive(fd int) (n int, err error) {
 		b.messages[i].set(&b.names[i], unix.SizeofSockaddrInet6, &b.parts[i], b.controls[i][:])
 	}
 	for {
-		r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.messages[0])), //nolint:gosec // no wrapper exists
-			batchSize, unix.MSG_DONTWAIT, 0, 0)
+		n, errno := receiving(fd, b.messages[:])
 		switch errno {
 		case 0:
-			return int(r), nil
+			return n, nil
 		case unix.EINTR:
 		case unix.EAGAIN:
 			return 0, nil
