@@ -8,11 +8,19 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"ipsec_path_exporter/exporter"
 	"ipsec_path_exporter/exporter/check"
 )
 
-func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *check.Options) {
-	o := &check.Options{Stdout: os.Stdout, Stderr: os.Stderr}
+// A checking is what the command line says to check.
+type checking struct {
+	check.Options
+
+	watch bool
+}
+
+func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *checking) {
+	o := &checking{Options: check.Options{Stdout: os.Stdout, Stderr: os.Stderr}}
 	c := app.Command("check", "Measure once and print a report. Exits 0 if no fault was found, 1 if one was, 2 if it could not measure.")
 	c.Arg("target", "Addresses, or with --config.file names of peers (default: all of them).").StringsVar(&o.Targets)
 	c.Flag("config.file", "Configuration file (YAML) whose peers to check.").StringVar(&o.ConfigFile)
@@ -37,13 +45,17 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *check.Options)
 	c.Flag("pcap", "Write every probe and answer, each with a comment, to this file for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
 	c.Flag("source-port", "Source ports of IKE: random, or fixed for 500 and 4500. Needs CAP_NET_BIND_SERVICE.").EnumVar(&o.SourcePort, "random", "fixed")
 	c.Flag("fail-on", "Least severity of a diagnosis that makes the exit code 1: info, warning or critical.").Default("warning").StringVar((*string)(&o.FailOn))
+	c.Flag("watch", "Go on measuring, and show the peers on the terminal until q is pressed.").BoolVar(&o.watch)
 	c.Flag("timeout", "Give up on a peer after this time (with several --via, for each).").Default("2m").DurationVar(&o.Timeout)
 	return c, o
 }
 
 // runCheck prints problems to standard error, and the report to standard output.
-func runCheck(ctx context.Context, o *check.Options) int {
-	return exitCode(check.Run(ctx, *o), check.ErrFault)
+func runCheck(ctx context.Context, o *checking) int {
+	if o.watch {
+		return exitCode(exporter.Watch(ctx, &o.Options, os.Stdin, os.Stdout), check.ErrFault)
+	}
+	return exitCode(check.Run(ctx, o.Options), check.ErrFault)
 }
 
 // exitCode returns the exit status of a command that runs once. The output of the command has

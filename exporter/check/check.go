@@ -68,33 +68,42 @@ const (
 	traceBytes = 64 << 20
 )
 
-// Run measures once, prints a report, and returns ErrFault if it found a fault, another error if it
-// could not measure.
-func Run(ctx context.Context, o Options) error {
+// Peers returns what is to be measured, as the flags say.
+func (o *Options) Peers() (*config.Config, error) {
 	if err := o.validate(); err != nil {
-		return err
+		return nil, err
 	}
 	cfg, err := o.peers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o.overrideSourcePort(cfg.Peers)
 	if o.Family != "" {
 		if err := cfg.SetFamily(config.Families()[slices.Index(families(), o.Family)]); err != nil {
-			return fmt.Errorf("--family=%s: %w", o.Family, err)
+			return nil, fmt.Errorf("--family=%s: %w", o.Family, err)
 		}
 	}
 	via, err := ways(o.Via)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if cfg.Peers, err = expandVia(cfg.Peers, via); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range cfg.Peers {
 		if o.Mark != "" {
 			cfg.Peers[i].Mark, _ = config.ParseMark(o.Mark)
 		}
+	}
+	return cfg, nil
+}
+
+// Run measures once, prints a report, and returns ErrFault if it found a fault, another error if it
+// could not measure.
+func Run(ctx context.Context, o Options) error {
+	cfg, err := o.Peers()
+	if err != nil {
+		return err
 	}
 	log := slog.New(slog.DiscardHandler)
 	instruments, err := subject.OpenInstruments(netio.Config{Limits: subject.Limits(cfg), Log: log})
@@ -193,11 +202,11 @@ func (c *checker) run(ctx context.Context, cfg *config.Config, o *Options) error
 	defer c.gateways.close()
 	c.progress, c.timeout = newProgress(o.Stderr, len(cfg.Peers)), o.Timeout
 	reports := c.all(ctx, cfg)
-	return o.conclude(reports)
+	return o.Conclude(reports)
 }
 
-// conclude prints the reports and returns their outcome.
-func (o *Options) conclude(reports []*report.Report) error {
+// Conclude prints the reports and returns their outcome.
+func (o *Options) Conclude(reports []*report.Report) error {
 	if err := report.Formats()[o.Output].Write(o.Stdout, reports); err != nil {
 		return fmt.Errorf("report not written: %w", err)
 	}

@@ -52,7 +52,7 @@ func TestReportFails(t *testing.T) {
 	r := &report.Report{Peer: "hq", Measured: true, Diagnoses: []diagnosis.Held{{Diagnosis: diagnosis.Diagnosis{Name: "without_advice"}}}}
 	for format := range report.Formats() {
 		var out bytes.Buffer
-		err := (&Options{Output: format, Stdout: &out}).conclude([]*report.Report{r})
+		err := (&Options{Output: format, Stdout: &out}).Conclude([]*report.Report{r})
 		if err == nil || errors.Is(err, ErrFault) || !strings.HasPrefix(err.Error(), "report not written: text advice/without_advice: ") || out.Len() > 0 {
 			t.Errorf("%s: %v, output %q", format, err, out.String())
 		}
