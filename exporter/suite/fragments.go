@@ -17,9 +17,11 @@ func freshFragments(f *Findings, now time.Time, every time.Duration) {
 	if f.Fragments == nil {
 		return
 	}
-	s := *f.Fragments
-	s.Results = slices.DeleteFunc(slices.Clone(s.Results), func(r fragments.Result) bool { return !collectors.Fresh(r.At, now, every) })
-	f.Fragments = &s
+	if results := only(f.Fragments.Results, func(r *fragments.Result) bool { return collectors.Fresh(r.At, now, every) }); len(results) < len(f.Fragments.Results) {
+		s := *f.Fragments
+		s.Results = results
+		f.Fragments = &s
+	}
 }
 
 func buildFragments(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {

@@ -21,12 +21,16 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	if f.PMTU == nil {
 		return
 	}
+	results := only(f.PMTU.Results, func(r *pmtu.Result) bool { return collectors.Fresh(r.At, now, every) })
+	reverse, forward := collectors.Fresh(f.PMTU.Reverse.At, now, every), collectors.Fresh(f.PMTU.Forward.At, now, every)
+	if len(results) == len(f.PMTU.Results) && (reverse || f.PMTU.Reverse == pmtu.Reverse{}) && (forward || f.PMTU.Forward == pmtu.Forward{}) {
+		return
+	}
 	s := *f.PMTU
-	s.Results = slices.DeleteFunc(slices.Clone(s.Results), func(r pmtu.Result) bool { return !collectors.Fresh(r.At, now, every) })
-	if !collectors.Fresh(s.Reverse.At, now, every) {
+	if s.Results = results; !reverse {
 		s.Reverse = pmtu.Reverse{}
 	}
-	if !collectors.Fresh(s.Forward.At, now, every) {
+	if !forward {
 		s.Forward = pmtu.Forward{}
 	}
 	f.PMTU = &s

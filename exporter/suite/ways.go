@@ -24,7 +24,7 @@ func (f *Findings) OneWay(apart []collectors.Method) Findings {
 	}
 	if f.PMTU != nil && len(apart) > 0 {
 		s := *f.PMTU
-		s.Results = slices.DeleteFunc(slices.Clone(s.Results), func(r pmtu.Result) bool { return elsewhere(r.Method) })
+		s.Results = only(s.Results, func(r *pmtu.Result) bool { return !elsewhere(r.Method) })
 		if elsewhere(collectors.ICMP) {
 			s.Reverse, s.Forward = pmtu.Reverse{}, pmtu.Forward{}
 		}
@@ -32,18 +32,35 @@ func (f *Findings) OneWay(apart []collectors.Method) Findings {
 	}
 	if f.Fragments != nil && len(apart) > 0 {
 		r := *f.Fragments
-		r.Results = slices.DeleteFunc(slices.Clone(r.Results), func(r fragments.Result) bool { return elsewhere(r.Method) })
+		r.Results = only(r.Results, func(r *fragments.Result) bool { return !elsewhere(r.Method) })
 		out.Fragments = &r
 	}
 	if f.Flows != nil && len(apart) > 0 {
 		r := *f.Flows
-		r.Results = slices.DeleteFunc(slices.Clone(r.Results), func(r flows.Result) bool { return elsewhere(r.Method) })
+		r.Results = only(r.Results, func(r *flows.Result) bool { return !elsewhere(r.Method) })
 		out.Flows = &r
 	}
 	if f.Protocols != nil {
 		r := *f.Protocols
-		r.Results = slices.DeleteFunc(slices.Clone(r.Results), func(r protocols.Result) bool { return r.Way != "" })
+		r.Results = only(r.Results, func(r *protocols.Result) bool { return r.Way == "" })
 		out.Protocols = &r
 	}
 	return out
+}
+
+// only returns the results that pass a test: the same slice where all do, which is most of the time.
+func only[R any](all []R, passes func(r *R) bool) []R {
+	for i := range all {
+		if passes(&all[i]) {
+			continue
+		}
+		kept := slices.Clone(all[:i])
+		for j := range all[i+1:] {
+			if r := &all[i+1+j]; passes(r) {
+				kept = append(kept, *r)
+			}
+		}
+		return kept
+	}
+	return all
 }
