@@ -207,7 +207,11 @@ func (c *checker) run(ctx context.Context, cfg *config.Config, o *Options) error
 
 // Conclude prints the reports and returns their outcome.
 func (o *Options) Conclude(reports []*report.Report) error {
-	if err := report.Formats()[o.Output].Write(o.Stdout, reports); err != nil {
+	write := report.Formats()[o.Output].Write
+	if o.Output == "text" && coloured(o.Stdout) {
+		write = writeColoured
+	}
+	if err := write(o.Stdout, reports); err != nil {
 		return fmt.Errorf("report not written: %w", err)
 	}
 	return outcome(reports, cmp.Or(o.FailOn, diagnosis.Warning))
