@@ -141,28 +141,6 @@ func Turned(on bool) string {
 	return "cleared"
 }
 
-// A Summary is a peer's line on the status page. What is unknown is empty.
-type Summary struct {
-	Peer, Where, Health, Echo string
-	IKE, MTU                  []string
-	Diagnoses                 []diagnosis.Held
-}
-
-// Summary returns the line of the peer on the status page.
-func (r *Report) Summary() Summary {
-	s := Summary{Peer: r.Peer, Where: r.Where(), Health: r.Health(), Diagnoses: r.Diagnoses}
-	if i := r.ICMP; i != nil {
-		s.Echo = because(i.State.String(), echoReason(i)) + milliseconds(i.Last)
-	}
-	for _, e := range ikeReplies(r) {
-		s.IKE = append(s.IKE, e.row+" "+e.text)
-	}
-	for _, e := range pathMTUs(r) {
-		s.MTU = append(s.MTU, e.method.String()+": "+e.text)
-	}
-	return s
-}
-
 // searches are the results of the path MTU searches.
 func (r *Report) searches() []pmtu.Result { return cmp.Or(r.PMTU, &pmtu.Snapshot{}).Results }
 
