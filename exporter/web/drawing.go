@@ -7,10 +7,10 @@ import (
 
 // Sizes of the drawing of a path, in the units of its view box. It fits a phone of 360 pixels.
 const (
-	laneWidth, laneLeft = 25, 14
+	laneWidth, laneLeft = 24, 12
 	headHeight          = 62
 	placeHeight         = 40
-	letterWidth         = 7
+	letterWidth         = 6.4
 	breakAt             = 22
 	gapSize             = 6
 )
@@ -87,7 +87,7 @@ func draw(p *hopTable) *drawing {
 			longest = max(longest, len(line))
 		}
 	}
-	d.Width = d.TextX + longest*letterWidth + 10
+	d.Width = d.TextX + int(float64(longest)*letterWidth) + 6
 	for i := range p.Lanes {
 		d.Columns = append(d.Columns, p.draw(p.Lanes[i], laneLeft+i*laneWidth))
 	}
@@ -108,6 +108,9 @@ func (p *hopTable) draw(l lane, x int) drawnLane {
 		out.Tip, out.TipBack = last, last-step/2
 	case gone:
 		out.MarkY = out.To + step
+		if l.Next > 0 {
+			out.MarkY = (out.To + placeY(l.Next)) / 2
+		}
 	case silent:
 		out.MarkY = last - step
 		if l.Back {

@@ -72,6 +72,19 @@ func collectorOf(purpose string) suite.Collector {
 	return suite.PMTU
 }
 
+// lost reports whether nothing came back for a probe. An ICMP error is an answer: routers send them
+// for probes whose TTL they exhaust.
+func lost(e trace.Exchange) bool { return result(&e) == vanishes }
+
+// climbs reports whether probes with a rising TTL are of a protocol that a diagnosis says is blocked,
+// or of any where this host drops the answers.
+func climbs(purpose string, held []string) bool {
+	return slices.ContainsFunc(held, func(name string) bool {
+		p, blocked := strings.CutSuffix(name, "_blocked")
+		return name == diagnosis.LocalFilter || blocked && strings.HasPrefix(purpose, "how far does "+p+" get")
+	})
+}
+
 // evidence groups kept probes: the ones that show a diagnosis first, then other searches, and routine
 // last.
 func evidence(r *report.Report, kept []trace.Exchange) []group {
@@ -88,8 +101,8 @@ func evidence(r *report.Report, kept []trace.Exchange) []group {
 	for purpose, all := range by {
 		g := group{Purpose: purpose, Probes: len(all)}
 		c := collectorOf(purpose)
-		faults := slices.ContainsFunc(all, func(e trace.Exchange) bool { return e.Fault() })
-		g.Proof = shows.Has(c) && faults
+		faults := slices.ContainsFunc(all, func(e trace.Exchange) bool { return lost(e) })
+		g.Proof = faults && shows.Has(c) && (c != suite.Protocols || climbs(purpose, held))
 		g.rank = rankOf(c, g.Proof, faults)
 		for _, one := range slices.Backward(rounds(all)) {
 			if len(g.Rounds) == shownRounds {

@@ -52,11 +52,11 @@ func orders() []order {
 	name := func(a, b *entry) int { return strings.Compare(a.Peer, b.Peer) }
 	return []order{
 		{"worst", "worst first", func(a, b *entry) int {
-			return cmp.Or(cmp.Compare(a.Level.rank(), b.Level.rank()), b.Since().Compare(a.Since()), name(a, b))
+			return cmp.Or(cmp.Compare(a.rank, b.rank), b.Since().Compare(a.Since()), name(a, b))
 		}},
 		{"name", "by name", name},
 		{"provider", "by provider", func(a, b *entry) int {
-			return cmp.Or(strings.Compare(a.Provider, b.Provider), cmp.Compare(a.Level.rank(), b.Level.rank()), name(a, b))
+			return cmp.Or(strings.Compare(a.Provider, b.Provider), cmp.Compare(a.rank, b.rank), name(a, b))
 		}},
 		{"since", "longest fault first", func(a, b *entry) int {
 			return cmp.Or(compareTimes(a.Since(), b.Since()), name(a, b))
@@ -147,13 +147,15 @@ type entry struct {
 	*report.Report
 	Level    level
 	Provider string
+	rank     int
 	// Diagnoses are the worst first. Action is what to do about the first one.
 	Diagnoses []diagnosis.Held
 	Action    string
 }
 
 func newEntry(r *report.Report) entry {
-	return entry{Report: r, Level: levelOf(r), Provider: provider(r), Diagnoses: worstFirst(r.Diagnoses)}
+	l := levelOf(r)
+	return entry{Report: r, Level: l, Provider: provider(r), rank: l.rank(), Diagnoses: worstFirst(r.Diagnoses)}
 }
 
 // Since is since when the worst diagnosis holds, zero without one.
@@ -233,7 +235,7 @@ type providerCount struct {
 
 // newIndex sorts, filters and divides the list. Only the entries of one page get their actions.
 func newIndex(s Status, l listing, now time.Time) (*index, error) {
-	x := &index{Status: s, listing: l, Now: now, Counts: make(map[level]int), Total: len(s.Peers), Orders: orders(), Levels: levels()}
+	x := &index{Status: s, listing: l, Now: now, Counts: make(map[level]int), Total: len(s.Peers), Orders: orders(), Levels: levels[:]}
 	providers := make(map[string]*providerCount)
 	for _, r := range s.Peers {
 		e := newEntry(r)
@@ -289,7 +291,7 @@ func (x *index) Pages() int { return (x.Found + perPage - 1) / perPage }
 
 // Worst is the worst level that any peer has, unknown without peers.
 func (x *index) Worst() string {
-	for _, l := range levels() {
+	for _, l := range levels {
 		if x.Counts[l] > 0 {
 			return string(l)
 		}
@@ -307,7 +309,7 @@ func (x *index) Summary() string {
 		s = fmt.Sprintf("No fault at %s", count(x.Total, "peer"))
 	}
 	separator := ": "
-	for _, l := range levels() {
+	for _, l := range levels {
 		if n := x.Counts[l]; n > 0 && l != healthy {
 			s += fmt.Sprintf("%s%d %s", separator, n, l)
 			separator = ", "

@@ -19,12 +19,10 @@ const (
 )
 
 // levels are all levels, the worst first.
-func levels() []level {
-	return []level{level(diagnosis.Critical), level(diagnosis.Warning), level(diagnosis.Info), unknown, healthy}
-}
+var levels = [...]level{level(diagnosis.Critical), level(diagnosis.Warning), level(diagnosis.Info), unknown, healthy}
 
 // rank is the place of a level among all, 0 for the worst.
-func (l level) rank() int { return slices.Index(levels(), l) }
+func (l level) rank() int { return slices.Index(levels[:], l) }
 
 // Fault reports whether a diagnosis holds.
 func (l level) Fault() bool { return l != unknown && l != healthy }
@@ -43,6 +41,9 @@ func levelOf(r *report.Report) level {
 // worstFirst returns diagnoses by severity. Among equals a fault of this end comes first, because it
 // explains the others; the rest keep the order of the rules.
 func worstFirst(all []diagnosis.Held) []diagnosis.Held {
+	if len(all) < 2 {
+		return all
+	}
 	vantage := func(h *diagnosis.Held) int {
 		if h.Name == diagnosis.VantageSuspect {
 			return 0

@@ -38,6 +38,8 @@ type lane struct {
 	// is the last place on its way here.
 	Hop  int
 	Back bool
+	// Next is the place that is not reached, 0 if it is the one behind Hop.
+	Next int
 }
 
 // A hopTable is the drawing of all lanes over all places, top to bottom.
@@ -132,7 +134,7 @@ func (p *hopTable) protocol(r *report.Report, k protocols.Protocol) (lane, bool)
 	case one.State == protocols.Passes:
 		l.Reach, l.Hop, l.Text = through, p.end(), "passes: the peer answers"
 	case one.State == protocols.Blocked:
-		l.Reach, l.Text = gone, "blocked"+p.after(l.Hop)
+		l.Reach, l.Text, l.Next = gone, "blocked"+p.after(l.Hop), p.place(one.FirstMissed)
 		if one.BlockedBy.IsValid() {
 			l.Text = "refused by " + one.BlockedBy.String()
 		}
@@ -190,6 +192,7 @@ func (p *hopTable) large(r *report.Report) (lane, bool) {
 		l.Text = fmt.Sprintf("too large: %s reports it, %d bytes pass", cmp.Or(address(s.PTBFrom), "a router"), s.Bytes)
 	case search.BlackHole:
 		l.Reach, l.Hop, l.Text = gone, p.place(s.LastHopPassed), "vanish"+vanish(s.LastHopPassed, s.FirstHopFailed)
+		l.Next = p.place(s.FirstHopFailed)
 		if !s.LastHopPassed.IsValid() && s.FirstHopFailed.IsValid() {
 			l.Hop = max(0, p.place(s.FirstHopFailed)-1)
 		} else if !s.LastHopPassed.IsValid() {
@@ -236,7 +239,7 @@ func (p *hopTable) back(r *report.Report) (lane, bool) {
 		}
 		switch {
 		case b.FirstHopFailed.IsValid():
-			l.Hop = max(1, p.place(b.FirstHopFailed))
+			l.Hop, l.Next = max(1, p.place(b.FirstHopFailed)), p.place(b.LastHopPassed)
 		case b.LastHopPassed.IsValid():
 			l.Hop = min(p.end(), p.place(b.LastHopPassed)+1)
 		default:

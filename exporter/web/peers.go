@@ -34,7 +34,7 @@ var ErrFormat = errors.New("format: must be one of: " + strings.Join(slices.Sort
 // functions are what the pages call.
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"age": age, "clock": clock, "turned": report.Turned, "path": url.PathEscape, "at": func(i int) int { return i * markWidth },
+		"age": age, "clock": clock, "turned": report.Turned, "lost": lost, "path": url.PathEscape, "at": func(i int) int { return i * markWidth },
 		"inc": func(n int) int { return n + 1 }, "dec": func(n int) int { return n - 1 },
 	}
 }

@@ -97,7 +97,7 @@ func sizeOf(s *lastday.Sample) (float64, bool) { return float64(s.Bytes), s.Byte
 func valueStrip(title string, day *[lastday.Quarters]lastday.Sample, now time.Time,
 	of func(*lastday.Sample) (float64, bool), words func(float64) string, top float64,
 ) strip {
-	s := strip{Title: title, Newest: "unknown", Range: "not recorded"}
+	s := strip{Title: title, Newest: "unknown", Range: "no value in this time"}
 	least, most := math.Inf(1), math.Inf(-1)
 	for i := range day {
 		if v, ok := of(&day[i]); ok {

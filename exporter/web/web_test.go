@@ -62,7 +62,7 @@ func (s *site) Day(name string) ([lastday.Quarters]lastday.Sample, bool) {
 	return s.day, ok
 }
 
-func newSite(t *testing.T, prefix, telemetry string) *site {
+func newSite(t testing.TB, prefix, telemetry string) *site {
 	t.Helper()
 	s := &site{peers: make(map[string]*report.Report), now: now}
 	h, err := web.Handler(web.Config{
@@ -83,7 +83,7 @@ func newSite(t *testing.T, prefix, telemetry string) *site {
 	return s
 }
 
-func (s *site) ask(t *testing.T, method, path string) *httptest.ResponseRecorder {
+func (s *site) ask(t testing.TB, method, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
