@@ -17,11 +17,11 @@ import (
 	"ipsec_path_exporter/exporter/diagnosis"
 )
 
-const (
-	// Quarter is the time that one entry stands for, Quarters their number.
-	Quarter  = 15 * time.Minute
-	Quarters = 96
-)
+// Quarter is the time that one entry stands for.
+const Quarter = 15 * time.Minute
+
+// Quarters is the number of entries.
+const Quarters = 96
 
 // Health is what was known of a peer, the worst one last.
 type Health uint8

@@ -81,17 +81,6 @@ func (r *Report) Lines() (lines []Line) {
 	return lines
 }
 
-// Health is healthy, faulty or unknown.
-func (r *Report) Health() string {
-	switch {
-	case !r.Measured:
-		return "unknown"
-	case r.Healthy:
-		return "healthy"
-	}
-	return "faulty"
-}
-
 // Hops returns the routers on the path by their distance, as the collector that asked with more
 // kinds of packets saw them. The zero Addr is a router that did not answer.
 func (r *Report) Hops() (hops []netip.Addr) {

@@ -59,8 +59,8 @@ func well(name, isp string) *report.Report {
 }
 
 // faulty returns a peer with diagnoses, in the words of the rules, changed by what is wrong.
-func faulty(t testing.TB, name, isp string, change func(*report.Report), summaries ...[2]string) *report.Report {
-	t.Helper()
+func faulty(tb testing.TB, name, isp string, change func(*report.Report), summaries ...[2]string) *report.Report {
+	tb.Helper()
 	r := well(name, isp)
 	r.Healthy = false
 	for _, s := range summaries {
@@ -72,7 +72,7 @@ func faulty(t testing.TB, name, isp string, change func(*report.Report), summari
 	change(r)
 	cipher, ok := ipsec.CipherByName("aes-cbc-sha1")
 	if !ok {
-		t.Fatal("no such cipher")
+		tb.Fatal("no such cipher")
 	}
 	r.Tunnel = tunnelmtu.ESP{Cipher: cipher, UDP: true, IPv6: r.V6()}.Over(tunnelmtu.PathMTU(r.PMTU.Results))
 	return r
@@ -123,39 +123,39 @@ func espBlocked(r *report.Report) {
 }
 
 // demonstration returns the peers of the demo as its exporter finds them.
-func demonstration(t testing.TB) []*report.Report {
-	t.Helper()
+func demonstration(tb testing.TB) []*report.Report {
+	tb.Helper()
 	none := func(*report.Report) {}
-	lossy := faulty(t, "lossy", "globex", func(r *report.Report) { r.ICMP.Loss.Lost = 5 })
+	lossy := faulty(tb, "lossy", "globex", func(r *report.Report) { r.ICMP.Loss.Lost = 5 })
 	lossy.Healthy = true
-	fine := faulty(t, "healthy", "globex", none)
+	fine := faulty(tb, "healthy", "globex", none)
 	fine.Healthy = true
 	return []*report.Report{
 		fine, lossy,
-		faulty(t, "icmp-dropped", "globex", noEcho, [2]string{diagnosis.ICMPBlocked, icmpWords}),
-		faulty(t, "fragments-dropped", "initech", func(r *report.Report) {
+		faulty(tb, "icmp-dropped", "globex", noEcho, [2]string{diagnosis.ICMPBlocked, icmpWords}),
+		faulty(tb, "fragments-dropped", "initech", func(r *report.Report) {
 			r.Fragments = &fragments.Results{At: now, Results: []fragments.Result{{Method: collectors.IKE, State: fragments.Dropped}, {Method: collectors.NATT, State: fragments.Dropped}}}
 		}, [2]string{diagnosis.FragmentsDropped, pieceWords}),
-		faulty(t, "esp-blocked", "initech", espBlocked, [2]string{diagnosis.ESPBlocked, espWords}),
-		faulty(t, "udp4500-blocked", "initech", func(r *report.Report) {
+		faulty(tb, "esp-blocked", "initech", espBlocked, [2]string{diagnosis.ESPBlocked, espWords}),
+		faulty(tb, "udp4500-blocked", "initech", func(r *report.Report) {
 			r.IKE.NATT = ike.Result{State: ike.Silent, Port: 4500, At: now}
 			r.PMTU.Results[2] = pmtu.Result{Method: collectors.NATT, State: search.Unreachable, LinkBytes: 1500, At: now}
 		}, [2]string{diagnosis.UDP4500Blocked, nattWords}),
-		faulty(t, "unreachable", "initech", func(r *report.Report) {
+		faulty(tb, "unreachable", "initech", func(r *report.Report) {
 			noEcho(r)
 			r.IKE = &ike.Results{IKE: ike.Result{State: ike.Silent, Port: 500, At: now}, NATT: ike.Result{State: ike.Silent, Port: 4500, At: now}}
 			r.PMTU = &pmtu.Snapshot{At: now}
 		}, [2]string{diagnosis.PeerSilent, silentWords}),
-		faulty(t, "black-hole", "acme", func(r *report.Report) { hole(r, collectors.Methods()...) }, [2]string{diagnosis.PMTUBlackHole, holeWords}),
-		faulty(t, "black-hole-no-icmp", "acme", func(r *report.Report) {
+		faulty(tb, "black-hole", "acme", func(r *report.Report) { hole(r, collectors.Methods()...) }, [2]string{diagnosis.PMTUBlackHole, holeWords}),
+		faulty(tb, "black-hole-no-icmp", "acme", func(r *report.Report) {
 			noEcho(r)
 			hole(r, collectors.IKEMethods()...)
 		}, [2]string{diagnosis.ICMPBlocked, icmpWords}, [2]string{diagnosis.PMTUBlackHole, holeWords}),
-		faulty(t, "black-hole-both-ways", "acme", func(r *report.Report) {
+		faulty(tb, "black-hole-both-ways", "acme", func(r *report.Report) {
 			hole(r, collectors.Methods()...)
 			reverseHole(r)
 		}, [2]string{diagnosis.PMTUBlackHole, holeWords}, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
-		faulty(t, "black-hole-back", "acme", reverseHole, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
+		faulty(tb, "black-hole-back", "acme", reverseHole, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
 	}
 }
 

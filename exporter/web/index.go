@@ -104,32 +104,24 @@ func refresh(r *http.Request) int {
 	return refreshEvery
 }
 
-// With returns the query of the listing with one value replaced.
+// With returns the query of the listing with one value replaced, and removed if it is empty. Another
+// list begins at its first page.
 func (l *listing) With(name, value string) string {
-	q := url.Values{}
-	set := func(name, value, usual string) {
-		if value != usual {
-			q.Set(name, value)
-		}
+	q := url.Values{queryText: {l.Text}, queryLevel: {l.Level}, queryProvider: {l.Provider}, querySort: {l.Sort}}
+	if l.Sort == orders()[0].Name {
+		q.Del(querySort)
 	}
-	set(queryText, l.Text, "")
-	set(queryLevel, l.Level, "")
-	set(queryProvider, l.Provider, "")
-	set(querySort, l.Sort, orders()[0].Name)
-	if name == queryPage {
-		set(queryPage, value, "1")
-	} else if name == queryRefresh {
-		set(queryPage, strconv.Itoa(l.Page), "1")
+	if l.Page > 1 && name == queryRefresh {
+		q.Set(queryPage, strconv.Itoa(l.Page))
 	}
 	if l.Refresh == 0 {
 		q.Set(queryRefresh, refreshOff)
 	}
-	switch {
-	case name == queryPage:
-	case value == "":
-		q.Del(name)
-	default:
-		q.Set(name, value)
+	q.Set(name, value)
+	for key := range q {
+		if q.Get(key) == "" {
+			q.Del(key)
+		}
 	}
 	return "?" + q.Encode()
 }
@@ -304,16 +296,18 @@ func (x *index) Summary() string {
 	if x.Total == 0 {
 		return "No peers are configured"
 	}
-	s := fmt.Sprintf("%d of %s have a fault", x.Faults, count(x.Total, "peer"))
-	if x.Faults == 0 {
-		s = fmt.Sprintf("No fault at %s", count(x.Total, "peer"))
-	}
-	separator := ": "
+	var counts []string
 	for _, l := range levels {
 		if n := x.Counts[l]; n > 0 && l != healthy {
-			s += fmt.Sprintf("%s%d %s", separator, n, l)
-			separator = ", "
+			counts = append(counts, fmt.Sprintf("%d %s", n, l))
 		}
+	}
+	s := "No fault at " + count(x.Total, "peer")
+	if x.Faults > 0 {
+		s = fmt.Sprintf("%d of %s have a fault", x.Faults, count(x.Total, "peer"))
+	}
+	if len(counts) > 0 {
+		s += ": " + strings.Join(counts, ", ")
 	}
 	return s
 }

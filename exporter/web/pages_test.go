@@ -30,10 +30,10 @@ import (
 )
 
 // full is a site whose peers have everything that a page can show.
-func full(t testing.TB) *site {
-	t.Helper()
-	s := newSite(t, "/", "/metrics")
-	s.status.Peers = append(demonstration(t), &report.Report{Peer: "new", Host: "new.example"})
+func full(tb testing.TB) *site {
+	tb.Helper()
+	s := newSite(tb, "/", "/metrics")
+	s.status.Peers = append(demonstration(tb), &report.Report{Peer: "new", Host: "new.example"})
 	s.status.Degraded = []string{"no raw sockets"}
 	for _, r := range s.status.Peers {
 		r.Changes = []history.Change{
@@ -179,8 +179,7 @@ func TestNoResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := range root.Descendants() {
-			switch n.DataAtom {
-			case atom.Script, atom.Img, atom.Iframe, atom.Object, atom.Embed, atom.Video, atom.Audio, atom.Base:
+			if slices.Contains([]string{"script", "img", "iframe", "object", "embed", "video", "audio", "base", "image", "use"}, n.Data) {
 				t.Errorf("%s has <%s>", path, n.Data)
 			}
 			for _, a := range n.Attr {
@@ -391,10 +390,10 @@ func TestCompression(t *testing.T) {
 }
 
 // crowd is a site of many peers, of which each tenth has a fault.
-func crowd(t testing.TB, n int) *site {
-	t.Helper()
-	s := newSite(t, "/", "/metrics")
-	hurt := demonstration(t)
+func crowd(tb testing.TB, n int) *site {
+	tb.Helper()
+	s := newSite(tb, "/", "/metrics")
+	hurt := demonstration(tb)
 	for i := range n {
 		r := *well("", "acme")
 		if i%10 == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ipsec_path_exporter/collectors"
@@ -305,7 +306,7 @@ func shortLabel(r *report.Report, k protocols.Protocol) string {
 func port(r *report.Report, m collectors.Method) string {
 	if r.IKE != nil {
 		if one := r.IKE.Of(m); one.Port != 0 {
-			return fmt.Sprint(one.Port)
+			return strconv.Itoa(int(one.Port))
 		}
 	}
 	if m == collectors.NATT {

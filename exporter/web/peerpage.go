@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -217,7 +218,7 @@ func traffic(in, out gateways.Count) string {
 		if !c.Known {
 			return "unknown"
 		}
-		return fmt.Sprint(c.Value)
+		return strconv.FormatUint(c.Value, 10)
 	}
 	if !in.Known && !out.Known {
 		return ""

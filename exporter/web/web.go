@@ -216,6 +216,19 @@ func text(w http.ResponseWriter, code int, s string) {
 	w.Write([]byte(s))
 }
 
+// CheckLinks refuses URLs to which a page could not link. An empty one is none.
+func CheckLinks(grafana, runbooks string) error {
+	for flag, link := range map[string]string{"grafana": grafana, "runbook": runbooks} {
+		if u, err := url.Parse(link); link != "" && (err != nil || !isWeb(u)) {
+			return fmt.Errorf("--web.%s-url: %q: %w", flag, link, ErrURL)
+		}
+	}
+	return nil
+}
+
+// isWeb reports whether a browser opens a URL as a page.
+func isWeb(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" }
+
 // RoutePrefix returns the prefix to use: the given one, or else the path of the external URL.
 func RoutePrefix(given, externalURL string) (string, error) {
 	if given != "" {
@@ -228,7 +241,7 @@ func RoutePrefix(given, externalURL string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	if !isWeb(u) {
 		return "", fmt.Errorf("%q: %w", externalURL, ErrURL)
 	}
 	return "/" + strings.Trim(u.Path, "/"), nil

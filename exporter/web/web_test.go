@@ -62,8 +62,8 @@ func (s *site) Day(name string) ([lastday.Quarters]lastday.Sample, bool) {
 	return s.day, ok
 }
 
-func newSite(t testing.TB, prefix, telemetry string) *site {
-	t.Helper()
+func newSite(tb testing.TB, prefix, telemetry string) *site {
+	tb.Helper()
 	s := &site{peers: make(map[string]*report.Report), now: now}
 	h, err := web.Handler(web.Config{
 		Log: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Application: "ipsec_path_exporter test", Peers: s, RoutePrefix: prefix, TelemetryPath: telemetry,
@@ -77,16 +77,16 @@ func newSite(t testing.TB, prefix, telemetry string) *site {
 		Grafana: "https://grafana.example/", Now: func() time.Time { return s.now },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.Handler = h
 	return s
 }
 
-func (s *site) ask(t testing.TB, method, path string) *httptest.ResponseRecorder {
-	t.Helper()
+func (s *site) ask(tb testing.TB, method, path string) *httptest.ResponseRecorder {
+	tb.Helper()
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
+	s.ServeHTTP(w, httptest.NewRequestWithContext(tb.Context(), method, path, http.NoBody))
 	return w
 }
 
@@ -144,6 +144,17 @@ func TestRoutePrefix(t *testing.T) {
 	}
 	if _, err := web.RoutePrefix("", "http://[::1"); err == nil {
 		t.Error("a broken URL is no error")
+	}
+	for _, link := range []string{"javascript:alert(1)", "grafana.example", "/d/", "http://[::1"} {
+		if err := web.CheckLinks(link, ""); !errors.Is(err, web.ErrURL) || !strings.HasPrefix(err.Error(), "--web.grafana-url: ") {
+			t.Errorf("%s: %v", link, err)
+		}
+		if err := web.CheckLinks("", link); !errors.Is(err, web.ErrURL) {
+			t.Errorf("%s: %v", link, err)
+		}
+	}
+	if err := web.CheckLinks("https://grafana.example/", web.DefaultRunbooks); err != nil {
+		t.Error(err)
 	}
 	for _, prefix := range []string{"/a/b", "a/b/", "/a/b/"} {
 		s := newSite(t, prefix, "/telemetry")
