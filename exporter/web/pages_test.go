@@ -41,7 +41,7 @@ func full(tb testing.TB) *site {
 			{At: since.Add(-time.Minute), Diagnosis: diagnosis.PeerSilent, Summary: silentWords},
 		}
 		if r.Measured {
-			atGateway(r, 1500)
+			atGateway(r, 1400)
 		}
 		s.peers[r.Peer] = r
 	}
@@ -330,7 +330,7 @@ func TestPeerPageDrawings(t *testing.T) {
 		"black-hole": {
 			"To the peer, 1401 bytes with DF by IKE on UDP 500: vanish between 198.51.100.2 and 198.51.100.3.", "1400 10 passed", "1401 10 vanished",
 			"1500 2 vanished", "1400 bytes pass, 1401 vanish between 198.51.100.2 and 198.51.100.3. Measured 4 s ago.", "From the peer, large packets: 1500 bytes come back.",
-			"hub", "Child SAs installed ×2", "Packets 7 in, 40 out", "Builds packets for a path MTU of 1500 bytes", "so the alert is a warning",
+			"hub", "Child SAs installed ×2", "Packets 7 in, 40 out", "Builds packets for a path MTU of 1400 bytes", "so the alert is a warning",
 		},
 		"black-hole-back": {"From the peer, large packets: above 1400 bytes vanish.", "To the peer, 1500 bytes with DF by IKE on UDP 500: pass, the largest that this host can send."},
 		"esp-blocked":     {"ESP (IP protocol 50): blocked after hop 2 (198.51.100.2).", "AH (IP protocol 51): unknown whether the peer receives it; seen up to hop 3 (198.51.100.3)."},

@@ -15,6 +15,7 @@ import (
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/history"
 	"ipsec_path_exporter/exporter/report"
+	"ipsec_path_exporter/exporter/tunnelmtu"
 	"ipsec_path_exporter/internal/untrusted"
 )
 
@@ -28,8 +29,7 @@ type peerPage struct {
 	Verdicts []verdict
 	// Actions are what to do about a peer without a diagnosis.
 	Actions []string
-	// Builds is the largest path MTU for which the gateways build packets that pass, 0 if one builds
-	// larger ones or none is known.
+	// Builds is the path MTU for which the gateways build packets if these pass, 0 otherwise.
 	Builds   int
 	Drawing  *drawing
 	Ladders  []ladder
@@ -89,12 +89,14 @@ func (s *site) newPeerPage(name string, r *report.Report) (*peerPage, error) {
 // peerBoard is the identifier of the board about one peer.
 const peerBoard = "ipsec-path-peer"
 
-// builds returns the largest path MTU that gateways use, if it fits the path.
+// builds returns the largest path MTU for which gateways build packets, 0 if one builds packets that
+// do not pass, or none is known: then the alert on a black hole is a warning.
 func builds(r *report.Report) (largest int) {
 	for i := range r.Gateways {
 		largest = max(largest, r.Gateways[i].Peers[0].PathMTU)
 	}
-	if slices.ContainsFunc(r.Diagnoses, func(h diagnosis.Held) bool { return h.Name == diagnosis.TunnelOversized }) {
+	oversized := slices.ContainsFunc(r.Diagnoses, func(h diagnosis.Held) bool { return h.Name == diagnosis.TunnelOversized })
+	if oversized || r.PMTU == nil || largest > tunnelmtu.PathMTU(r.PMTU.Results) {
 		return 0
 	}
 	return largest

@@ -32,13 +32,31 @@ type bar struct {
 func strips(day *[lastday.Quarters]lastday.Sample, now time.Time) []strip {
 	return []strip{
 		healthStrip(day, now),
-		valueStrip("Echo loss", day, now, lossOf, percent, 1),
-		valueStrip("Round trip", day, now, tripOf, func(v float64) string { return millis(time.Duration(v)) }, 0),
-		valueStrip("Path MTU", day, now, sizeOf, func(v float64) string { return fmt.Sprintf("%.0f bytes", v) }, 0),
+		scale{"Echo loss", lossOf, percent, 0, fullLoss}.strip(day, now),
+		scale{"Round trip", tripOf, func(v float64) string { return millis(time.Duration(v)) }, 0, 0}.strip(day, now),
+		scale{"Path MTU", sizeOf, func(v float64) string { return fmt.Sprintf("%.0f bytes", v) }, sizeStep, 0}.strip(day, now),
 	}
 }
 
-// healthNames are the classes and words of each health.
+// A scale is how a value is drawn.
+type scale struct {
+	title string
+	// of returns the value of a sample, and whether it is known. words names a value.
+	of    func(*lastday.Sample) (float64, bool)
+	words func(float64) string
+	// step, if set, is how far below the least value a bar begins, so that small differences show. A
+	// bar ends at top, or at the largest value if that is more.
+	step, top float64
+}
+
+const (
+	// fullLoss is the loss that fills a strip, unless there is more: twice what counts as heavy.
+	fullLoss = 0.2
+	// sizeStep is what the smallest path MTU of a day is drawn as.
+	sizeStep = 100
+)
+
+// healthNames are the words of each health, and its classes.
 var healthNames = [...]string{
 	lastday.NotSampled: "none", lastday.Healthy: "healthy", lastday.Unknown: "unknown",
 	lastday.Info: "info", lastday.Warning: "warning", lastday.Critical: "critical",
@@ -60,9 +78,11 @@ func healthStrip(day *[lastday.Quarters]lastday.Sample, now time.Time) strip {
 			s.Bars[n-1].Width++
 			continue
 		}
-		s.Bars = append(s.Bars, bar{
-			X: i, Width: 1, Height: stripHeight, Class: healthNames[h], Title: healthNames[h] + " since " + clock(quarterStart(i, now)),
-		})
+		title := healthNames[h]
+		if h == lastday.NotSampled {
+			title = "not recorded"
+		}
+		s.Bars = append(s.Bars, bar{X: i, Width: 1, Height: stripHeight, Class: healthNames[h], Title: title + " since " + clock(quarterStart(i, now))})
 	}
 	if h := day[lastday.Quarters-1].Health; h != lastday.NotSampled {
 		s.Newest = healthNames[h]
@@ -93,43 +113,52 @@ func tripOf(s *lastday.Sample) (float64, bool) { return float64(s.RoundTrip), s.
 
 func sizeOf(s *lastday.Sample) (float64, bool) { return float64(s.Bytes), s.Bytes > 0 }
 
-// valueStrip draws one value of each quarter as a bar, up to top or else to the largest value.
-func valueStrip(title string, day *[lastday.Quarters]lastday.Sample, now time.Time,
-	of func(*lastday.Sample) (float64, bool), words func(float64) string, top float64,
-) strip {
-	s := strip{Title: title, Newest: "unknown", Range: "no value in this time"}
+// strip draws the value of each quarter as a bar.
+func (c scale) strip(day *[lastday.Quarters]lastday.Sample, now time.Time) strip {
+	s := strip{Title: c.title, Newest: "unknown", Range: "no value in this time"}
 	least, most := math.Inf(1), math.Inf(-1)
 	for i := range day {
-		if v, ok := of(&day[i]); ok {
+		if v, ok := c.of(&day[i]); ok {
 			least, most = min(least, v), max(most, v)
 		}
 	}
 	if most < 0 {
 		return s
 	}
-	s.Range = words(least) + " to " + words(most)
+	s.Range = c.words(least) + " to " + c.words(most)
 	if least == most {
-		s.Range = words(least) + " throughout"
+		s.Range = c.words(least) + " throughout"
+	}
+	bottom, top := 0.0, max(c.top, most)
+	if c.step > 0 {
+		bottom = max(0, least-c.step)
 	}
 	for i := range day {
-		v, ok := of(&day[i])
+		v, ok := c.of(&day[i])
 		if !ok {
 			continue
 		}
-		height := stripHeight
-		if scale := max(top, most); scale > 0 {
-			height = int(math.Ceil(v / scale * stripHeight))
+		height := 1
+		if top > bottom {
+			height = max(1, int(math.Ceil((v-bottom)/(top-bottom)*stripHeight)))
 		}
-		height = max(height, 1)
-		title := words(v)
-		if n := len(s.Bars); n > 0 && s.Bars[n-1].X+s.Bars[n-1].Width == i && strings.HasPrefix(s.Bars[n-1].Title, title+" since") {
-			s.Bars[n-1].Width++
-		} else {
-			s.Bars = append(s.Bars, bar{X: i, Width: 1, Y: stripHeight - height, Height: height, Class: "value", Title: title + " since " + clock(quarterStart(i, now))})
-		}
+		s.add(i, height, c.words(v), now)
 		if i == lastday.Quarters-1 {
-			s.Newest = words(v)
+			s.Newest = c.words(v)
 		}
 	}
 	return s
+}
+
+// add draws a quarter, as part of the bar before it if that has the same value.
+func (s *strip) add(i, height int, words string, now time.Time) {
+	if n := len(s.Bars); n > 0 {
+		if last := &s.Bars[n-1]; last.X+last.Width == i && strings.HasPrefix(last.Title, words+" since") {
+			last.Width++
+			return
+		}
+	}
+	s.Bars = append(s.Bars, bar{
+		X: i, Width: 1, Y: stripHeight - height, Height: height, Class: "value", Title: words + " since " + clock(quarterStart(i, now)),
+	})
 }

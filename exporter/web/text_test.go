@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
 )
 
@@ -185,5 +187,30 @@ func TestEveryDiagnosisHasAnAction(t *testing.T) {
 				t.Errorf("%s, known %t:\n%s", name, known, text)
 			}
 		}
+	}
+}
+
+// TestStrips: a quarter that was not sampled is blank, one that is unknown is neither a fault nor
+// health, and a loss that is not known is none.
+func TestStrips(t *testing.T) {
+	s := newSite(t, "/", "/metrics")
+	s.peers["hq"] = well("hq", "acme")
+	for i := 90; i < lastday.Quarters; i++ {
+		s.day[i] = lastday.Sample{Health: lastday.Healthy, RoundTrip: 20 * time.Millisecond, Bytes: 1500}
+	}
+	s.day[93] = lastday.Sample{Health: lastday.Unknown, Loss: -1, Bytes: 1400}
+	page := s.ask(t, "GET", "/peers/hq").Body.String()
+	for _, want := range []string{
+		`<rect class="none" x="0" y="0" width="90" height="20">`, `<rect class="healthy" x="90" y="0" width="3" height="20">`,
+		`<rect class="unknown" x="93" y="0" width="1" height="20">`, `<rect class="healthy" x="94" y="0" width="2" height="20">`,
+		"<strong>Health</strong>: healthy <span class=\"quiet\">(0 h of 1.5 h with a fault)", "<strong>Echo loss</strong>: 0 % <span class=\"quiet\">(0 % throughout)",
+		"<strong>Round trip</strong>: 20.0 ms", "(1400 bytes to 1500 bytes)", `<rect class="value" x="93" y="10" width="1" height="10"><title>1400 bytes since 2026-01-02 04:30 UTC`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in:\n%s", want, page[strings.Index(page, "Last 24 hours"):])
+		}
+	}
+	if n := strings.Count(page, `<title>0 % since`); n != 2 {
+		t.Errorf("%d bars of loss, want one on each side of the quarter without", n)
 	}
 }
