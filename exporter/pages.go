@@ -19,7 +19,7 @@ func (a *app) status(started time.Time) func() web.Status {
 		s := web.Status{Version: version.Version, Started: started, Degraded: a.tools.Degraded()}
 		now := time.Now()
 		for _, p := range a.running() {
-			s.Peers = append(s.Peers, p.Glance(now))
+			s.Peers = append(s.Peers, p.Overview(now))
 		}
 		return s
 	}

@@ -70,9 +70,9 @@ func OtherAddresses(all []resolve.Address, tried []diagnosis.Other, measured net
 	return out
 }
 
-// Glance returns a report for a list of many peers: of each collector the newest result, unless it is
+// Overview returns a report for a list of many peers: of each collector the newest result, unless it is
 // too old. It looks up no route and no gateway.
-func (s *Subject) Glance(now time.Time) *report.Report {
+func (s *Subject) Overview(now time.Time) *report.Report {
 	r := Unresolved(s.Config)
 	r.Address = s.Target().Path.Dst
 	r.Findings, r.Diagnoses = s.Findings(now).Fresh(now, s.Config.Intervals), s.Tracker.Held()

@@ -39,15 +39,20 @@ type verdict struct {
 	Actions []string
 }
 
-// verdicts returns the diagnoses of a report, the one to start with first.
-func verdicts(r *report.Report) ([]verdict, error) {
-	var out []verdict
+// verdicts returns the diagnoses of a report, the one to start with first. A text that cannot be
+// rendered costs the actions of its diagnosis, not the page.
+func (s *site) verdicts(r *report.Report) (out []verdict) {
 	for _, h := range worstFirst(r.Diagnoses) {
-		items, err := act(r, h.Name, h.Gateway)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, verdict{h, items})
+		out = append(out, verdict{h, s.actions(r, h.Name, h.Gateway)})
 	}
-	return out, nil
+	return out
+}
+
+// actions is act with the error in the log.
+func (s *site) actions(r *report.Report, name, gateway string) []string {
+	items, err := act(r, name, gateway)
+	if err != nil {
+		s.Log.Error("action not rendered", "peer", r.Peer, "err", err)
+	}
+	return items
 }

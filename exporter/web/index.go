@@ -225,8 +225,8 @@ type providerCount struct {
 	Faults, Total int
 }
 
-// newIndex sorts, filters and divides the list. Only the entries of one page get their actions.
-func newIndex(s Status, l listing, now time.Time) (*index, error) {
+// newIndex sorts, filters and divides the list.
+func newIndex(s Status, l listing, now time.Time) *index {
 	x := &index{Status: s, listing: l, Now: now, Counts: make(map[level]int), Total: len(s.Peers), Orders: orders(), Levels: levels[:]}
 	providers := make(map[string]*providerCount)
 	for _, r := range s.Peers {
@@ -252,17 +252,6 @@ func newIndex(s Status, l listing, now time.Time) (*index, error) {
 	x.Page = min(x.Page, max(1, x.Pages()))
 	first := (x.Page - 1) * perPage
 	x.Entries = x.Entries[min(first, x.Found):min(first+perPage, x.Found)]
-	for i := range x.Entries {
-		e := &x.Entries[i]
-		if len(e.Diagnoses) == 0 {
-			continue
-		}
-		items, err := act(e.Report, e.Diagnoses[0].Name, e.Diagnoses[0].Gateway)
-		if err != nil {
-			return nil, err
-		}
-		e.Action = items[0]
-	}
 	for _, p := range providers {
 		if p.Name != "" && p.Faults > 0 {
 			x.Providers = append(x.Providers, *p)
@@ -272,7 +261,7 @@ func newIndex(s Status, l listing, now time.Time) (*index, error) {
 		return cmp.Or(cmp.Compare(b.Faults, a.Faults), strings.Compare(a.Name, b.Name))
 	})
 	x.Providers = x.Providers[:min(len(x.Providers), shownProviders)]
-	return x, nil
+	return x
 }
 
 // shownProviders is how many providers the summary names.
@@ -314,11 +303,16 @@ func (x *index) Summary() string {
 
 // index serves the list of peers.
 func (s *site) index(w http.ResponseWriter, r *http.Request) {
-	x, err := newIndex(s.Status(), readListing(r), s.now())
-	if err != nil {
-		s.failed(w, "index.html", err)
-		return
-	}
+	x := newIndex(s.Status(), readListing(r), s.now())
 	x.Telemetry = s.telemetry
+	for i := range x.Entries { // of one page: 5,000 actions would take long
+		e := &x.Entries[i]
+		if len(e.Diagnoses) == 0 {
+			continue
+		}
+		if items := s.actions(e.Report, e.Diagnoses[0].Name, e.Diagnoses[0].Gateway); len(items) > 0 {
+			e.Action = items[0]
+		}
+	}
 	s.page(w, r, "index.html", x)
 }

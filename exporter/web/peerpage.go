@@ -54,21 +54,17 @@ func (s *site) peer(w http.ResponseWriter, r *http.Request) {
 		notFound(w)
 		return
 	}
-	p, err := s.newPeerPage(name, found)
-	if err != nil {
-		s.failed(w, "peer.html", err)
-		return
-	}
+	p := s.newPeerPage(name, found)
 	p.Refresh = refresh(r)
 	s.page(w, r, "peer.html", p)
 }
 
-func (s *site) newPeerPage(name string, r *report.Report) (*peerPage, error) {
+func (s *site) newPeerPage(name string, r *report.Report) *peerPage {
 	now := s.now()
 	kept, _ := s.Peers.Exchanges(name)
 	day, _ := s.Peers.Day(name)
 	p := &peerPage{
-		Report: r, Now: now, Level: levelOf(r), Provider: provider(r), Builds: builds(r),
+		Report: r, Now: now, Level: levelOf(r), Provider: provider(r), Builds: builds(r), Verdicts: s.verdicts(r),
 		Drawing: draw(newPath(r)), Ladders: ladders(r, kept), Evidence: evidence(r, kept),
 		Strips: strips(&day, now), Day: [2]time.Time{quarterStart(0, now), now},
 		Events: events(r, now), Tables: saTables(r), Runbooks: s.Runbooks,
@@ -76,14 +72,10 @@ func (s *site) newPeerPage(name string, r *report.Report) (*peerPage, error) {
 	if s.Grafana != "" {
 		p.Board = strings.TrimSuffix(s.Grafana, "/") + "/d/" + peerBoard + "?var-peer=" + url.QueryEscape(r.Peer)
 	}
-	var err error
-	if p.Verdicts, err = verdicts(r); err != nil {
-		return nil, err
-	}
 	if len(p.Verdicts) == 0 {
-		p.Actions, err = act(r, string(p.Level), "")
+		p.Actions = s.actions(r, string(p.Level), "")
 	}
-	return p, err
+	return p
 }
 
 // peerBoard is the identifier of the board about one peer.

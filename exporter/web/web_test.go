@@ -358,7 +358,7 @@ func TestPageFails(t *testing.T) {
 	s.status.Peers = []*report.Report{s.peers["hq"]}
 	s.exchanges = []trace.Exchange{{Sent: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}} // not a time in JSON
 	for path, page := range map[string]string{
-		"/": "index.html", "/peers/hq": "peer.html", "/peers/hq/report": "/peers/hq/report", "/peers/hq/report?format=json": "/peers/hq/report",
+		"/peers/hq/report": "/peers/hq/report", "/peers/hq/report?format=json": "/peers/hq/report",
 		"/peers/hq/report?format=markdown": "/peers/hq/report", "/peers/hq/evidence": "/peers/hq/evidence",
 	} {
 		s.log.Reset()
@@ -368,6 +368,25 @@ func TestPageFails(t *testing.T) {
 			t.Errorf("%s: %d %s %q", path, w.Code, w.Header().Get("Content-Type"), w.Body)
 		}
 		if got := s.log.String(); !strings.Contains(got, `level=ERROR msg="page not rendered" page=`+page+" err=") {
+			t.Errorf("%s: log %q", path, got)
+		}
+	}
+}
+
+// TestActionFails: a text that cannot be rendered costs its diagnosis the action, not the pages of all
+// peers.
+func TestActionFails(t *testing.T) {
+	s := newSite(t, "/", "/metrics")
+	s.peers["hq"] = head()
+	s.peers["hq"].Diagnoses[0].Name = "without_advice"
+	s.status.Peers = []*report.Report{s.peers["hq"], well("other", "acme")}
+	for path, want := range map[string]string{"/": "Do now: Open the page of the peer.", "/peers/hq": "Open the runbook and the report."} {
+		s.log.Reset()
+		w := s.ask(t, "GET", path)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) || !strings.Contains(w.Body.String(), "UDP 500 is not answered.") {
+			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
+		}
+		if got := s.log.String(); !strings.Contains(got, `level=ERROR msg="action not rendered" peer="head office" err="action for without_advice:`) {
 			t.Errorf("%s: log %q", path, got)
 		}
 	}
