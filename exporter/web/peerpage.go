@@ -149,7 +149,10 @@ func saTables(r *report.Report) (out []saTable) {
 		case gateways.Yes:
 			state, t.Level = "up", healthy
 		case gateways.No:
-			state, t.Level = "down", level(diagnosis.Critical)
+			state = "down"
+			if p.Of != nil && p.Of.Expected && !p.Of.OnDemand { // a tunnel on demand may rest
+				t.Level = level(diagnosis.Critical)
+			}
 		case gateways.Unknown:
 		}
 		add("Tunnel", state)

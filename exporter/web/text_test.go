@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
+	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
@@ -212,5 +213,24 @@ func TestStrips(t *testing.T) {
 	}
 	if n := strings.Count(page, `<title>0 % since`); n != 2 {
 		t.Errorf("%d bars of loss, want one on each side of the quarter without", n)
+	}
+}
+
+// TestTunnelDown: a tunnel that is down is marked as a fault only where it should be up.
+func TestTunnelDown(t *testing.T) {
+	s := newSite(t, "/", "/metrics")
+	for _, tt := range []struct {
+		of   *gateways.Peer
+		want string
+	}{
+		{nil, "unknown"}, {&gateways.Peer{}, "unknown"}, {&gateways.Peer{Expected: true, OnDemand: true}, "unknown"}, {&gateways.Peer{Expected: true}, "critical"},
+	} {
+		r := well("hq", "acme")
+		atGateway(r, 1400)
+		r.Gateways[0].Peers[0].Up, r.Gateways[0].Peers[0].Of = gateways.No, tt.of
+		s.peers["hq"] = r
+		if page := s.ask(t, "GET", "/peers/hq").Body.String(); !strings.Contains(page, `<h3 class="`+tt.want+`">hub</h3>`) || !strings.Contains(page, "<td>down</td>") {
+			t.Errorf("%+v is not %s", tt.of, tt.want)
+		}
 	}
 }
