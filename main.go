@@ -18,6 +18,7 @@ import (
 
 	"ipsec_path_exporter/exporter"
 	"ipsec_path_exporter/exporter/trace"
+	"ipsec_path_exporter/exporter/web"
 )
 
 // Exit codes of all commands.
@@ -87,6 +88,9 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 	c.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
 	c.Flag("web.external-url", "URL under which the exporter is externally reachable.").StringVar(&o.ExternalURL)
 	c.Flag("web.route-prefix", "Prefix of all HTTP paths. Defaults to the path of --web.external-url.").StringVar(&o.RoutePrefix)
+	c.Flag("web.grafana-url", "URL of the Grafana with the boards. Pages of peers link to it.").StringVar(&o.GrafanaURL)
+	c.Flag("web.runbook-url", "URL of the runbooks; the name of a diagnosis is appended.").Default(web.DefaultRunbooks).
+		StringVar(&o.RunbookURL)
 	c.Flag("web.probe-any-target", "Let /probe measure any address. By default it measures configured peers only.").
 		BoolVar(&o.ProbeAnyTarget)
 	c.Flag("web.probe-timeout-offset", "Time to subtract from the timeout of a scrape of /probe.").Default("500ms").

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/exporter/trace"
@@ -16,8 +17,9 @@ import (
 func (a *app) status(started time.Time) func() web.Status {
 	return func() web.Status {
 		s := web.Status{Version: version.Version, Started: started, Degraded: a.tools.Degraded()}
+		now := time.Now()
 		for _, p := range a.running() {
-			s.Peers = append(s.Peers, p.Summary(time.Now()))
+			s.Peers = append(s.Peers, p.Overview(now))
 		}
 		return s
 	}
@@ -42,6 +44,15 @@ func (pages peerPages) Exchanges(name string) ([]trace.Exchange, bool) {
 		return nil, false
 	}
 	return p.ring.Exchanges(), true
+}
+
+// Day implements web.Peers.
+func (pages peerPages) Day(name string) (day [lastday.Quarters]lastday.Sample, ok bool) {
+	p, ok := pages.find(name)
+	if !ok {
+		return day, false
+	}
+	return p.day.Quarters(time.Now()), true
 }
 
 // document is the report of what is known about a peer now.

@@ -53,6 +53,7 @@ func TestPeerPages(t *testing.T) {
 	s := l.serve(t, quick+"peers: [{name: 'head office', address: "+l.Address(false)+", labels: {isp: acme}}]\n")
 	h := s.site(t)
 	const place = "lost after 10.77.2.2, before or at 10.77.3.2"
+	const drawn = "vanish between 10.77.2.2 and 10.77.3.2"
 	exportertest.Eventually(t, 2*soon, "a black hole, by echo too, and its place", func() bool {
 		_, _, page := get(t, h, "/peers/head%20office")
 		_, _, report := get(t, h, "/peers/head%20office/report")
@@ -66,8 +67,8 @@ func TestPeerPages(t *testing.T) {
 	}{
 		"/": {200, "text/html; charset=utf-8", []string{`href="peers/head%20office"`}},
 		"/peers/head%20office": {200, "text/html; charset=utf-8", []string{
-			"pmtu_black_hole", "isp acme", "larger ones vanish", "1401 bytes with DF", "no answer within", `href="./head%20office/report"`,
-			place, "raised",
+			"pmtu_black_hole", "provider <strong>acme", "larger ones vanish", "1401 bytes with DF", "no answer within", `href="./head%20office/report"`,
+			place, drawn, "raised", "Do now", "Set TCP MSS 1286 and MTU 1326", "send the report to acme",
 		}},
 		"/peers/head%20office/report":                 {200, "text/plain; charset=utf-8", []string{"FAULT pmtu_black_hole", "REQUESTED ACTION", "ping -M do"}},
 		"/peers/head%20office/report?format=markdown": {200, "text/markdown; charset=utf-8", []string{"## Requested action", "```text"}},

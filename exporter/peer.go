@@ -15,6 +15,7 @@ import (
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/resolve"
 	"ipsec_path_exporter/exporter/store"
 	"ipsec_path_exporter/exporter/subject"
@@ -34,6 +35,8 @@ type peer struct {
 	series *store.Peer
 	// ring keeps the probes and their answers.
 	ring *trace.Ring
+	// day is what the path was like in the last 24 hours.
+	day lastday.Day
 	// newest is the configuration with what gateways need of it now: its gateways, match and
 	// on_demand, which may change while the peer runs.
 	newest    atomic.Pointer[config.Peer]
@@ -214,6 +217,9 @@ func (p *peer) judge(now time.Time) {
 	p.mu.Unlock()
 	changed, again := p.Tracker.Judge(now, facts)
 	p.remember(findings, changed)
+	if len(changed) > 0 {
+		p.sample(now)
+	}
 	p.diagnoses.Turned(changed)
 	for _, c := range changed {
 		log := p.app.log.With("peer", p.Config.Name, "diagnosis", c.Name, "severity", string(c.Severity), "summary", c.Summary)

@@ -55,6 +55,9 @@ type ServeOptions struct {
 	Listeners                []net.Listener
 	TelemetryPath            string
 	ExternalURL, RoutePrefix string
+	// GrafanaURL is the Grafana that has the boards, empty for none. RunbookURL ends before the name of
+	// a diagnosis; empty for the published runbooks.
+	GrafanaURL, RunbookURL string
 	// ProbeAnyTarget has /probe measure addresses that are not configured too. ProbeTimeoutOffset is
 	// subtracted from the timeout of a scrape.
 	ProbeAnyTarget     bool
@@ -117,6 +120,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 		Metrics: a.metricsHandler(), Application: report.Application(),
 		Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()), Peers: peerPages{a},
 		Targets: a.discoverable, Probe: a.probes(func() context.Context { return r.life }, &o),
+		Grafana: o.GrafanaURL, Runbooks: o.RunbookURL,
 	})
 	if err != nil {
 		return err
@@ -173,6 +177,9 @@ func (o *ServeOptions) validate() (*config.Config, validated, error) {
 	if v.prefix, err = web.RoutePrefix(o.RoutePrefix, o.ExternalURL); err != nil {
 		return nil, v, fmt.Errorf("--web.external-url: %w", err)
 	}
+	if err := web.CheckLinks(o.GrafanaURL, o.RunbookURL); err != nil {
+		return nil, v, err
+	}
 	if _, err = web.Handler(web.Config{RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath, Metrics: http.NotFoundHandler()}); err != nil {
 		return nil, v, err
 	}
@@ -223,6 +230,7 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	g.Go(func() error { return r.rediscover(ctx) })
 	g.Go(func() error { return r.followFiles(ctx) })
 	g.Go(func() error { return a.vantage.watch(ctx) })
+	g.Go(func() error { return a.recordDays(ctx) })
 	err := g.Wait()
 	a.log.Info("stopped ipsec_path_exporter")
 	return err

@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"encoding/json"
+	"html"
 	"maps"
 	"net"
 	"net/http"
@@ -146,6 +148,7 @@ func (r *run) pages(t *testing.T) {
 				t.Errorf("/peers/%s%s has no %q:\n%.300s", p.name, path, want, body)
 			}
 		}
+		r.firstScreen(t, status, &p)
 		report := r.get(t, "/peers/"+p.name+"/report")
 		for _, d := range p.diagnoses {
 			if !strings.Contains(report, d) {
@@ -158,6 +161,34 @@ func (r *run) pages(t *testing.T) {
 	}
 	if passes := `ipsec_path_protocol_state{isp="globex",peer="healthy",protocol="ah",site="bergen",state="passes"} 1`; !strings.Contains(r.get(t, metricsPath), passes) {
 		t.Errorf("no %s", passes)
+	}
+}
+
+// firstScreen checks that the list, and the page of a peer before its drawings, say what is wrong in
+// the words of the report, since when, on which provider, and what to do, with a number.
+func (r *run) firstScreen(t *testing.T, list string, p *peer) {
+	t.Helper()
+	var reports []struct {
+		Diagnoses []struct{ Severity, Summary string }
+	}
+	if err := json.Unmarshal([]byte(r.get(t, "/peers/"+p.name+"/report?format=json")), &reports); err != nil || len(reports) != 1 {
+		t.Fatalf("report of %s: %v", p.name, err)
+	}
+	_, row, _ := strings.Cut(list, `href="peers/`+p.name+`"`)
+	row, _, _ = strings.Cut(row, "</tr>")
+	top, _, _ := strings.Cut(r.get(t, "/peers/"+p.name), "<h2>")
+	for _, d := range reports[0].Diagnoses {
+		since := regexp.MustCompile(`Since \d{4}-\d\d-\d\d \d\d:\d\d UTC \(\d+ (s|min)\)`)
+		if text := html.UnescapeString(top); !strings.Contains(text, d.Severity+"</span>: "+d.Summary) || !since.MatchString(text) ||
+			!regexp.MustCompile(`(?s)Do now.*<ol><li>[^<]*\d`).MatchString(text) || !strings.Contains(text, "provider "+p.isp) {
+			t.Errorf("the first screen of %s:\n%s", p.name, top)
+		}
+		if !since.MatchString(row) || !regexp.MustCompile(`Do now: [^<]*\d`).MatchString(row) || !strings.Contains(row, p.isp) {
+			t.Errorf("the row of %s:\n%s", p.name, row)
+		}
+	}
+	if len(reports[0].Diagnoses) == 0 && !strings.Contains(row, `<strong class="healthy">healthy`) {
+		t.Errorf("the row of %s:\n%s", p.name, row)
 	}
 }
 

@@ -22,7 +22,6 @@ func aspects() []func(r *Report) []entry {
 
 // An entry is what a report says about one result. Groups of fields that are empty are left out.
 type entry struct {
-	method collectors.Method
 	// label and text are the line of the summary.
 	label, text string
 	// A row of the table of probes: what was tested, sent and received, and what that shows.

@@ -16,7 +16,7 @@ func ikeReplies(r *Report) (out []entry) {
 	}
 	for _, m := range collectors.IKEMethods() {
 		i := r.IKE.Of(m)
-		out = append(out, ikeReply(m, &i))
+		out = append(out, ikeReply(&i))
 	}
 	if why := r.undecidedPorts(); why != "" {
 		out = append(out, entry{label: "IKE", text: why, unknown: "whether IKE requests reach the peer", why: why})
@@ -42,11 +42,11 @@ func (r *Report) undecidedPorts() string {
 		"a check from the address of a configured peer" + how + ", or a capture at the peer, would prove which"
 }
 
-func ikeReply(m collectors.Method, i *ike.Result) entry {
+func ikeReply(i *ike.Result) entry {
 	port := fmt.Sprintf("UDP port %d", i.Port)
 	note := icmpError(&i.Error)
 	e := entry{
-		method: m, label: fmt.Sprintf("IKE, UDP %d", i.Port), text: because(i.State.String(), i.Reason),
+		label: fmt.Sprintf("IKE, UDP %d", i.Port), text: because(i.State.String(), i.Reason),
 		row: fmt.Sprintf("UDP %d", i.Port), cell: i.State.String(),
 		test: "IKE, " + port, sent: "IKE requests that leave no state, to " + port,
 	}

@@ -28,7 +28,7 @@ func (r *Report) pathMTU(s *pmtu.Result) entry {
 		carrier = fmt.Sprintf("IKE messages to UDP port %d", r.port(s.Method))
 	}
 	e := entry{
-		method: s.Method, label: "path MTU, " + s.Method.String(), text: searchText(s),
+		label: "path MTU, " + s.Method.String(), text: searchText(s),
 		row: "path MTU, " + s.Method.String(), cell: words(s.State.String()),
 		test: "path MTU, " + s.Method.String(), sent: fmt.Sprintf("%s of up to %d bytes with DF (%s)", carrier, s.LinkBytes, packets(s.Packets)),
 	}

@@ -81,17 +81,6 @@ func (r *Report) Lines() (lines []Line) {
 	return lines
 }
 
-// Health is healthy, faulty or unknown.
-func (r *Report) Health() string {
-	switch {
-	case !r.Measured:
-		return "unknown"
-	case r.Healthy:
-		return "healthy"
-	}
-	return "faulty"
-}
-
 // Hops returns the routers on the path by their distance, as the collector that asked with more
 // kinds of packets saw them. The zero Addr is a router that did not answer.
 func (r *Report) Hops() (hops []netip.Addr) {
@@ -139,28 +128,6 @@ func Turned(on bool) string {
 		return "raised"
 	}
 	return "cleared"
-}
-
-// A Summary is a peer's line on the status page. What is unknown is empty.
-type Summary struct {
-	Peer, Where, Health, Echo string
-	IKE, MTU                  []string
-	Diagnoses                 []diagnosis.Held
-}
-
-// Summary returns the line of the peer on the status page.
-func (r *Report) Summary() Summary {
-	s := Summary{Peer: r.Peer, Where: r.Where(), Health: r.Health(), Diagnoses: r.Diagnoses}
-	if i := r.ICMP; i != nil {
-		s.Echo = because(i.State.String(), echoReason(i)) + milliseconds(i.Last)
-	}
-	for _, e := range ikeReplies(r) {
-		s.IKE = append(s.IKE, e.row+" "+e.text)
-	}
-	for _, e := range pathMTUs(r) {
-		s.MTU = append(s.MTU, e.method.String()+": "+e.text)
-	}
-	return s
 }
 
 // searches are the results of the path MTU searches.

@@ -376,27 +376,6 @@ func TestJSONIsNeverNull(t *testing.T) {
 	}
 }
 
-// TestSummary is the line of a peer on the status page.
-func TestSummary(t *testing.T) {
-	r := faulty(t, ikeHole, "pmtu_black_hole")
-	r.ICMP.Last = 19 * time.Millisecond
-	want := Summary{
-		Peer: "hq", Where: "203.0.113.10", Health: "faulty", Echo: "reachable, 19.0 ms", Diagnoses: r.Diagnoses,
-		IKE: []string{
-			"UDP 500 responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, 21.0 ms", "UDP 4500 responding: IKEv2 INVALID_KE_PAYLOAD to v2-badke, 21.0 ms",
-		},
-		MTU: []string{
-			"icmp: 1500 bytes, clean (1 packet, 0.0 s)", "ike: 1400 bytes, black hole (44 packets, 2.6 s)", "natt: 1400 bytes, black hole (44 packets, 2.6 s)",
-		},
-	}
-	if diff := cmp.Diff(want, r.Summary()); diff != "" {
-		t.Errorf("summary (-want +got):\n%s", diff)
-	}
-	if got := (&Report{Peer: "hq", Host: "hq.example"}).Summary(); got.Health != "unknown" || got.Where != "hq.example (not resolved)" {
-		t.Errorf("a peer without results: %+v", got)
-	}
-}
-
 // TestFixedSourcePorts: where only the source ports 500 and 4500 are answered, the report says what
 // to set, and nothing else about the silence.
 func TestFixedSourcePorts(t *testing.T) {

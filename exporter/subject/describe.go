@@ -70,13 +70,15 @@ func OtherAddresses(all []resolve.Address, tried []diagnosis.Other, measured net
 	return out
 }
 
-// Summary returns the peer's line on the status page: of each collector the newest result, unless it
-// is too old. It looks up no route and no gateway.
-func (s *Subject) Summary(now time.Time) report.Summary {
-	r := report.Report{Peer: s.Config.Name, Host: s.Config.Address, Address: s.Target().Path.Dst}
+// Overview returns a report for a list of many peers: of each collector the newest result, unless it is
+// too old. It looks up no route and no gateway.
+func (s *Subject) Overview(now time.Time) *report.Report {
+	r := Unresolved(s.Config)
+	r.Address = s.Target().Path.Dst
 	r.Findings, r.Diagnoses = s.Findings(now).Fresh(now, s.Config.Intervals), s.Tracker.Held()
 	r.Healthy, r.Measured = s.Tracker.Healthy()
-	return r.Summary()
+	r.Tunnel = s.Tunnel(&r.Findings, now)
+	return r
 }
 
 // tables adds what the SA tables of gateways show about the peer, and which of them could not be

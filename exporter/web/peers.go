@@ -6,13 +6,14 @@ import (
 	"html/template"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
+	"unicode"
 
-	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/trace"
 )
@@ -23,17 +24,19 @@ type Peers interface {
 	Report(name string) (*report.Report, bool)
 	// Exchanges returns the kept probes to a peer with their answers, the oldest first.
 	Exchanges(name string) ([]trace.Exchange, bool)
+	// Day returns what the path was like in the last 24 hours.
+	Day(name string) ([lastday.Quarters]lastday.Sample, bool)
 }
 
 // ErrFormat means that reports have no such format.
 var ErrFormat = errors.New("format: must be one of: " + strings.Join(slices.Sorted(maps.Keys(report.Formats())), ", "))
 
-// shown is how many probes a page shows.
-const shown = 200
-
 // functions are what the pages call.
 func functions() template.FuncMap {
-	return template.FuncMap{"since": since, "clock": diagnosis.Clock, "turned": report.Turned, "path": url.PathEscape}
+	return template.FuncMap{
+		"age": age, "clock": clock, "turned": report.Turned, "lost": lost, "path": url.PathEscape, "at": func(i int) int { return i * markWidth },
+		"inc": func(n int) int { return n + 1 }, "dec": func(n int) int { return n - 1 },
+	}
 }
 
 // peerPages serves the pages of peers below a root that ends in a slash.
@@ -41,37 +44,35 @@ func (s *site) peerPages(mux *http.ServeMux, root string) {
 	at := "GET " + root + "peers/{name}"
 	mux.HandleFunc(at, s.peer)
 	mux.HandleFunc(at+"/report", s.report)
-	mux.HandleFunc(at+"/pcap", s.exchanges(http.Header{
-		"Content-Type": {"application/x-pcapng"}, "Content-Disposition": {`attachment; filename="ipsec_path.pcapng"`},
-	}, func(w io.Writer, all []trace.Exchange) error {
-		return trace.WritePcapng(w, all, s.Application)
-	}))
-	mux.HandleFunc(at+"/evidence", s.exchanges(http.Header{"Content-Type": {"application/json"}}, func(w io.Writer, all []trace.Exchange) error {
+	mux.HandleFunc(at+"/pcap", s.pcap)
+	mux.HandleFunc(at+"/evidence", s.exchanges("application/json", func(w io.Writer, all []trace.Exchange) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(all)
 	}))
 }
 
-// unknown answers for a name without a peer.
-func unknown(w http.ResponseWriter) {
+// notFound answers for a name without a peer.
+func notFound(w http.ResponseWriter) {
 	text(w, http.StatusNotFound, "no peer of this name is measured\n")
 }
 
-func (s *site) peer(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("name")
-	found, ok := s.Peers.Report(name)
-	if !ok {
-		unknown(w)
-		return
-	}
-	exchanges, _ := s.Peers.Exchanges(name)
-	exchanges = slices.Clone(exchanges[max(0, len(exchanges)-shown):])
-	slices.Reverse(exchanges)
-	s.page(w, "peer.html", struct {
-		*report.Report
-		Exchanges []trace.Exchange
-	}{found, exchanges})
+// pcap writes the kept packets as a file that is named after the peer.
+func (s *site) pcap(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(r.PathValue("name"))}))
+	s.exchanges("application/x-pcapng", func(w io.Writer, all []trace.Exchange) error {
+		return trace.WritePcapng(w, all, s.Application)
+	})(w, r)
+}
+
+// fileName is a name for the packets of a peer that no file system refuses, and no shell obeys.
+func fileName(peer string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("-_.@", c) {
+			return c
+		}
+		return '_'
+	}, strings.TrimLeft(peer, ".-")) + ".pcapng"
 }
 
 // report writes a peer's report in the requested format.
@@ -84,25 +85,25 @@ func (s *site) report(w http.ResponseWriter, r *http.Request) {
 	found, ok := s.Peers.Report(r.PathValue("name"))
 	switch {
 	case !ok:
-		unknown(w)
+		notFound(w)
 	case !known:
 		text(w, http.StatusBadRequest, ErrFormat.Error()+"\n")
 	default:
-		s.send(w, r.URL.Path, http.Header{"Content-Type": {format.MediaType}}, func(b io.Writer) error {
+		s.send(w, r, r.URL.Path, http.Header{"Content-Type": {format.MediaType}}, func(b io.Writer) error {
 			return format.Write(b, []*report.Report{found})
 		})
 	}
 }
 
-func (s *site) exchanges(header http.Header, write func(w io.Writer, all []trace.Exchange) error) http.HandlerFunc {
+// exchanges serves the kept probes of a peer in one form.
+func (s *site) exchanges(mediaType string, write func(w io.Writer, all []trace.Exchange) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		all, ok := s.Peers.Exchanges(r.PathValue("name"))
 		if !ok {
-			unknown(w)
+			w.Header().Del("Content-Disposition")
+			notFound(w)
 			return
 		}
-		s.send(w, r.URL.Path, header, func(b io.Writer) error { return write(b, all) })
+		s.send(w, r, r.URL.Path, http.Header{"Content-Type": {mediaType}}, func(b io.Writer) error { return write(b, all) })
 	}
 }
-
-func since(t time.Time) string { return time.Since(t).Truncate(time.Second).String() }

@@ -15,7 +15,7 @@ type TargetGroup struct {
 // targets writes the list for Prometheus, which demands this Content-Type, and a list even if it is
 // empty.
 func (s *site) targets(w http.ResponseWriter, r *http.Request) {
-	s.send(w, r.URL.Path, http.Header{"Content-Type": {"application/json; charset=utf-8"}}, func(b io.Writer) error {
+	s.send(w, r, r.URL.Path, http.Header{"Content-Type": {"application/json; charset=utf-8"}}, func(b io.Writer) error {
 		groups := s.Targets()
 		if groups == nil {
 			groups = []TargetGroup{}

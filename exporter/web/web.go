@@ -1,9 +1,17 @@
-// Package web is the HTTP side of the exporter: metrics, health, reload, service discovery, a status
-// page and a page for each peer. It measures nothing and keeps no state.
+// Package web is the HTTP side of the exporter: metrics, health, reload, service discovery, the list
+// of peers and a page for each peer. It measures nothing and keeps no state.
+//
+//	snapshots ──▶ index: level, filter, order ────────────────▶ index.html ──▶ gzip
+//	          └─▶ peer page: verdicts, drawing, ladders, ─────▶ peer.html
+//	              strips, timeline, SA tables, evidence
+//
+// The pages work without JavaScript and load nothing: style and drawings are inline. texts/ says what
+// to do about each diagnosis. What is unknown is shown as unknown, neither as a fault nor as health.
 package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -41,15 +49,24 @@ type Config struct {
 	// Targets are the peers for Prometheus's HTTP service discovery; Probe measures one of them.
 	Targets func() []TargetGroup
 	Probe   http.Handler
+	// Grafana is the URL of the Grafana that has the boards, empty if there is none. Runbooks is the
+	// URL before the name of a diagnosis, DefaultRunbooks if it is empty.
+	Grafana, Runbooks string
+	// Now is the clock, time.Now if it is nil.
+	Now func() time.Time
 }
 
-// Status is what the status page shows.
+// DefaultRunbooks is the list of runbooks, with an anchor for each diagnosis.
+const DefaultRunbooks = "https://github.com/ipsec-path-exporter/ipsec_path_exporter/blob/main/docs/runbooks/README.md#"
+
+// Status is what the list of peers shows.
 type Status struct {
 	Version string
 	Started time.Time
 	// Degraded are missing privileges of this process, and what they prevent.
 	Degraded []string
-	Peers    []report.Summary
+	// Peers are reports without what takes long to find out: routes, gateways and history.
+	Peers []*report.Report
 }
 
 // Timeouts of the server. A client that stops reading would hold the snapshot of the metrics.
@@ -65,13 +82,23 @@ var ErrPath = errors.New("not a possible path")
 // ErrURL means that a browser could not open an external URL.
 var ErrURL = errors.New("not a URL such as https://exporter.example.com/path")
 
-//go:embed *.html
+//go:embed *.html texts
 var files embed.FS
 
 // A site serves the pages of one Config.
 type site struct {
 	Config
 	pages *template.Template
+	// telemetry is the whole path of the metrics.
+	telemetry string
+}
+
+// now is the time of the configured clock.
+func (s *site) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
 }
 
 // Server makes the HTTP server; exporter-toolkit listens for it.
@@ -94,9 +121,10 @@ func Handler(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{Config: cfg, pages: pages}
 	prefix := "/" + strings.Trim(cfg.RoutePrefix, "/")
 	at := func(p string) string { return path.Join(prefix, p) }
+	s := &site{Config: cfg, pages: pages, telemetry: at(cfg.TelemetryPath)}
+	s.Runbooks = cmp.Or(s.Runbooks, DefaultRunbooks)
 	if err := checkPaths(prefix, at(cfg.TelemetryPath), at("/"), at("/-/healthy"), at("/-/ready"), at("/-/reload"),
 		at("/sd"), at("/probe")); err != nil {
 		return nil, err
@@ -110,12 +138,7 @@ func Handler(cfg Config) (http.Handler, error) {
 	mux.HandleFunc("POST "+at("/-/reload"), s.reload)
 	mux.HandleFunc("PUT "+at("/-/reload"), s.reload)
 	root := strings.TrimSuffix(prefix, "/") + "/"
-	mux.HandleFunc("GET "+root+"{$}", func(w http.ResponseWriter, _ *http.Request) {
-		s.page(w, "status.html", struct {
-			Status
-			Telemetry string
-		}{cfg.Status(), at(cfg.TelemetryPath)})
-	})
+	mux.HandleFunc("GET "+root+"{$}", s.index)
 	s.peerPages(mux, root)
 	mux.HandleFunc("GET "+at("/sd"), s.targets)
 	if cfg.Probe != nil {
@@ -157,24 +180,34 @@ func (s *site) reload(w http.ResponseWriter, r *http.Request) {
 	text(w, http.StatusOK, "reloaded\n")
 }
 
-func (s *site) page(w http.ResponseWriter, name string, data any) {
-	s.send(w, name, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, func(b io.Writer) error {
+// policy lets a browser load nothing for a page, and run nothing.
+const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'"
+
+func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data any) {
+	s.send(w, r, name, http.Header{
+		"Content-Type": {"text/html; charset=utf-8"}, "Content-Security-Policy": {policy}, "Cache-Control": {"no-store"},
+	}, func(b io.Writer) error {
 		return s.pages.ExecuteTemplate(b, name, data)
 	})
 }
 
 // send renders a page completely before it sends the first byte, so that a failure has its status.
-func (s *site) send(w http.ResponseWriter, page string, header http.Header, render func(io.Writer) error) {
+func (s *site) send(w http.ResponseWriter, r *http.Request, page string, header http.Header, render func(io.Writer) error) {
 	var b bytes.Buffer
 	if err := render(&b); err != nil {
-		s.Log.Error("page not rendered", "page", page, "err", err)
-		text(w, http.StatusInternalServerError, "page not rendered: "+err.Error()+"\n")
+		s.failed(w, page, err)
 		return
 	}
 	maps.Copy(w.Header(), header)
-	if _, err := w.Write(b.Bytes()); err != nil { // the client is gone
+	if _, err := w.Write(compressed(w.Header(), r, b.Bytes())); err != nil { // the client is gone
 		s.Log.Debug("page not written", "page", page, "err", err)
 	}
+}
+
+// failed answers that a page could not be rendered.
+func (s *site) failed(w http.ResponseWriter, page string, err error) {
+	s.Log.Error("page not rendered", "page", page, "err", err)
+	text(w, http.StatusInternalServerError, "page not rendered: "+err.Error()+"\n")
 }
 
 func text(w http.ResponseWriter, code int, s string) {
@@ -182,6 +215,19 @@ func text(w http.ResponseWriter, code int, s string) {
 	w.WriteHeader(code)
 	w.Write([]byte(s))
 }
+
+// CheckLinks refuses URLs to which a page could not link. An empty one is none.
+func CheckLinks(grafana, runbooks string) error {
+	for flag, link := range map[string]string{"grafana": grafana, "runbook": runbooks} {
+		if u, err := url.Parse(link); link != "" && (err != nil || !isWeb(u)) {
+			return fmt.Errorf("--web.%s-url: %q: %w", flag, link, ErrURL)
+		}
+	}
+	return nil
+}
+
+// isWeb reports whether a browser opens a URL as a page.
+func isWeb(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" }
 
 // RoutePrefix returns the prefix to use: the given one, or else the path of the external URL.
 func RoutePrefix(given, externalURL string) (string, error) {
@@ -195,7 +241,7 @@ func RoutePrefix(given, externalURL string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	if !isWeb(u) {
 		return "", fmt.Errorf("%q: %w", externalURL, ErrURL)
 	}
 	return "/" + strings.Trim(u.Path, "/"), nil

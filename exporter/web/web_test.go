@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/exporter/trace"
@@ -38,6 +40,8 @@ type site struct {
 	status    web.Status
 	peers     map[string]*report.Report
 	exchanges []trace.Exchange
+	day       [lastday.Quarters]lastday.Sample
+	now       time.Time
 }
 
 // Report implements web.Peers.
@@ -52,9 +56,15 @@ func (s *site) Exchanges(name string) ([]trace.Exchange, bool) {
 	return s.exchanges, ok
 }
 
-func newSite(t *testing.T, prefix, telemetry string) *site {
-	t.Helper()
-	s := &site{peers: make(map[string]*report.Report)}
+// Day implements web.Peers.
+func (s *site) Day(name string) ([lastday.Quarters]lastday.Sample, bool) {
+	_, ok := s.peers[name]
+	return s.day, ok
+}
+
+func newSite(tb testing.TB, prefix, telemetry string) *site {
+	tb.Helper()
+	s := &site{peers: make(map[string]*report.Report), now: now}
 	h, err := web.Handler(web.Config{
 		Log: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Application: "ipsec_path_exporter test", Peers: s, RoutePrefix: prefix, TelemetryPath: telemetry,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") }),
@@ -63,19 +73,20 @@ func newSite(t *testing.T, prefix, telemetry string) *site {
 			s.reloads++
 			return s.failure
 		},
-		Status: func() web.Status { return s.status },
+		Status:  func() web.Status { return s.status },
+		Grafana: "https://grafana.example/", Now: func() time.Time { return s.now },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.Handler = h
 	return s
 }
 
-func (s *site) ask(t *testing.T, method, path string) *httptest.ResponseRecorder {
-	t.Helper()
+func (s *site) ask(tb testing.TB, method, path string) *httptest.ResponseRecorder {
+	tb.Helper()
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
+	s.ServeHTTP(w, httptest.NewRequestWithContext(tb.Context(), method, path, http.NoBody))
 	return w
 }
 
@@ -134,6 +145,17 @@ func TestRoutePrefix(t *testing.T) {
 	if _, err := web.RoutePrefix("", "http://[::1"); err == nil {
 		t.Error("a broken URL is no error")
 	}
+	for _, link := range []string{"javascript:alert(1)", "grafana.example", "/d/", "http://[::1"} {
+		if err := web.CheckLinks(link, ""); !errors.Is(err, web.ErrURL) || !strings.HasPrefix(err.Error(), "--web.grafana-url: ") {
+			t.Errorf("%s: %v", link, err)
+		}
+		if err := web.CheckLinks("", link); !errors.Is(err, web.ErrURL) {
+			t.Errorf("%s: %v", link, err)
+		}
+	}
+	if err := web.CheckLinks("https://grafana.example/", web.DefaultRunbooks); err != nil {
+		t.Error(err)
+	}
 	for _, prefix := range []string{"/a/b", "a/b/", "/a/b/"} {
 		s := newSite(t, prefix, "/telemetry")
 		for path, code := range map[string]int{
@@ -172,19 +194,18 @@ func TestImpossiblePaths(t *testing.T) {
 func TestPagesEscape(t *testing.T) {
 	const evil = `<script>alert("x")</script>`
 	held := []diagnosis.Held{{
-		Diagnosis: diagnosis.Diagnosis{Name: `" onmouseover="` + evil, Gateway: evil, Summary: evil, Evidence: []string{evil}}, Since: time.Now(),
+		Diagnosis: diagnosis.Diagnosis{Name: diagnosis.PeerSilent, Severity: diagnosis.Critical, Gateway: evil, Summary: `" onmouseover="` + evil, Evidence: []string{evil}},
+		Since:     now,
 	}}
-	s := newSite(t, "/", "/metrics")
-	s.status = web.Status{
-		Version: "1.2.3", Started: time.Now().Add(-90 * time.Second), Degraded: []string{evil},
-		Peers: []report.Summary{{Peer: evil, Where: evil, Health: "faulty", Echo: evil, IKE: []string{evil}, MTU: []string{evil}, Diagnoses: held}},
-	}
-	s.peers["evil"] = &report.Report{
-		Peer: evil, Host: evil, Labels: map[string]string{"site": evil}, Diagnoses: held, Baseline: evil, Errors: []string{evil},
+	r := &report.Report{
+		Peer: evil, Host: evil, Labels: map[string]string{"isp": evil, "site": evil}, Diagnoses: held, Baseline: evil, Errors: []string{evil},
 		Changes: []history.Change{{Diagnosis: evil, Summary: evil}},
 	}
-	s.exchanges = []trace.Exchange{{Purpose: evil}}
-	for path, texts := range map[string]int{"/": 9, "/peers/evil": 13} {
+	s := newSite(t, "/", "/metrics")
+	s.status = web.Status{Version: "1.2.3", Started: now.Add(-90 * time.Second), Degraded: []string{evil}, Peers: []*report.Report{r}}
+	s.peers["evil"] = r
+	s.exchanges = []trace.Exchange{{Purpose: evil, Answers: []trace.Answer{{Outcome: netio.NotSent, Err: evil}}}}
+	for path, texts := range map[string]int{"/?q=" + url.QueryEscape(evil[:7]) + "&provider=" + url.QueryEscape(evil): 10, "/peers/evil": 17} {
 		w := s.ask(t, "GET", path)
 		body := w.Body.String()
 		if strings.Contains(body, "<script") || strings.Contains(body, `" onmouseover`) {
@@ -192,13 +213,13 @@ func TestPagesEscape(t *testing.T) {
 		}
 		const escaped = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;"
 		if n := strings.Count(body, escaped); n != texts {
-			t.Errorf("%s: %d of %d texts in:\n%s", path, n, texts, body)
+			t.Errorf("%s: %d of %d texts in:\n%s", path, n, texts, lines(t, body))
 		}
 		if kind := w.Header().Get("Content-Type"); kind != "text/html; charset=utf-8" {
 			t.Errorf("%s: Content-Type %q", path, kind)
 		}
 	}
-	for _, want := range []string{`<td class="faulty">faulty</td>`, "Version 1.2.3, measuring for 1m30s", "Missing privileges"} {
+	for _, want := range []string{`<strong class="critical">critical</strong>`, "Version 1.2.3, measuring for 90 s", "Missing privileges"} {
 		if body := s.ask(t, "GET", "/").Body.String(); !strings.Contains(body, want) {
 			t.Errorf("no %s in:\n%s", want, body)
 		}
@@ -207,7 +228,7 @@ func TestPagesEscape(t *testing.T) {
 
 // head is a peer with a fault, as its page shows it.
 func head() *report.Report {
-	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	since := now.Add(-2 * time.Hour)
 	return &report.Report{
 		Peer: "head office", Host: "hq.example", Address: netip.MustParseAddr("203.0.113.10"), Labels: map[string]string{"site": "west", "isp": "acme"},
 		Started: since, Took: time.Second, Measured: true,
@@ -243,30 +264,40 @@ func probes(n int) []trace.Exchange {
 	return all
 }
 
+// TestPeerPage: what the page says of one peer.
 func TestPeerPage(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.peers["head office"], s.exchanges = head(), probes(300)
+	s.day[lastday.Quarters-1] = lastday.Sample{Health: lastday.Critical, Loss: 0.25, RoundTrip: 20 * time.Millisecond, Bytes: 1400}
 	body := s.ask(t, "GET", "/peers/head%20office").Body.String()
 	for _, want := range []string{
-		`<h1>head office <span class="faulty">faulty</span></h1>`, "<p>203.0.113.10, isp acme, site west. ", `href="./head%20office/report?format=json"`,
-		"<strong>udp500_blocked</strong> (critical, hub): UDP 500 is not answered.", "since 2026-01-02T03:04:05Z. It is flapping.", "<li>ike: silent</li>",
+		`<h1>head office <span class="critical">critical</span></h1>`, "203.0.113.10, provider <strong>acme</strong>, site west.",
+		`href="./head%20office/report?format=html"`, `href="https://grafana.example/d/ipsec-path-peer?var-peer=head&#43;office"`,
+		`runbooks/README.md#udp500_blocked"`, `<span class="critical">critical</span>: UDP 500 is not answered.`,
+		"Since 2026-01-02 03:04 UTC (2 h), provider acme, at gateway hub.", "It turns on and off", "<li>ike: silent</li>",
 		"<tr><th>ICMP echo</th><td>reachable (5 of 5 answered, 0 % lost, jitter 0.0 ms)</td></tr>", "<tr><th>not measured</th><td>no raw sockets</td></tr>",
 		"<tr><th>routers</th><td>1 198.51.100.1, 2 no answer</td></tr>", "<p>1500 bytes pass.</p>",
-		`<tr class="fault"><td class="at">2026-01-02T03:04:59Z</td><td>path MTU by ike: 1299 bytes</td><td>no answer within 200 ms</td></tr>`,
+		"300 kept", "1 no answer, 299 without a result yet", "260 earlier probes of this round", "<td>no answer within 200 ms</td>",
+		"<strong>Health</strong>: critical", "<strong>Echo loss</strong>: 25 %", "<strong>Path MTU</strong>: 1400 bytes",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in:\n%s", want, body)
 		}
 	}
-	if cleared, raised := strings.Index(body, "<td>cleared</td>"), strings.Index(body, "<td>raised</td>"); cleared < 0 || raised < cleared {
+	if cleared, raised := strings.Index(body, "icmp_blocked cleared"), strings.Index(body, "icmp_blocked raised"); cleared < 0 || raised < cleared {
 		t.Errorf("the changes are not shown with the newest first:\n%s", body)
 	}
-	if n := strings.Count(body, "path MTU by ike"); n != 200 || strings.Contains(body, "1099 bytes") || !strings.Contains(body, "1100 bytes") {
-		t.Errorf("%d probes are shown", n)
+	if !strings.Contains(body, "icmp_blocked raised</strong>, held for 60 min") {
+		t.Errorf("the timeline does not say how long a diagnosis held:\n%s", body)
 	}
-	s.peers["new"], s.exchanges = &report.Report{Peer: "new", Host: "new.example"}, nil
+	s.peers["new"], s.exchanges, s.day = &report.Report{Peer: "new", Host: "new.example"}, nil, [lastday.Quarters]lastday.Sample{}
 	body = s.ask(t, "GET", "/peers/new").Body.String()
-	if !strings.Contains(body, "new.example (not resolved)") || !strings.Contains(body, "None yet.") || strings.Contains(body, "History") {
+	for _, want := range []string{"new.example (not resolved)", "None yet.", "recording begins within a minute", `<span class="unknown">unknown</span>: no verdict`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("a peer without results lacks %s:\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "<h2>History") || strings.Contains(body, "healthy</span>") {
 		t.Errorf("a peer without results:\n%s", body)
 	}
 }
@@ -301,6 +332,9 @@ func TestPeerFiles(t *testing.T) {
 		t.Errorf("Content-Type %q", kind)
 	}
 	w = s.ask(t, "GET", "/peers/head%20office/pcap")
+	if got := w.Header().Get("Content-Disposition"); got != "attachment; filename=head_office.pcapng" {
+		t.Errorf("the packets are named %s", got)
+	}
 	if w.Header().Get("Content-Type") != "application/x-pcapng" || !bytes.HasPrefix(w.Body.Bytes(), []byte{0x0a, 0x0d, 0x0d, 0x0a}) ||
 		!bytes.Contains(w.Body.Bytes(), []byte("ipsec_path_exporter test")) {
 		t.Errorf("packets: %s, %q", w.Header().Get("Content-Type"), w.Body)
@@ -321,10 +355,10 @@ func TestPageFails(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.peers["hq"] = head()
 	s.peers["hq"].Diagnoses[0].Name = "without_advice"
-	s.peers["none"] = nil
+	s.status.Peers = []*report.Report{s.peers["hq"]}
 	s.exchanges = []trace.Exchange{{Sent: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}} // not a time in JSON
 	for path, page := range map[string]string{
-		"/peers/none": "peer.html", "/peers/hq/report": "/peers/hq/report", "/peers/hq/report?format=json": "/peers/hq/report",
+		"/peers/hq/report": "/peers/hq/report", "/peers/hq/report?format=json": "/peers/hq/report",
 		"/peers/hq/report?format=markdown": "/peers/hq/report", "/peers/hq/evidence": "/peers/hq/evidence",
 	} {
 		s.log.Reset()
@@ -339,6 +373,25 @@ func TestPageFails(t *testing.T) {
 	}
 }
 
+// TestActionFails: a text that cannot be rendered costs its diagnosis the action, not the pages of all
+// peers.
+func TestActionFails(t *testing.T) {
+	s := newSite(t, "/", "/metrics")
+	s.peers["hq"] = head()
+	s.peers["hq"].Diagnoses[0].Name = "without_advice"
+	s.status.Peers = []*report.Report{s.peers["hq"], well("other", "acme")}
+	for path, want := range map[string]string{"/": "Do now: Open the page of the peer.", "/peers/hq": "Open the runbook and the report."} {
+		s.log.Reset()
+		w := s.ask(t, "GET", path)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) || !strings.Contains(w.Body.String(), "UDP 500 is not answered.") {
+			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
+		}
+		if got := s.log.String(); !strings.Contains(got, `level=ERROR msg="action not rendered" peer="head office" err="action for without_advice:`) {
+			t.Errorf("%s: log %q", path, got)
+		}
+	}
+}
+
 // broken is a client that has gone away.
 type broken struct{ *httptest.ResponseRecorder }
 
@@ -348,7 +401,7 @@ func (broken) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 func TestClientIsGone(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.peers["hq"], s.exchanges = head(), probes(1)
-	for path, page := range map[string]string{"/": "status.html", "/peers/hq": "peer.html", "/peers/hq/report": "/peers/hq/report", "/peers/hq/pcap": "/peers/hq/pcap"} {
+	for path, page := range map[string]string{"/": "index.html", "/peers/hq": "peer.html", "/peers/hq/report": "/peers/hq/report", "/peers/hq/pcap": "/peers/hq/pcap"} {
 		s.log.Reset()
 		s.ServeHTTP(broken{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), "GET", path, http.NoBody))
 		if got := s.log.String(); !strings.Contains(got, `msg="page not written" page=`+page+" err=") {
