@@ -8,18 +8,31 @@ func peerBoard(p exporterPages) board {
 		about:     "The path to one VPN gateway as measured by one exporter: active faults and their start, path MTU, answers, round-trip times, SAs at gateways.",
 		variables: onePeer(), annotations: oneAnnotations(),
 		rows: []row{
-			{title: "$peer, seen from $instance", panels: append(peerNumbers(), diagnosesOf(p, 24, 6))},
+			{title: "$peer, seen from $instance", panels: append([]panel{whoItIs(24, 3)}, append(peerNumbers(), diagnosesOf(p, 24, 6))...)},
 			{title: "History", panels: []panel{diagnosisSpans(12, 8), answers(12, 8)}},
 			{title: "Path MTU", panels: []panel{pathMTU(16, 9), mtuStateSpans(8, 9)}},
 			{title: "Round-trip time and loss", panels: []panel{
 				roundTrips(one, "to this peer"), roundTripQuantiles(one, "to this peer").graph(), echoLoss(7), ikeRoundTrip(),
 			}},
-			{title: "Protocols (collector protocols)", panels: []panel{protocolSpans(12, 7), lastHops(12, 7)}},
-			{title: "Flows (collector flows)", panels: []panel{comparedFlows(24, 7)}},
-			{title: "SAs at gateways", panels: peerSAs()},
-			{title: "Measurement", panels: []panel{ikeForms(12, 7), sinceRun(), packetTooBig(8), ikeExchange(), extraEchoes()}},
+			{title: "Protocols (collector protocols)", collapsed: true, panels: []panel{protocolSpans(12, 7), lastHops(12, 7)}},
+			{title: "Flows (collector flows)", collapsed: true, panels: []panel{comparedFlows(24, 7)}},
+			{title: "SAs at gateways", collapsed: true, panels: peerSAs()},
+			{title: "Measurement", collapsed: true, panels: []panel{ikeForms(12, 7), sinceRun(), packetTooBig(8), ikeExchange(), extraEchoes()}},
 		},
 	}
+}
+
+// whoItIs names the peer: where it is, and whose path leads there.
+func whoItIs(w, h uint32) panel {
+	return panel{
+		title: "Peer", unit: states, w: w, h: h, noValue: "not measured by this exporter",
+		about:   "The address that is measured now, the provider and the site of the peer, and where it is measured from. Site is the configured label of this name.",
+		queries: []query{columns("max by (address, isp, site, source, instance) (" + sel("peer_info", one) + ")")},
+	}.table("",
+		column{field: "address", title: "address"}, column{field: "isp", title: "provider"}, column{field: "site", title: "site"},
+		column{field: "source", title: "measured via"}, column{field: "instance", title: "measured by"},
+		column{field: "Value", title: "configured", mappings: byValue([]state{{"1", "yes", unknown}})},
+	)
 }
 
 // peerNumbers are the most important values.
