@@ -27,6 +27,15 @@ type Result struct {
 	// any.
 	PTBFrom netip.Addr
 	PTBMTU  int
+	// ProvedPackets are what the search sent that found a black hole, at ProvedAt. Later rounds that
+	// confirm it send few.
+	ProvedPackets int
+	ProvedAt      time.Time
+	// SpokeFrom is the router whose PTB for SpokeMTU bytes was the last one of use before a black
+	// hole, SpokeUntil the end of the round that received it; the zero Addr if none was.
+	SpokeFrom  netip.Addr
+	SpokeMTU   int
+	SpokeUntil time.Time
 	// Inexact counts the PTBs that quote no probe exactly, InexactFrom and InexactMTU are the sender
 	// and the content of the last one. They are hints; a forged one costs packets only.
 	Inexact     int

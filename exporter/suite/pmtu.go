@@ -29,6 +29,9 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	if !collectors.Fresh(s.Forward.At, now, every) {
 		s.Forward = pmtu.Forward{}
 	}
+	if !collectors.Fresh(s.HopsAt, now, routersEvery) {
+		s.Hops, s.Distance = nil, 0
+	}
 	f.PMTU = &s
 }
 
