@@ -16,7 +16,7 @@ const maxPause = 5 * time.Minute
 type PollerConfig struct {
 	// Name is the label value, Type the kind of gateway as configured.
 	Name, Type string
-	Source Source
+	Source     Source
 	// Interval is the time between the starts of readings; Timeout limits one and is shorter.
 	Interval, Timeout time.Duration
 	// UnmatchedEach lists SAs that belong to no configured peer by address.

@@ -107,7 +107,8 @@ type Reverse struct {
 	State search.State
 	// LowerBytes and UpperBytes are the bounds of its path MTU as whole IP packets, 0 if unknown.
 	LowerBytes, UpperBytes int
-	// Packets is the number of probes of the search for it, Reason is why there is no better state.
+	// Packets is the number of probes of the search that found it, Reason is why there is no better
+	// state.
 	Packets int
 	Reason  string
 	// LastHopPassed is the farthest router whose larger echo replies come back, FirstHopFailed the

@@ -88,7 +88,7 @@ func listItem(words string) (item string, number int, ok bool) {
 
 // tidy drops empty lines at both ends of code, and folds the commands of a shell.
 func tidy(code []string, shell bool) (out []string) {
-	for _, line := range strings.Split(strings.Trim(strings.Join(code, "\n"), "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.Trim(strings.Join(code, "\n"), "\n"), "\n") {
 		if shell {
 			out = append(out, fold(line)...)
 			continue
@@ -101,12 +101,9 @@ func tidy(code []string, shell bool) (out []string) {
 // fold divides a comment or a command of a shell so that each line has at most codeWidth columns, as
 // far as blanks outside quotes and brackets allow.
 func fold(line string) (out []string) {
-	next, end := "", ""
-	switch {
-	case strings.HasPrefix(line, "# "):
-		next = "# "
-	default:
-		next, end = "  ", ` \`
+	next, end := "  ", ` \`
+	if strings.HasPrefix(line, "# ") {
+		next, end = "# ", ""
 	}
 	for columns(line) > codeWidth {
 		at := foldAt(line, codeWidth-len(end), end == "")
