@@ -30,7 +30,6 @@ type (
 		Pairs     []Line
 		Head      []string
 		Rows      [][]string
-		Grid      bool
 	}
 )
 
@@ -51,7 +50,7 @@ func (p *page) html() htmlPage {
 	for i := range p.chapters {
 		c := htmlChapter{Title: p.chapters[i].title}
 		for _, b := range p.chapters[i].blocks {
-			one := htmlBlock{Paragraph: b.paragraph, List: b.list, First: b.first, Code: b.code, Pairs: b.pairs, Grid: b.grid}
+			one := htmlBlock{Paragraph: b.paragraph, List: b.list, First: b.first, Code: b.code, Pairs: b.pairs}
 			if b.table != nil {
 				one.Head, one.Rows = b.table[0], b.table[1:]
 			}

@@ -190,6 +190,26 @@ func stories(t *testing.T) map[string]*Report {
 		"peer refuses":           story(t, peerRefuses, none, diagnosis.PeerRefuses),
 		"much loss":              story(t, lossy, losing, diagnosis.LossHigh),
 		"no longer measured":     stale,
+		"DF cleared": story(t, func(r *Report) {
+			for i := range r.PMTU.Results {
+				r.PMTU.Results[i].Note = "packets above 1400 bytes arrive in pieces: 192.0.2.65 clears DF"
+			}
+		}, none),
+		"quotes that were rewritten": story(t, func(r *Report) {
+			s := &r.PMTU.Results[1]
+			s.State, s.Bytes, s.Packets, s.Inexact, s.InexactFrom, s.InexactMTU = search.Reduced, 1400, 9, 4, hops()[1], 1400
+			s.Note = "4 PTBs of 192.0.2.33 naming 1400 quote no probe exactly"
+		}, none),
+		"IPv6 alone": story(t, func(r *Report) {
+			r.Addresses = []Address{{Address: addr("203.0.113.10"), State: Unroutable, Reason: "route to 203.0.113.10: network is unreachable"}}
+			r.Address, r.Source, r.PMTU.Hops = addr("2001:db8:10::1"), addr("2001:db8:7::1"), nil
+		}, none),
+		"source port 500 alone": story(t, func(r *Report) {
+			strangers(r)
+			for i := range r.Flows.Results[1:] {
+				r.Flows.Results[1+i].Fixed = true
+			}
+		}, none),
 		"unreachable": story(t, func(r *Report) {
 			r.IKE = &ike.Results{IKE: silentPort(500), NATT: silentPort(4500)}
 			r.ICMP = &icmp.Result{State: icmp.Silent, Sent: 16, Unanswered: 3, Since: measured.Add(-time.Minute), At: measured}
