@@ -34,8 +34,7 @@ type Action struct {
 	Text   string
 }
 
-// Requests returns the requests by addressee. The own network comes first where it is suspected: then
-// nothing is known of the provider.
+// Requests returns the requests by addressee, in the order of the diagnoses.
 func (d *document) Requests() (out []Request) {
 	found := d.Found()
 	var order []Addressee
@@ -43,9 +42,6 @@ func (d *document) Requests() (out []Request) {
 		if a := found[i].Advice.Addressee; !slices.Contains(order, a) {
 			order = append(order, a)
 		}
-	}
-	if at := slices.Index(order, Site); at > 0 && (d.Holds(diagnosis.VantageSuspect) || d.Holds(diagnosis.LocalFilter)) {
-		order = slices.Insert(slices.Delete(order, at, at+1), 0, Site)
 	}
 	number := 0
 	for _, to := range order {
@@ -95,16 +91,19 @@ type Finding struct {
 	Advice *Advice
 }
 
-// Found returns the diagnoses in the order in which they matter: the worst first.
+// Found returns the diagnoses in the order in which they matter: a suspicion of the own network, which
+// explains others, then the worst.
 func (d *document) Found() (out []Finding) {
 	for i := range d.Diagnoses {
 		out = append(out, Finding{Held: d.Diagnoses[i], Advice: &d.Advice[i]})
 	}
+	nearby := func(f *Finding) bool { return f.Name == diagnosis.VantageSuspect || f.Name == diagnosis.LocalFilter }
 	slices.SortStableFunc(out, func(a, b Finding) int {
+		near, far := nearby(&a), nearby(&b)
 		switch {
-		case a.Severity == b.Severity:
+		case near == far && a.Severity == b.Severity:
 			return 0
-		case a.Severity.AtLeast(b.Severity):
+		case near && !far, near == far && a.Severity.AtLeast(b.Severity):
 			return -1
 		}
 		return 1

@@ -52,6 +52,9 @@ func startsWithAction(t *testing.T, r *Report) {
 	}
 	for i, h := range r.Diagnoses {
 		action := documents[0].Advice[i].Request[0]
+		if documents[0].Holds(diagnosis.VantageSuspect) && documents[0].Advice[i].Addressee != Site {
+			continue // it may come later: the own uplink has to be checked first
+		}
 		for _, want := range []string{h.Name, flat(h.Summary), "Since " + diagnosis.Clock(h.Since), flat(action)} {
 			if !strings.Contains(first, want) {
 				t.Errorf("%s: no %q in:\n%s", h.Name, want, first)

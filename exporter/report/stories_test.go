@@ -156,6 +156,9 @@ func espInUDP(r *Report) {
 func stories(t *testing.T) map[string]*Report {
 	t.Helper()
 	none := &diagnosis.Facts{}
+	suspect := &diagnosis.Facts{Vantage: diagnosis.Suspicion{
+		State: diagnosis.Holds, Measured: measured, Evidence: []string{"pmtu_black_hole appeared at 5 of 6 measured peers, of the providers acme, globex"},
+	}}
 	losing := &diagnosis.Facts{}
 	earlier := well(t)
 	lossy(earlier)
@@ -190,6 +193,7 @@ func stories(t *testing.T) map[string]*Report {
 		"peer refuses":           story(t, peerRefuses, none, diagnosis.PeerRefuses),
 		"much loss":              story(t, lossy, losing, diagnosis.LossHigh),
 		"no longer measured":     stale,
+		"own uplink":             story(t, noICMP, suspect, diagnosis.ICMPBlocked, diagnosis.PMTUBlackHole, diagnosis.VantageSuspect),
 		"DF cleared": story(t, func(r *Report) {
 			for i := range r.PMTU.Results {
 				r.PMTU.Results[i].Note = "packets above 1400 bytes arrive in pieces: 192.0.2.65 clears DF"
