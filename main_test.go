@@ -254,7 +254,7 @@ func (p program) badUsage(t *testing.T) {
 		},
 		{"check", exitUnable, "nothing to check: give an address, or --config.file"},
 		{"check 203.0.113.300", exitUnable, `"203.0.113.300": address: "203.0.113.300" is not a valid IPv4 address`},
-		{"check --output=xml 203.0.113.10", exitUnable, "--output=xml: must be one of: json, markdown, text"},
+		{"check --output=xml 203.0.113.10", exitUnable, "--output=xml: must be one of: html, json, markdown, text"},
 		{"check --via=nonesuch0 203.0.113.10", exitUnable, "--via=nonesuch0: neither an interface of this host nor an IP address"},
 		{"check --via=127.0.0.1 2001:db8::1", exitUnable, `--via=127.0.0.1: peer "2001:db8::1" is not of this address family`},
 		{"check -4 2001:db8::1", exitUnable, `--family=ip4: peer 2001:db8::1: "2001:db8::1" is not of family ip4`},

@@ -193,7 +193,7 @@ func (p program) checkSideBySide(t *testing.T) {
 			t.Errorf("got %d\n%s", got.Code, got.Stderr)
 		}
 		for _, want := range []string{
-			"# Path to hq: comparison\n\nVia " + second + " all tests pass, via net1 packets above 1400 bytes vanish: the fault is on the path via net1.\n",
+			"# Path to hq: comparison\n\n## Summary\n\nVia " + second + " all tests pass, via net1 packets above 1400 bytes vanish: the fault is on the path via net1.\n",
 			"|  | net1 | " + second + " |\n", "| result | FAULT pmtu_black_hole | no fault found |\n", "| path MTU, ike | 1400 black hole | 1500 clean |\n",
 			"\nping", " -I net1 -M do -c 5 -s ", "\n# Path to hq (" + address + ") via " + second + ": no fault found\n",
 		} {

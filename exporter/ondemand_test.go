@@ -125,7 +125,7 @@ func (s *site) probeForms(t *testing.T, address string) {
 	forms := []struct{ query, accept, want string }{
 		{"target=six", "", "\nprobe_success 1\n"},
 		{"target=" + url.QueryEscape(address), "", `peer="six"`},
-		{"target=six&debug=true", "", "no fault found\n  ICMP echo        reachable"},
+		{"target=six&debug=true", "", "no fault found\n\nRESULTS\n\n  ICMP echo        reachable"},
 		{"target=six", acceptProtobuf, namespace},
 	}
 	var all sync.WaitGroup

@@ -60,7 +60,7 @@ func document(p *peer, now time.Time) *report.Report {
 	f := p.Findings(now)
 	fresh := f.Fresh(now, p.Config.Intervals)
 	r := p.Report(&fresh, now)
-	r.Started = f.Since(now).UTC().Truncate(time.Second)
+	r.Started = fresh.Since(now).UTC().Truncate(time.Second)
 	r.Took = now.Sub(r.Started)
 	r.Addresses = p.others()
 	p.mu.Lock()

@@ -14,9 +14,9 @@ const maxPause = 5 * time.Minute
 
 // PollerConfig says how one gateway is read.
 type PollerConfig struct {
-	// Name is the label value.
-	Name   string
-	Source Source
+	// Name is the label value, Type the kind of gateway as configured.
+	Name, Type string
+	Source     Source
 	// Interval is the time between the starts of readings; Timeout limits one and is shorter.
 	Interval, Timeout time.Duration
 	// UnmatchedEach lists SAs that belong to no configured peer by address.
@@ -43,6 +43,9 @@ func NewPoller(c PollerConfig) *Poller { return &Poller{config: c, latest: newLa
 
 // Name returns the gateway's name.
 func (p *Poller) Name() string { return p.config.Name }
+
+// Type returns the configured kind of gateway. It is known also where the gateway cannot be read.
+func (p *Poller) Type() string { return p.config.Type }
 
 // SetPeers replaces the configured peers. The newest reading is counted again at once.
 func (p *Poller) SetPeers(peers []Peer) { p.latest.setPeers(peers) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -106,6 +107,19 @@ func (c *Collector) apart() *directions {
 // heard is the size of a black hole, and how often it was shown that PTBs would have arrived.
 type heard struct{ bytes, times int }
 
+// A proof is the search that found a black hole, spoken the last PTB of use.
+type (
+	proof struct {
+		packets int
+		at      time.Time
+	}
+	spoken struct {
+		from  netip.Addr
+		mtu   int
+		until time.Time
+	}
+)
+
 // methodState is what is known by one method about the current address.
 type methodState struct {
 	// known and bytes are the last conclusive verdict.
@@ -113,6 +127,9 @@ type methodState struct {
 	bytes int
 	// hole is the size of the black hole that was confirmed and not yet disproved, 0 if none.
 	hole int
+	// proof is nil before the first black hole, spoke before the first PTB of use.
+	proof *proof
+	spoke *spoken
 	// sendsPTBs means that usable PTBs were received.
 	sendsPTBs bool
 	// reported is the last round in which usable PTBs were received. heard is the black hole for

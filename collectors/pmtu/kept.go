@@ -36,10 +36,11 @@ func keep(r *Result) kept {
 
 // plain reports whether all is zero that kept has no room for.
 func (r *Result) plain() bool {
-	routers := r.PTBFrom.IsValid() || r.InexactFrom.IsValid() || r.LastHopPassed.IsValid() || r.FirstHopFailed.IsValid()
-	numbers := r.PTBReceived | r.PTBRejected | r.PTBMTU | r.Inexact | r.InexactMTU | r.ReplyFragment
+	routers := r.PTBFrom.IsValid() || r.InexactFrom.IsValid() || r.LastHopPassed.IsValid() || r.FirstHopFailed.IsValid() ||
+		r.SpokeFrom.IsValid()
+	numbers := r.PTBReceived | r.PTBRejected | r.PTBMTU | r.Inexact | r.InexactMTU | r.ReplyFragment | r.ProvedPackets | r.SpokeMTU
 	return !routers && numbers == 0 && r.Rejected == search.Rejected{} && r.Loss == 0 && !r.ReplyShort && !r.Unasked &&
-		len(r.LargerBy) == 0 && r.Reason == "" && r.Note == ""
+		r.ProvedAt.IsZero() && r.SpokeUntil.IsZero() && len(r.LargerBy) == 0 && r.Reason == "" && r.Note == ""
 }
 
 func (k *kept) result() Result {

@@ -24,6 +24,7 @@ func (c *Collector) learn(st *methodState, r *Result) {
 		c.known.changes++
 	}
 	c.mu.Unlock()
+	st.remember(r)
 	switch {
 	case r.State == search.BlackHole:
 		st.hole = r.Bytes
@@ -40,6 +41,25 @@ func (c *Collector) learn(st *methodState, r *Result) {
 		st.sendsPTBs, st.reported = true, c.rounds
 	}
 	st.known, st.bytes, st.roundTrip = r.State, r.Bytes, r.RoundTrip
+}
+
+// remember keeps which router reported the limit last, and adds to a black hole what found it and
+// which router reported the limit before. Call it before the hole is kept.
+func (st *methodState) remember(r *Result) {
+	switch {
+	case r.State == search.Clean:
+		st.spoke = nil // there was nothing to report
+	case r.State == search.Reduced && r.PTBFrom.IsValid():
+		st.spoke = &spoken{r.PTBFrom, r.PTBMTU, r.At}
+	case r.State == search.BlackHole:
+		if st.proof == nil || st.hole != r.Bytes {
+			st.proof = &proof{r.Packets, r.At}
+		}
+		r.ProvedPackets, r.ProvedAt = st.proof.packets, st.proof.at
+		if st.spoke != nil && r.PTBReceived == 0 {
+			r.SpokeFrom, r.SpokeMTU, r.SpokeUntil = st.spoke.from, st.spoke.mtu, st.spoke.until
+		}
+	}
 }
 
 // holds reports whether any method holds a black hole, and whether any method has a verdict.

@@ -27,6 +27,15 @@ type Result struct {
 	// any.
 	PTBFrom netip.Addr
 	PTBMTU  int
+	// ProvedPackets are what the search sent that found a black hole, at ProvedAt. Later rounds that
+	// confirm it send few.
+	ProvedPackets int
+	ProvedAt      time.Time
+	// SpokeFrom is the router whose PTB for SpokeMTU bytes was the last one of use before a black
+	// hole, SpokeUntil the end of the round that received it; the zero Addr if none was.
+	SpokeFrom  netip.Addr
+	SpokeMTU   int
+	SpokeUntil time.Time
 	// Inexact counts the PTBs that quote no probe exactly, InexactFrom and InexactMTU are the sender
 	// and the content of the last one. They are hints; a forged one costs packets only.
 	Inexact     int
@@ -98,7 +107,8 @@ type Reverse struct {
 	State search.State
 	// LowerBytes and UpperBytes are the bounds of its path MTU as whole IP packets, 0 if unknown.
 	LowerBytes, UpperBytes int
-	// Packets is the number of probes of the search for it, Reason is why there is no better state.
+	// Packets is the number of probes of the search that found it, Reason is why there is no better
+	// state.
 	Packets int
 	Reason  string
 	// LastHopPassed is the farthest router whose larger echo replies come back, FirstHopFailed the

@@ -92,10 +92,15 @@ func (c *Collector) searchBack(ctx context.Context, whole, link int) (Reverse, e
 	if c.drops() != drops {
 		st.retract(&r)
 	}
+	packets := r.Packets
 	if r.State.Conclusive() {
-		st.known, st.bytes, st.roundTrip = r.State, r.Bytes, r.RoundTrip
+		st.remember(&r)
+		st.known, st.bytes, st.roundTrip, st.hole = r.State, r.Bytes, r.RoundTrip, 0
+		if r.State == search.BlackHole {
+			st.hole, packets = r.Bytes, r.ProvedPackets
+		}
 	}
-	back := Reverse{LowerBytes: max(whole, r.Bytes), Packets: r.Packets, Reason: r.Reason, At: r.At}
+	back := Reverse{LowerBytes: max(whole, r.Bytes), Packets: packets, Reason: r.Reason, At: r.At}
 	switch {
 	case r.ReplyShort:
 		back = Reverse{Reason: "the peer's echo replies are shorter than the requests", At: r.At}

@@ -40,16 +40,16 @@ func TestUnroutableFamily(t *testing.T) {
 			l.Client.RemoveFamily(t, v6)
 			gone, there := l.Address(v6), l.Address(!v6)
 			report, err := l.checkName(t, "text", l.ServerAddr(false), l.ServerAddr(true))
-			if err != nil || !strings.HasPrefix(report, gatewayName+" ("+there+"): no fault found\n  other address    "+gone+" not measured: route to "+gone+": ") {
+			if err != nil || !strings.HasPrefix(flat(report), gatewayName+" ("+there+"): no fault found RESULTS other address "+gone+" not measured: route to "+gone+": ") {
 				t.Errorf("%v\n%s", err, report)
 			}
 			// An address of that family alone remains an error with its reason.
 			report, _, err = l.check(t, "text", false, gone)
-			if !errors.Is(err, ErrUnmeasured) || !strings.Contains(report, "not measured     icmp: route to "+gone+": ") {
+			if !errors.Is(err, ErrUnmeasured) || !strings.Contains(flat(report), "not measured icmp: route to "+gone+": ") {
 				t.Errorf("%v\n%s", err, report)
 			}
 			report, err = l.checkName(t, "text", l.ServerAddr(v6))
-			if !errors.Is(err, ErrUnmeasured) || !strings.Contains(report, "not measured     icmp: route to "+gone+": ") {
+			if !errors.Is(err, ErrUnmeasured) || !strings.Contains(flat(report), "not measured icmp: route to "+gone+": ") {
 				t.Errorf("%v\n%s", err, report)
 			}
 		})

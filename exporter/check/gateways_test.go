@@ -48,13 +48,13 @@ func TestCheckReadsGateways(t *testing.T) {
 		t.Errorf("notes %q, want %q", notes, want)
 	}
 	for _, line := range []string{
-		"FAULT pmtu_black_hole, tunnel_oversized\n",
-		"  gateway hub      up: IKEv1 established (MM_ACTIVE) since ",
-		"; child installed (ESP in UDP); 3 packets in, 15 out; builds packets for a path MTU of 1500 bytes\n",
-		"  not measured     gateway broken: no such device\n",
-		"    - gateway hub: uses a path MTU of 1500 bytes\n",
+		"FAULT pmtu_black_hole, tunnel_oversized ",
+		" gateway hub up: IKEv1 established (MM_ACTIVE) since ",
+		"; child installed (ESP in UDP); 3 packets in, 15 out so far; builds packets for a path MTU of 1500 bytes ",
+		" not measured gateway broken: no such device ",
+		" - gateway hub: uses a path MTU of 1500 bytes ", " OBSERVE ON THE LINUX GATEWAY ", "To the administrator of this site",
 	} {
-		if !strings.Contains(out, line) {
+		if !strings.Contains(flat(out), line) {
 			t.Errorf("%q is missing in:\n%s", line, out)
 		}
 	}

@@ -88,12 +88,12 @@ func TestOriginStory(t *testing.T) {
 		"B: all ICMP is dropped": {
 			faults:    func(t *testing.T, p *netlab.Provider) { t.Helper(); p.DropICMP(t) },
 			diagnoses: "icmp_blocked, pmtu_black_hole",
-			words:     []string{"1000 bytes, black hole", "fragments, 500   pass", "Permit ICMP type 3 code 4", "clear crypto isakmp sa 10.77.4.2"},
+			words:     []string{"1000 bytes, black hole", "fragments, 500   pass", "Permit ICMP type 3 code 4"},
 		},
 		"C: fragments are dropped": {
 			faults:    func(t *testing.T, p *netlab.Provider) { t.Helper(); p.DropFragments(t) },
 			diagnoses: "fragments_dropped",
-			words:     []string{"1000 bytes, reduced; packet too big from", "Do not drop IP fragments of UDP 500/4500"},
+			words:     []string{"1000 bytes, reduced; packet too big from", "Permit IP fragments of UDP 500/4500"},
 		},
 		"D: both": {
 			faults: func(t *testing.T, p *netlab.Provider) {
@@ -102,7 +102,7 @@ func TestOriginStory(t *testing.T) {
 				p.DropFragments(t)
 			},
 			diagnoses: "icmp_blocked, pmtu_black_hole, fragments_dropped",
-			words:     []string{"1000 bytes, black hole", "Do not drop IP fragments of UDP 500/4500", "Permit ICMP type 3 code 4"},
+			words:     []string{"1000 bytes, black hole", "Permit IP fragments of UDP 500/4500", "Permit ICMP type 3 code 4"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,9 +125,9 @@ func TestOriginStory(t *testing.T) {
 			if !strings.HasPrefix(text, want) {
 				t.Errorf("want %s in:\n%s", want, text)
 			}
-			text = strings.Join(strings.Fields(text), " ")
+			text = flat(text)
 			for _, w := range tt.words {
-				if !strings.Contains(text, strings.Join(strings.Fields(w), " ")) {
+				if !strings.Contains(text, flat(w)) {
 					t.Errorf("the report lacks %q:\n%s", w, text)
 				}
 			}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"ipsec_path_exporter/exporter/diagnosis"
 )
 
 // patience is how long all peers may take to be known.
@@ -149,12 +151,7 @@ func (r *run) pages(t *testing.T) {
 			}
 		}
 		r.firstScreen(t, status, &p)
-		report := r.get(t, "/peers/"+p.name+"/report")
-		for _, d := range p.diagnoses {
-			if !strings.Contains(report, d) {
-				t.Errorf("the report of %s does not name %s", p.name, d)
-			}
-		}
+		r.tenSeconds(t, p)
 	}
 	if body := r.ask(t, http.MethodPost, "/-/reload"); !strings.Contains(r.get(t, metricsPath), "\nipsec_path_config_last_reload_successful 1\n") {
 		t.Errorf("a reload fails: %s", body)
@@ -189,6 +186,31 @@ func (r *run) firstScreen(t *testing.T, list string, p *peer) {
 	}
 	if len(reports[0].Diagnoses) == 0 && !strings.Contains(row, `<strong class="healthy">healthy`) {
 		t.Errorf("the row of %s:\n%s", p.name, row)
+	}
+}
+
+// actions are what the reports request for the diagnoses of the demo, with its number.
+var actions = map[string]string{
+	diagnosis.ICMPBlocked: "Permit ICMP type 3 code 4", diagnosis.FragmentsDropped: "Permit IP fragments of UDP 500/4500",
+	diagnosis.ESPBlocked: "Permit IP protocol 50 (ESP)", diagnosis.UDP4500Blocked: "Permit UDP port 4500",
+	diagnosis.PeerSilent: "UDP port 500 and UDP port 4500 get no answer", diagnosis.PMTUBlackHole: "Permit ICMP type 3 code 4",
+	diagnosis.PMTUBlackHoleReverse: "Permit ICMP type 3 code 4 (fragmentation needed) towards",
+}
+
+// tenSeconds reads the first 25 lines of a peer's report: they name each diagnosis, in words, since
+// when it holds, and the action with its number.
+func (r *run) tenSeconds(t *testing.T, p peer) {
+	t.Helper()
+	lines := strings.Split(r.get(t, "/peers/"+p.name+"/report"), "\n")
+	first := strings.Join(strings.Fields(strings.Join(lines[:min(len(lines), 25)], "\n")), " ")
+	for _, d := range p.diagnoses {
+		summary := regexp.MustCompile(`\d\. [A-Z][^` + "`" + `]{20,} Since (at least )?20\d\d-\S+Z \(` + "`" + d + "`")
+		if !summary.MatchString(first) || actions[d] == "" || !strings.Contains(first, actions[d]) {
+			t.Errorf("the report of %s does not begin with %s, since when, and %q:\n%s", p.name, d, actions[d], first)
+		}
+	}
+	if page := r.get(t, "/peers/"+p.name+"/report?format=html"); !strings.Contains(page, "<h1") || !strings.Contains(page, p.name) {
+		t.Errorf("the HTML report of %s:\n%.300s", p.name, page)
 	}
 }
 

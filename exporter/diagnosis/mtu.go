@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -50,7 +51,7 @@ func searchEvidence(r *pmtu.Result) string {
 		return fmt.Sprintf("%s: none of the %d packets of a path MTU search arrived", r.Method, r.Packets)
 	}
 	line := fmt.Sprintf("%s: %d bytes pass, larger ones vanish (local link %d bytes); %d packets sent, \"packet too big\" received: %d",
-		r.Method, r.Bytes, r.LinkBytes, r.Packets, r.PTBReceived)
+		r.Method, r.Bytes, r.LinkBytes, cmp.Or(r.ProvedPackets, r.Packets), r.PTBReceived)
 	var where []string
 	if r.LastHopPassed.IsValid() {
 		where = append(where, "after "+r.LastHopPassed.String())
@@ -60,6 +61,9 @@ func searchEvidence(r *pmtu.Result) string {
 	}
 	if len(where) > 0 {
 		line += "; lost " + strings.Join(where, ", ")
+	}
+	if r.SpokeFrom.IsValid() {
+		line += fmt.Sprintf("; %s sent packet too big (%d bytes) until %s, and stopped then", r.SpokeFrom, r.SpokeMTU, Clock(r.SpokeUntil))
 	}
 	if r.Note != "" {
 		line += "; " + r.Note

@@ -74,8 +74,11 @@ func (f *Facts) reachEvidence(m collectors.Method) string {
 	if m == collectors.ICMP {
 		echoes := f.echoes()
 		line, sent, received, roundTrip = "icmp: echo", echoes.Sent, echoes.Received, echoes.Last
-		if echoes.State == icmp.Silent {
+		switch s := echoes.Loss; {
+		case echoes.State == icmp.Silent:
 			sent, received = echoes.Unanswered, 0
+		case s.Sent > 0: // the newest sample, not what was counted since the start
+			sent, received = s.Sent, s.Sent-s.Lost
 		}
 	}
 	answers := f.answers(m).state == Holds

@@ -41,6 +41,7 @@ type condition struct {
 	on        bool
 	since     time.Time // of being on
 	suspected bool      // by the newest verdict
+	undecided bool      // by the newest verdict
 	settled   bool      // a verdict has shown it as it is: it is not off only because nothing is known
 	pending   time.Time // when the first verdict against the state was given, zero if none
 	appeared  bool      // a verdict had shown it off before it turned on
@@ -56,6 +57,9 @@ type Held struct {
 	Appeared bool
 	// Confirmed is when the oldest of the facts was measured that show it.
 	Confirmed time.Time
+	// Unconfirmed means that the newest facts neither confirm nor refute it: they are missing or too
+	// old.
+	Unconfirmed bool
 	// Flapping means that it turned on and off too often recently to be relied on either way.
 	Flapping bool
 }
@@ -139,7 +143,7 @@ func (t *Tracker) changes(now time.Time, before []Held, turned map[key]time.Time
 // update returns the time of the first of the two verdicts if this one turns the condition, and
 // whether this one is a first.
 func (c *condition) update(now time.Time, v *Verdict) (turned time.Time, first bool) {
-	c.suspected = v.Suspected
+	c.suspected, c.undecided = v.Suspected, v.State == Undecided
 	if v.State == Holds {
 		c.diagnosis, c.confirmed = v.Diagnosis, v.Basis
 	}
@@ -189,7 +193,8 @@ func (t *Tracker) held() []Held {
 		at := slices.IndexFunc(out, func(h Held) bool { return h.key() == k })
 		if at < 0 {
 			out = append(out, Held{
-				Diagnosis: c.diagnosis, Since: c.since, Appeared: c.appeared, Confirmed: c.confirmed, Flapping: t.turns[k].flapping(t.newest),
+				Diagnosis: c.diagnosis, Since: c.since, Appeared: c.appeared, Confirmed: c.confirmed,
+				Unconfirmed: c.undecided, Flapping: t.turns[k].flapping(t.newest),
 			})
 			continue
 		}
@@ -198,6 +203,7 @@ func (t *Tracker) held() []Held {
 		if c.since.Before(h.Since) {
 			h.Since, h.Appeared = c.since, c.appeared
 		}
+		h.Unconfirmed = h.Unconfirmed && c.undecided
 		if c.confirmed.After(h.Confirmed) {
 			h.Confirmed = c.confirmed
 		}

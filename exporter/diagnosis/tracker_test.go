@@ -348,3 +348,15 @@ func TestHealthyPeerKeepsNoConditions(t *testing.T) {
 		t.Errorf("healthy %t, known %t", healthy, known)
 	}
 }
+
+// TestUnconfirmed: a diagnosis that holds although nothing is known any more says so.
+func TestUnconfirmed(t *testing.T) {
+	var tr Tracker
+	for i, facts := range []Facts{measured(mute, 0), measured(mute, 10), noNews, measured(mute, 30)} {
+		tr.Update(at(10*i+1), Evaluate(facts))
+		held := tr.Held()
+		if want := i == 2; i > 0 && (len(held) != 1 || held[0].Unconfirmed != want) {
+			t.Errorf("step %d: %+v", i, held)
+		}
+	}
+}

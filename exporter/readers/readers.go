@@ -123,7 +123,7 @@ func (r *Readers) Apply(ctx context.Context, wanted []config.Gateway, peers func
 // Poller makes what reads a gateway from a source; done may be nil.
 func (r *Readers) Poller(cfg config.Gateway, source gateways.Source, done func()) *gateways.Poller {
 	return gateways.NewPoller(gateways.PollerConfig{
-		Name: cfg.Name, Source: source, Interval: cfg.Interval, Timeout: cfg.Timeout, UnmatchedEach: cfg.UnmatchedEach, Log: r.log, Done: done,
+		Name: cfg.Name, Type: cfg.Type.String(), Source: source, Interval: cfg.Interval, Timeout: cfg.Timeout, UnmatchedEach: cfg.UnmatchedEach, Log: r.log, Done: done,
 	})
 }
 

@@ -11,10 +11,12 @@ type Advice struct {
 	Diagnosis string `json:"diagnosis"`
 	// Short completes the sentence "via wan0 …".
 	Short string `json:"-"`
+	// Addressee is who can repair it: provider, site or peer.
+	Addressee Addressee `json:"addressee"`
 	// Provider is what the provider's engineer has to know.
 	Provider string `json:"provider"`
-	// Request is what to request, Workaround what helps until then, Verification how to confirm the
-	// end of the fault.
+	// Request is what to request; the first one is the action, with its number: a port, a protocol, a
+	// size. Workaround is what helps until then, Verification how to confirm the end of the fault.
 	Request      []string `json:"ask"`
 	Workaround   []string `json:"meanwhile"`
 	Verification []string `json:"confirm"`
@@ -36,7 +38,8 @@ func (d *document) advise(name string) (Advice, error) {
 	parts := byHeading(text)
 	return Advice{
 		Diagnosis: name, Short: paragraph(parts["In short"]), Provider: paragraph(parts["For the provider"]),
-		Request: items(parts["Request"]), Workaround: items(parts["Workaround"]), Verification: items(parts["Verification"]),
+		Addressee: d.nearest(name, Addressee(paragraph(parts["Addressee"]))),
+		Request:   items(parts["Request"]), Workaround: items(parts["Workaround"]), Verification: items(parts["Verification"]),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
 )
 
@@ -54,11 +55,11 @@ func TestSections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		chapters, err := documents[0].chapters()
+		p, err := documents[0].page(false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range chapters {
+		for _, c := range p.chapters {
 			if c.title == "" || len(c.blocks) == 0 {
 				t.Errorf("report %d: an empty section %q", i, c.title)
 			}
@@ -111,9 +112,12 @@ func TestEveryTemplateIsUsed(t *testing.T) {
 		used["advice/"+n] = true
 	}
 	for _, s := range sections() {
-		used["sections/"+s] = true
+		used["sections/"+s] = s != gatewaySections
 	}
-	for _, folder := range []string{"advice", "sections"} {
+	for _, kind := range config.GatewayTypes() {
+		used["gateways/"+kind.String()] = true
+	}
+	for _, folder := range []string{"advice", "sections", "gateways"} {
 		found, err := fs.Glob(files, "texts/"+folder+"/*.md.tmpl")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%d templates, %v", len(found), err)
@@ -193,7 +197,7 @@ func TestStaleSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := a.Provider + strings.Join(slices.Concat(a.Workaround, a.Verification), " "); strings.Contains(got, "1300") ||
-		!strings.Contains(got, "(1400 bytes)") || !strings.Contains(got, "MTU to 1326") || !strings.Contains(got, "at most 1400 bytes") {
+		!strings.Contains(got, "(1400 bytes)") || !strings.Contains(strings.Join(a.Request, " "), "MTU to 1326") || !strings.Contains(got, "at most 1400 bytes") {
 		t.Errorf("%s", got)
 	}
 	r.Tunnel = nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/internal/untrusted"
 )
 
@@ -26,6 +27,8 @@ type entry struct {
 	label, text string
 	// A row of the table of probes: what was tested, sent and received, and what that shows.
 	test, sent, received, shows string
+	// at is when the result was measured, from since on if that is set.
+	at, since time.Time
 	// row and cell are the place in the comparison of several ways.
 	row, cell string
 	// unknown is what the result could not show, why the reason.
@@ -42,13 +45,24 @@ func (r *Report) entries() (all []entry) {
 
 // probes is the table of what was sent and received.
 func (r *Report) probes() [][]string {
-	table := [][]string{{"Test", "Sent", "Received", "Conclusion"}}
+	table := [][]string{{"Test", "Time", "Sent", "Received", "Conclusion"}}
 	for _, e := range r.entries() {
 		if e.test != "" {
-			table = append(table, []string{e.test, e.sent, e.received, e.shows})
+			table = append(table, []string{e.test, e.time(), e.sent, e.received, e.shows})
 		}
 	}
 	return table
+}
+
+// time is when the result was measured in words, empty if that is not known.
+func (e *entry) time() string {
+	switch {
+	case e.at.IsZero():
+		return ""
+	case e.since.IsZero() || !e.since.Before(e.at.Truncate(time.Second)):
+		return diagnosis.Clock(e.at)
+	}
+	return diagnosis.Clock(e.since) + " to " + diagnosis.Clock(e.at)
 }
 
 // notTested is why something is unknown that no measurement was made for.

@@ -112,6 +112,7 @@ type Hole struct {
 	To string
 	// Either means that replies may vanish in place of requests.
 	Either bool
+	place  segment
 }
 
 // Next is the smallest size that is lost.
@@ -123,15 +124,16 @@ func (d *document) Hole() *Hole {
 	if s == nil {
 		return nil
 	}
-	h := &Hole{Result: s, Where: place(s), Lie: s.PTBReceived > 0 && s.PTBFrom.IsValid(), Carrier: d.carrier(s.Method), To: d.To()}
+	h := &Hole{Result: s, place: segment{s.LastHopPassed, s.FirstHopFailed}, Lie: s.PTBReceived > 0 && s.PTBFrom.IsValid(), Carrier: d.carrier(s.Method), To: d.To()}
 	if s.Method == collectors.ICMP {
 		h.Either = d.PMTU.Direction() == pmtu.AnyDirection
 		if f := d.out(); f != nil && f.State == search.BlackHole && f.LowerBytes > s.Bytes {
 			wider := *s
 			wider.Bytes = f.LowerBytes
-			h.Result, h.Where, h.To = &wider, between(f.LastHopPassed, f.FirstHopFailed), cmp.Or(address(f.LastHopPassed), h.To)
+			h.Result, h.place, h.To = &wider, segment{f.LastHopPassed, f.FirstHopFailed}, cmp.Or(address(f.LastHopPassed), h.To)
 		}
 	}
+	h.Where = between(h.place.behind, h.place.before)
 	for i, m := range s.LargerBy {
 		if i > 0 {
 			h.Larger += " and "
@@ -319,28 +321,43 @@ func (d *document) SizesDiffer() bool {
 	})
 }
 
+// CarrierNAT reports whether the own address is one that a carrier shares between its customers.
+func (d *document) CarrierNAT() bool { return private(d.Source) && !inside(d.Source) }
+
+// GatewayAddress stands for the gateway at this end in commands.
+func (d *document) GatewayAddress() string {
+	if !d.Source.IsValid() || d.Hidden() {
+		return "OUR-PUBLIC-ADDRESS"
+	}
+	return d.From()
+}
+
+// HostBits is the length of the prefix of one address.
+func (d *document) HostBits() int {
+	if d.V6() {
+		return 128
+	}
+	return 32
+}
+
 // Reversed reports whether the reverse path was tested.
 func (d *document) Reversed() bool { return d.back() != nil }
 
 // Hidden reports whether NAT hides the own address: it is private, and the peer's is not.
 func (d *document) Hidden() bool { return private(d.Source) && !private(d.Address) }
 
-// Requests, Workarounds and Verifications are the lines of all advice, each once.
-func (d *document) Requests() []string {
-	return d.all(func(a Advice) []string { return a.Request })
-}
-
+// Workarounds and Verifications are the lines of all advice, each once.
 func (d *document) Workarounds() []string {
-	return d.all(func(a Advice) []string { return a.Workaround })
+	return d.all(func(a *Advice) []string { return a.Workaround })
 }
 
 func (d *document) Verifications() []string {
-	return d.all(func(a Advice) []string { return a.Verification })
+	return d.all(func(a *Advice) []string { return a.Verification })
 }
 
-func (d *document) all(of func(Advice) []string) (out []string) {
-	for _, a := range d.Advice {
-		for _, line := range of(a) {
+func (d *document) all(of func(*Advice) []string) (out []string) {
+	for i := range d.Advice {
+		for _, line := range of(&d.Advice[i]) {
 			if !slices.Contains(out, line) {
 				out = append(out, line)
 			}

@@ -23,14 +23,15 @@ func echo(r *Report) []entry {
 		size = echoBytes6
 	}
 	note := icmpError(&i.Error)
+	w := echoWindow(i)
 	e := entry{
-		label: "ICMP echo", text: because(i.State.String(), echoReason(i)),
+		label: "ICMP echo", text: because(i.State.String(), echoReason(i)), at: i.At, since: w.since,
 		row: "ICMP echo", cell: i.State.String() + milliseconds(i.Avg),
-		test: "ICMP echo", sent: fmt.Sprintf("%d requests of %d bytes", i.Sent, size), received: fmt.Sprintf("%d replies", i.Received) + note,
+		test: "ICMP echo", sent: fmt.Sprintf("%d requests of %d bytes", w.sent, size), received: fmt.Sprintf("%d replies", w.answered) + note,
 	}
-	if i.Sent > 0 {
-		e.text += fmt.Sprintf(" (%d of %d answered%s)", i.Received, i.Sent, roundTrips(i))
-		e.received += roundTrips(i)
+	if w.sent > 0 {
+		e.text += fmt.Sprintf(" (%d of %d answered%s)", w.answered, w.sent, w.roundTrips(i))
+		e.received += w.roundTrips(i)
 	}
 	e.text += note
 	switch i.State {
@@ -60,16 +61,32 @@ func echoLoss(i *icmp.Result) (s collectors.Sample) {
 	return s
 }
 
-// roundTrips returns the loss of echoes, the round trips and their jitter, or nothing.
-func roundTrips(i *icmp.Result) (out string) {
-	s := echoLoss(i)
-	switch s.Sent {
-	case 0:
+// A window is the echoes that a report counts: all of one time, not what was counted since the start.
+type window struct {
+	sent, answered int
+	since          time.Time
+	// whole means that the round trips are those of the same echoes.
+	whole bool
+}
+
+func echoWindow(i *icmp.Result) window {
+	switch {
+	case i.Received == 0 || i.State == icmp.Silent:
+		return window{sent: i.Unanswered, since: i.Since}
+	case i.Loss.Sent > 0:
+		return window{i.Loss.Sent, i.Loss.Sent - i.Loss.Lost, i.Loss.Since, i.Loss.Sent == i.Sent}
+	}
+	return window{sent: i.Sent, answered: i.Received, whole: true}
+}
+
+// roundTrips returns the loss of the echoes, the round trips and their jitter, or nothing.
+func (w *window) roundTrips(i *icmp.Result) string {
+	if w.answered == 0 {
 		return ""
-	case i.Sent:
-		out = fmt.Sprintf(", %.0f %% lost", 100*s.Share())
-	default:
-		out = fmt.Sprintf(", %.0f %% of the last %d lost", 100*s.Share(), s.Sent)
+	}
+	out := fmt.Sprintf(", %.0f %% lost", 100*float64(w.sent-w.answered)/float64(w.sent))
+	if !w.whole {
+		return out + strings.Replace(milliseconds(i.Last), ", ", ", last round trip ", 1)
 	}
 	if i.Avg > 0 {
 		out += ", min/avg/max " + strings.Join([]string{bare(i.Min), bare(i.Avg), bare(i.Max)}, "/") + " ms"

@@ -14,7 +14,7 @@ func compared(r *Report) []entry {
 		return nil
 	}
 	e := entry{
-		label: "flows", text: r.FlowsLost(), row: "flows", cell: r.FlowsLost(), test: "flows",
+		label: "flows", text: r.FlowsLost(), row: "flows", cell: r.FlowsLost(), test: "flows", at: r.Flows.At,
 		sent: "the same requests from several source ports", received: r.FlowsLost(),
 	}
 	for _, one := range r.Flows.Results {

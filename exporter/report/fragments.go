@@ -28,6 +28,7 @@ func fragmented(r *Report) (out []entry) {
 func fragmentsOf(port uint16, unknown string, f *fragments.Result) entry {
 	e := entry{
 		label: fmt.Sprintf("fragments, %d", port), text: because(f.State.String(), f.Reason),
+		at:  f.At,
 		row: "fragments", cell: fmt.Sprintf("%s (%d)", f.State, port),
 		test: fmt.Sprintf("fragments, UDP port %d", port), sent: "IKE messages in IP fragments, and unanswered messages again unfragmented",
 	}

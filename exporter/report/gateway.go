@@ -26,8 +26,8 @@ func gatewayTables(r *Report) (out []entry) {
 		s := &r.Gateways[i]
 		p := &s.Peers[0]
 		e := entry{
-			label: "gateway " + untrusted.Line(s.Gateway), text: gatewayText(p),
-			test: "gateway " + untrusted.Line(s.Gateway), sent: "a request for its SA table, answered at " + diagnosis.Clock(s.At), received: gatewayText(p),
+			label: "gateway " + untrusted.Line(s.Gateway), text: gatewayText(p), at: s.At,
+			test: "gateway " + untrusted.Line(s.Gateway), sent: "a request for its SA table", received: gatewayText(p),
 		}
 		switch p.Up {
 		case gateways.Yes:
@@ -47,7 +47,7 @@ func gatewayText(p *gateways.PeerSnapshot) string {
 	state := map[gateways.Answer]string{gateways.Yes: "up", gateways.No: "down", gateways.Unknown: "unknown"}[p.Up]
 	parts := []string{ikeSAs(p), childSAs(p)}
 	if p.In.Packets.Known && p.Out.Packets.Known {
-		parts = append(parts, fmt.Sprintf("%d packets in, %d out", p.In.Packets.Value, p.Out.Packets.Value))
+		parts = append(parts, fmt.Sprintf("%d packets in, %d out so far", p.In.Packets.Value, p.Out.Packets.Value))
 	}
 	if p.PathMTU > 0 {
 		parts = append(parts, fmt.Sprintf("builds packets for a path MTU of %d bytes", p.PathMTU))

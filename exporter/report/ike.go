@@ -46,7 +46,7 @@ func ikeReply(i *ike.Result) entry {
 	port := fmt.Sprintf("UDP port %d", i.Port)
 	note := icmpError(&i.Error)
 	e := entry{
-		label: fmt.Sprintf("IKE, UDP %d", i.Port), text: because(i.State.String(), i.Reason),
+		at: i.At, label: fmt.Sprintf("IKE, UDP %d", i.Port), text: because(i.State.String(), i.Reason),
 		row: fmt.Sprintf("UDP %d", i.Port), cell: i.State.String(),
 		test: "IKE, " + port, sent: "IKE requests that leave no state, to " + port,
 	}

@@ -1,14 +1,17 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
+	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/exporter/tunnelmtu"
 	"ipsec_path_exporter/internal/untrusted"
 )
@@ -28,9 +31,9 @@ func (r *Report) pathMTU(s *pmtu.Result) entry {
 		carrier = fmt.Sprintf("IKE messages to UDP port %d", r.port(s.Method))
 	}
 	e := entry{
-		label: "path MTU, " + s.Method.String(), text: searchText(s),
+		at: proved(s), label: "path MTU, " + s.Method.String(), text: searchText(s),
 		row: "path MTU, " + s.Method.String(), cell: words(s.State.String()),
-		test: "path MTU, " + s.Method.String(), sent: fmt.Sprintf("%s of up to %d bytes with DF (%s)", carrier, s.LinkBytes, packets(s.Packets)),
+		test: "path MTU, " + s.Method.String(), sent: fmt.Sprintf("%s of up to %d bytes with DF (%s)", carrier, s.LinkBytes, packets(cmp.Or(s.ProvedPackets, s.Packets))),
 	}
 	if tunnelmtu.Conclusive(s) {
 		e.cell = fmt.Sprintf("%d %s", s.Bytes, e.cell)
@@ -39,6 +42,7 @@ func (r *Report) pathMTU(s *pmtu.Result) entry {
 	if s.PTBFrom.IsValid() {
 		ptb += fmt.Sprintf(", the last from %s naming %d bytes", s.PTBFrom, s.PTBMTU)
 	}
+	ptb += stopped(s)
 	switch s.State {
 	case search.Clean:
 		e.received, e.shows = "a reply to the largest", fmt.Sprintf("packets of %d bytes pass, the largest that this host can send", s.Bytes)
@@ -72,6 +76,23 @@ func (r *Report) pathMTU(s *pmtu.Result) entry {
 	return e
 }
 
+// proved is when the search was made that found the result. Later rounds that confirm a black hole
+// send few packets.
+func proved(s *pmtu.Result) time.Time {
+	if s.ProvedAt.IsZero() {
+		return s.At
+	}
+	return s.ProvedAt
+}
+
+// stopped is until when a router reported the limit, where none does any more, or empty.
+func stopped(s *pmtu.Result) string {
+	if !s.SpokeFrom.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf("; %s sent packet too big (%d bytes) until %s", s.SpokeFrom, s.SpokeMTU, diagnosis.Clock(s.SpokeUntil))
+}
+
 // searchText is the result in one line.
 func searchText(s *pmtu.Result) string {
 	text := words(s.State.String())
@@ -97,7 +118,7 @@ func searchText(s *pmtu.Result) string {
 	if s.Packets == 0 && s.State == search.Unreachable {
 		return text
 	}
-	return text + fmt.Sprintf(" (%s, %.1f s)", packets(s.Packets), s.Duration.Seconds())
+	return text + " (" + packets(cmp.Or(s.ProvedPackets, s.Packets)) + ")"
 }
 
 func packets(n int) string {

@@ -47,6 +47,7 @@ func (r *Report) reachOf(p *protocols.Result) entry {
 	name := r.protocolName(p.Protocol)
 	e := entry{
 		label: "reach, " + string(p.Protocol), text: because(p.State.String(), p.Reason),
+		at:   r.Protocols.At,
 		test: "reach, " + name, sent: name + " with increasing TTL", received: "replies from no router",
 	}
 	if p.BlockedBy.IsValid() {

@@ -1,9 +1,14 @@
 // Package report writes what one measurement of one peer found, for people and for programs: as
-// text for a terminal, as Markdown for a ticket at the provider, as JSON.
+// text for a terminal, as Markdown for a ticket at the provider, as HTML to read and to print, as
+// JSON.
 //
-//	                 aspects ──▶ entries: lines, table of probes, unknowns, comparison
-//	Report ──▶ document
-//	                 texts/  ──▶ advice by diagnosis, sections
+//	              aspects ──▶ entries: lines, table of probes, unknowns, comparison ─┐
+//	Report ──▶ document                                                          page ──▶ text
+//	              texts/  ──▶ advice by diagnosis, sections, gateways ───────────────┘  ├▶ Markdown
+//	                                                                                    └▶ HTML
+//
+// A page is the document that people read: chapters of paragraphs, lists, code and tables. The three
+// forms show the same page and decide nothing.
 //
 // A Report holds the results of the collectors as they are. aspects lists what is said about each
 // kind of result; texts holds the advice and the sections as templates that can be edited without
@@ -57,6 +62,9 @@ type Report struct {
 	Tunnel *tunnelmtu.Settings
 	// Gateways are readings of SA tables, each with this peer as the only one.
 	Gateways []gateways.Snapshot
+	// GatewayTypes are the kinds of the gateways at which the peer is expected, each once, also where
+	// one cannot be read.
+	GatewayTypes []string
 	// Baseline compares the path with the one that was last healthy, in one sentence.
 	Baseline string
 	// Changes are earlier changes of diagnoses, the newest last.
@@ -208,6 +216,14 @@ func (r *Report) Fails(least diagnosis.Severity) bool {
 	return slices.ContainsFunc(r.Diagnoses, func(h diagnosis.Held) bool { return h.Severity.AtLeast(least) })
 }
 
+// Doubtful reports whether the newest facts confirm none of the faults that were found.
+func (r *Report) Doubtful() bool {
+	return r.Fails(diagnosis.Warning) && !slices.ContainsFunc(r.Diagnoses, func(h diagnosis.Held) bool {
+		return !h.Unconfirmed && h.Severity.AtLeast(diagnosis.Warning)
+	})
+}
+
+// result is the outcome in a few words. What could not be confirmed is no fault of now.
 func (r *Report) result() string {
 	names := make([]string, 0, len(r.Diagnoses))
 	for i := range r.Diagnoses {
@@ -215,6 +231,8 @@ func (r *Report) result() string {
 	}
 	all := strings.Join(names, ", ")
 	switch {
+	case r.Doubtful():
+		return "unknown now, last found: " + all
 	case r.Fails(diagnosis.Warning):
 		return "FAULT " + all
 	case len(names) > 0:

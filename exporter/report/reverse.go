@@ -32,6 +32,7 @@ func forwardPath(r *Report) []entry {
 	}
 	e := entry{
 		label: "path to the peer", text: words(f.State.String()), row: "path to the peer", cell: words(f.State.String()),
+		at:   f.At,
 		test: "path to the peer", sent: "large packets whose TTL runs out at a router", received: "unknown",
 	}
 	if f.LastHopPassed.IsValid() {
@@ -79,6 +80,7 @@ func reversePath(r *Report) []entry {
 	}
 	e := entry{
 		label: "reverse path", text: words(b.State.String()), row: "reverse path", cell: words(b.State.String()),
+		at:   b.At,
 		test: "reverse path", sent: "small packets that request large replies", received: "unknown",
 	}
 	if b.ByRouters {

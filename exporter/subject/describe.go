@@ -86,6 +86,9 @@ func (s *Subject) Overview(now time.Time) *report.Report {
 func (s *Subject) tables(r *report.Report) {
 	for _, g := range s.deps.Gateways() {
 		shown, ok := g.About(s.Config.Name)
+		if kind := g.Type(); kind != "" && (ok || slices.Contains(s.Config.Gateways, g.Name())) && !slices.Contains(r.GatewayTypes, kind) {
+			r.GatewayTypes = append(r.GatewayTypes, kind)
+		}
 		switch {
 		case ok && shown.Up:
 			r.Gateways = append(r.Gateways, shown)

@@ -2,6 +2,7 @@ package suite_test
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,6 +204,18 @@ func TestFresh(t *testing.T) {
 	none := (&suite.Findings{}).Fresh(now, every)
 	if diff := cmp.Diff(suite.Findings{}, none); diff != "" {
 		t.Errorf("no findings (-want +got):\n%s", diff)
+	}
+}
+
+// TestFreshHops: the routers of a path are looked up each hour, and absent after three.
+func TestFreshHops(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for ago, want := range map[time.Duration]int{3 * time.Hour: 1, 3*time.Hour + time.Second: 0} {
+		f := suite.Findings{PMTU: &pmtu.Snapshot{Hops: make([]netip.Addr, 1), Distance: 1, HopsAt: now.Add(-ago)}}
+		got := f.Fresh(now, suite.DefaultIntervals())
+		if len(got.PMTU.Hops) != want || got.PMTU.Distance != want || len(f.PMTU.Hops) != 1 {
+			t.Errorf("after %v: %+v", ago, got.PMTU)
+		}
 	}
 }
 

@@ -33,6 +33,9 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	if !forward {
 		s.Forward = pmtu.Forward{}
 	}
+	if !collectors.Fresh(s.HopsAt, now, routersEvery) {
+		s.Hops, s.Distance = nil, 0
+	}
 	f.PMTU = &s
 }
 

@@ -89,7 +89,8 @@ func (s *site) report(w http.ResponseWriter, r *http.Request) {
 	case !known:
 		text(w, http.StatusBadRequest, ErrFormat.Error()+"\n")
 	default:
-		s.send(w, r, r.URL.Path, http.Header{"Content-Type": {format.MediaType}}, func(b io.Writer) error {
+		header := http.Header{"Content-Type": {format.MediaType}, "Content-Security-Policy": {"default-src 'none'; style-src 'unsafe-inline'"}}
+		s.send(w, r, r.URL.Path, header, func(b io.Writer) error {
 			return format.Write(b, []*report.Report{found})
 		})
 	}

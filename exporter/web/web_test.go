@@ -342,7 +342,7 @@ func TestPeerFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"/peers/nobody": "404 no peer of this name is measured\n", "/peers/nobody/report": "404 no peer of this name is measured\n",
 		"/peers/nobody/pcap": "404 no peer of this name is measured\n", "/peers/nobody/evidence": "404 no peer of this name is measured\n",
-		"/peers/head%20office/report?format=xml": "400 format: must be one of: json, markdown, text\n",
+		"/peers/head%20office/report?format=xml": "400 format: must be one of: html, json, markdown, text\n",
 	} {
 		if w := s.ask(t, "GET", path); fmt.Sprintf("%d %s", w.Code, w.Body) != want {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
