@@ -45,7 +45,7 @@ func run(args []string) int {
 
 	command, err := app.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v%s (try --help)\n", err, meant(app.Model(), args))
+		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v%s (try --help)\n", err, meant(app.Model(), args, err))
 		return exitUnable
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -212,6 +212,7 @@ func (p program) badUsage(t *testing.T) {
 		{"vpn.example.net", exitUnable, `unexpected vpn.example.net; did you mean "ipsec_path_exporter check vpn.example.net"? (try --help)`},
 		{"chekc 203.0.113.10", exitUnable, `unexpected chekc; did you mean "ipsec_path_exporter check 203.0.113.10"? (try --help)`},
 		{"check --ouptut=json 203.0.113.10", exitUnable, "unknown long flag '--ouptut'; did you mean --output? (try --help)"},
+		{"--web.listen-address 0.0.0.0:10500 --evidence.bytes=3", exitUnable, "--evidence.bytes=3: must be 0, or a size from 1MiB to 1TiB (try --help)"},
 		{"--no-histogram.nativ", exitUnable, "unknown long flag '--no-histogram.nativ'; did you mean --no-histogram.native? (try --help)"},
 		{"--peer=203.0.113.300", exitFault, `--peer=203.0.113.300: address: "203.0.113.300" is not a valid IPv4 address`},
 		{

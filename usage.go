@@ -13,13 +13,13 @@ import (
 // meant returns what arguments that are not understood may have been meant to be, as the end of an
 // error: a flag of a similar name, a command of a similar name, or the command check for an address
 // without a command.
-func meant(app *kingpin.ApplicationModel, args []string) string {
-	command := commandOf(app, args)
-	if flag := unknownFlag(app, command, args); flag != "" {
+func meant(app *kingpin.ApplicationModel, args []string, err error) string {
+	if flag := unknownFlag(app, commandOf(app, args), args); flag != "" {
 		return "; did you mean " + flag + "?"
 	}
-	word := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") })
-	if word < 0 || command != nil {
+	unexpected, is := strings.CutPrefix(err.Error(), "unexpected ") // kingpin has no type for it
+	word := slices.Index(args, unexpected)
+	if !is || word < 0 {
 		return ""
 	}
 	instead := slices.Clone(args)
@@ -50,8 +50,8 @@ func commandOf(app *kingpin.ApplicationModel, args []string) *kingpin.CmdModel {
 	return nil
 }
 
-// unknownFlag returns the flag that may have been meant by the first one that is not known, "" if there
-// is none. Without a command, it may be a flag of the default one.
+// unknownFlag returns the flag that may have been meant by the first one that is not known, "" if
+// there is none. Without a command, it may be a flag of the default one.
 func unknownFlag(app *kingpin.ApplicationModel, command *kingpin.CmdModel, args []string) string {
 	var known []string
 	for _, f := range app.Flags {

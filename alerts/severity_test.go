@@ -9,8 +9,8 @@ import (
 )
 
 // TestSeverities: alerts on a diagnosis have the severity that pages and reports show. An alert may
-// have a lower one where it fires only under a condition that makes the fault harmless; then another
-// one has the severity of the diagnosis.
+// have a lower one where it fires only under a condition that makes the fault harmless; then
+// another one has the severity of the diagnosis.
 func TestSeverities(t *testing.T) {
 	matcher := regexp.MustCompile(`held\{(?:gateway!="",)?diagnosis=(?:"|~")([a-z0-9_|]+)"\} > 0`)
 	found := make(map[string]map[string]bool)

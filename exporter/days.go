@@ -9,7 +9,8 @@ import (
 	"ipsec_path_exporter/exporter/tunnelmtu"
 )
 
-// sampleEvery is how often the day of a peer gets a sample. A change of a diagnosis is sampled at once.
+// sampleEvery is how often the day of a peer gets a sample. A change of a diagnosis is sampled at
+// once.
 const sampleEvery = time.Minute
 
 // recordDays samples all peers until ctx ends.

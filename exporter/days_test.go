@@ -39,7 +39,8 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// BenchmarkStatus is what the list of 5,000 peers asks for, BenchmarkSample a sample of each of them.
+// BenchmarkStatus is what the list of 5,000 peers asks for, BenchmarkSample a sample of each of
+// them.
 func BenchmarkStatus(b *testing.B) {
 	a := idleApp(b, slog.New(slog.DiscardHandler))
 	for _, p := range idlePeers(b, a, 5000) {

@@ -118,8 +118,8 @@ func TestProbeHealthy(t *testing.T) {
 	s.probeForms(t, l.Address(true))
 }
 
-// probeForms: requests for one peer at the same time share a measurement: by name and by address, for
-// the report, and for other forms of the page.
+// probeForms: requests for one peer at the same time share a measurement: by name and by address,
+// for the report, and for other forms of the page.
 func (s *site) probeForms(t *testing.T, address string) {
 	t.Helper()
 	forms := []struct{ query, accept, want string }{
@@ -269,8 +269,8 @@ func TestProbeOfClientThatLeaves(t *testing.T) {
 	}
 }
 
-// TestProbesOfTheDead: requests flood no peer that stays silent, and do not hide from the schedule that
-// it does. Once the schedule knows, its knowledge is the answer.
+// TestProbesOfTheDead: requests flood no peer that stays silent, and do not hide from the schedule
+// that it does. Once the schedule knows, its knowledge is the answer.
 func TestProbesOfTheDead(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -269,9 +269,9 @@ func (p *peer) withProtocols(wanted suite.Set, facts *diagnosis.Facts, newest *p
 	return wanted
 }
 
-// mayClimb reports whether a ladder of the protocols may be demanded now: not while the peer may just
-// have gone silent altogether, because the ladder would take the packets that show it, nor soon after
-// one that found nothing out.
+// mayClimb reports whether a ladder of the protocols may be demanded now: not while the peer may
+// just have gone silent altogether, because the ladder would take the packets that show it, nor
+// soon after one that found nothing out.
 func (p *peer) mayClimb(newest *protocols.Results, now time.Time) bool {
 	if !p.app.tools.Stack.Silence().Spoke(netio.Lane(p.Target().Path, netio.Echo, 0), now) {
 		return false
@@ -286,8 +286,8 @@ func (p *peer) mayClimb(newest *protocols.Results, now time.Time) bool {
 	return true
 }
 
-// climbGap is the least time between ladders that are demanded while they fail: until then the packets
-// of the last one count against the address.
+// climbGap is the least time between ladders that are demanded while they fail: until then the
+// packets of the last one count against the address.
 const climbGap = silence.Window
 
 // remember keeps what changed, and what the path is like while it is healthy.

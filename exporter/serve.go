@@ -55,11 +55,11 @@ type ServeOptions struct {
 	Listeners                []net.Listener
 	TelemetryPath            string
 	ExternalURL, RoutePrefix string
-	// GrafanaURL is the Grafana that has the boards, empty for none. RunbookURL ends before the name of
-	// a diagnosis; empty for the published runbooks.
+	// GrafanaURL is the Grafana that has the boards, empty for none. RunbookURL ends before the
+	// name of a diagnosis; empty for the published runbooks.
 	GrafanaURL, RunbookURL string
-	// ProbeAnyTarget has /probe measure addresses that are not configured too. ProbeTimeoutOffset is
-	// subtracted from the timeout of a scrape.
+	// ProbeAnyTarget has /probe measure addresses that are not configured too. ProbeTimeoutOffset
+	// is subtracted from the timeout of a scrape.
 	ProbeAnyTarget     bool
 	ProbeTimeoutOffset time.Duration
 	NativeHistograms   bool
@@ -255,8 +255,8 @@ func (a *app) metricsHandler() http.Handler {
 	}))
 }
 
-// CheckConfig prints what a configuration needs, or returns all its problems, also those of its peer
-// files.
+// CheckConfig prints what a configuration needs, or returns all its problems, also those of its
+// peer files.
 func CheckConfig(o ServeOptions, out io.Writer) error {
 	base, v, err := o.validate()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,12 +30,18 @@ const (
 )
 
 // Watch measures the peers of a check on a schedule, as Serve does, and shows them on a terminal
-// until the context ends or a key says so. Then it prints the reports, and returns what a check that
-// found this would return.
+// until the context ends or a key says so. Then it prints the reports, and returns what a check
+// that found this would return.
 func Watch(ctx context.Context, o *check.Options, in, out *os.File) error {
 	if o.Output != "text" || o.Pcap != "" {
 		return errors.New("--watch: shows text on a terminal: not with --output or --pcap")
 	}
+	if len(o.Via) > 1 {
+		return errors.New("--watch: shows one way to a peer: give --via once")
+	}
+	// The terminal is to be given back first.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
 	cfg, err := o.Peers()
 	if err != nil {
 		return err
@@ -65,6 +73,7 @@ func (a *app) watch(ctx context.Context, cfg *config.Config, in, out *os.File) (
 	if err != nil {
 		return nil, err
 	}
+	defer terminal.Close() //nolint:errcheck // for a panic: it was closed otherwise
 	running, stop := context.WithCancel(ctx)
 	g, running := errgroup.WithContext(running)
 	a.apply(running, cfg)

@@ -8,14 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ipsec_path_exporter/exporter/check"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/exportertest"
 	"ipsec_path_exporter/exporter/report"
 )
 
-// TestWatch: a person sees the verdict and the echoes of a peer, ends by q, and gets the terminal back
-// with the report.
+// TestWatch: a person sees the verdict and the echoes of a peer, ends by q, and gets the terminal
+// back with the report.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -26,6 +28,7 @@ func TestWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := mode(t, terminal)
 	a := l.app(t, cfg, slog.New(slog.DiscardHandler), false)
 	type outcome struct {
 		reports []*report.Report
@@ -40,7 +43,10 @@ func TestWatch(t *testing.T) {
 		s := screen.String()
 		return strings.Contains(s, "): no fault found") && strings.Contains(s, "3 echoes, 0.0 % lost; last ") && strings.Contains(s, "4 echoes, ")
 	})
-	if _, err := controller.WriteString("q"); err != nil {
+	if mode(t, terminal) == before {
+		t.Error("keys are not read one by one")
+	}
+	if _, err := controller.WriteString("\x1b[Aq"); err != nil { // the arrow up does not end it
 		t.Fatal(err)
 	}
 	select {
@@ -56,16 +62,33 @@ func TestWatch(t *testing.T) {
 	if !strings.HasPrefix(screen.String(), enter) {
 		t.Error("it does not draw on the alternate screen")
 	}
+	if mode(t, terminal) != before {
+		t.Error("the keyboard is not as it was")
+	}
 }
 
-// TestWatchNeedsATerminal: where there is none, or something else is asked for, it says so and sends
-// nothing.
+// mode is how a terminal treats what is typed (termios(3)).
+func mode(t *testing.T, terminal *os.File) unix.Termios {
+	t.Helper()
+	m, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *m
+}
+
+// TestWatchNeedsATerminal: where there is none, or something else is asked for, it says so and
+// sends nothing.
 func TestWatchNeedsATerminal(t *testing.T) {
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	twice := &check.Options{Targets: []string{"127.0.0.1"}, Output: "text", Timeout: time.Minute, Via: []string{"lo", "127.0.0.1"}}
+	if err := Watch(t.Context(), twice, file, file); err == nil || err.Error() != "--watch: shows one way to a peer: give --via once" {
+		t.Errorf("two ways: %v", err)
+	}
 	for output, want := range map[string]string{
 		"text": "--watch: needs a terminal", "json": "--watch: shows text on a terminal: not with --output or --pcap",
 	} {

@@ -128,7 +128,7 @@ func (r *Redactor) hex(s string) string {
 	}
 	if r.words[digits] == "" {
 		n := len(r.words) + 1
-		r.words[digits] = fmt.Sprintf("%0*x", len(digits), 0xabc00000+n)[:len(digits)]
+		r.words[digits] = fmt.Sprintf("%0*x", len(digits), uint32(0xabc00000)+uint32(n))[:len(digits)]
 	}
 	return prefix + r.words[digits]
 }

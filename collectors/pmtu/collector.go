@@ -71,14 +71,16 @@ type Collector struct {
 	searches, rounds uint64
 	// states are by method, nil before its first search.
 	states [collectors.NATT + 1]*methodState
-	// unanswered is the number of echoes in a row that were sent as controls of PTBs without answer.
+	// unanswered is the number of echoes in a row that were sent as controls of PTBs without
+	// answer.
 	unanswered int
 	// cut is where packets with DF are cut in pieces, as the last ladder shows.
 	cut cut
-	// routes are the routes of this round, by method, as far as this host has them; nil between rounds.
+	// routes are the routes of this round, by method, as far as this host has them; nil between
+	// rounds.
 	routes map[collectors.Method]netio.Route
-	// directions are what is known of the two directions of the path to the current address, nil while
-	// nothing had to be searched for.
+	// directions are what is known of the two directions of the path to the current address, nil
+	// while nothing had to be searched for.
 	directions *directions
 	// first is the method that the last round had no time for, if any: the next round begins with
 	// it.

@@ -27,8 +27,8 @@ type Result struct {
 	// any.
 	PTBFrom netip.Addr
 	PTBMTU  int
-	// ProvedPackets are what the search sent that found a black hole, at ProvedAt. Later rounds that
-	// confirm it send few.
+	// ProvedPackets are what the search sent that found a black hole, at ProvedAt. Later rounds
+	// that confirm it send few.
 	ProvedPackets int
 	ProvedAt      time.Time
 	// SpokeFrom is the router whose PTB for SpokeMTU bytes was the last one of use before a black
@@ -36,8 +36,8 @@ type Result struct {
 	SpokeFrom  netip.Addr
 	SpokeMTU   int
 	SpokeUntil time.Time
-	// Inexact counts the PTBs that quote no probe exactly, InexactFrom and InexactMTU are the sender
-	// and the content of the last one. They are hints; a forged one costs packets only.
+	// Inexact counts the PTBs that quote no probe exactly, InexactFrom and InexactMTU are the
+	// sender and the content of the last one. They are hints; a forged one costs packets only.
 	Inexact     int
 	InexactFrom netip.Addr
 	InexactMTU  int
@@ -58,7 +58,8 @@ type Result struct {
 	Form string
 	// Reason is why there is no better state; empty for conclusive ones.
 	Reason string
-	// Unasked means that no search was made because the peer has answered nothing by this method yet.
+	// Unasked means that no search was made because the peer has answered nothing by this method
+	// yet.
 	Unasked bool
 	// Note qualifies a conclusive state; empty if there is nothing to add.
 	Note string
@@ -126,7 +127,8 @@ type Forward struct {
 	// Reduced if routers report a smaller size, BlackHole if larger ones vanish, and otherwise
 	// Unknown.
 	State search.State
-	// LowerBytes and UpperBytes are the bounds of the path MTU as far as LastHopPassed, 0 if unknown.
+	// LowerBytes and UpperBytes are the bounds of the path MTU as far as LastHopPassed, 0 if
+	// unknown.
 	LowerBytes, UpperBytes int
 	// LastHopPassed is the last router that got packets of LowerBytes, or of a black hole larger
 	// ones. FirstHopFailed is the next router that got LowerBytes only. The zero Addr for none.
@@ -146,8 +148,8 @@ type Snapshot struct {
 	LinkBytes, CachedBytes int
 	// BlackHole means that a method holds a confirmed black hole. It is valid only if Known.
 	BlackHole, Known bool
-	// EchoApart means that echoes take another way than IKE, so that their results are about another
-	// path.
+	// EchoApart means that echoes take another way than IKE, so that their results are about
+	// another path.
 	EchoApart bool
 	// Changes counts changes of verdict, PTBs valid ones received. They survive a change of
 	// address.

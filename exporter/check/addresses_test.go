@@ -79,8 +79,8 @@ func TestDeadAddress(t *testing.T) {
 	}
 }
 
-// TestUnsendableAddress: there is a route to the first address, and its next hop is dead, so nothing is
-// sent; the next address is measured.
+// TestUnsendableAddress: there is a route to the first address, and its next hop is dead, so
+// nothing is sent; the next address is measured.
 func TestUnsendableAddress(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -93,7 +93,8 @@ func TestUnsendableAddress(t *testing.T) {
 	}
 }
 
-// TestAllAddressesDead: where no address answers, the first one is reported, and the others beside it.
+// TestAllAddressesDead: where no address answers, the first one is reported, and the others beside
+// it.
 func TestAllAddressesDead(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

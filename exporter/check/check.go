@@ -240,8 +240,8 @@ func outcome(reports []*report.Report, least diagnosis.Severity) error {
 	return nil
 }
 
-// all checks peers side by side, but peers of one address, or the ways out of one peer, one after the
-// other, so that they do not disturb each other at the peer.
+// all checks peers side by side, but peers of one address, or the ways out of one peer, one after
+// the other, so that they do not disturb each other at the peer.
 func (c *checker) all(ctx context.Context, cfg *config.Config) []*report.Report {
 	defer c.progress.start()()
 	reports := make([]*report.Report, len(cfg.Peers))
@@ -259,7 +259,8 @@ func (c *checker) all(ctx context.Context, cfg *config.Config) []*report.Report 
 	return reports
 }
 
-// sameAddress returns the indexes of the peers of each address. A peer given by name is one of its own.
+// sameAddress returns the indexes of the peers of each address. A peer given by name is one of its
+// own.
 func sameAddress(peers []config.Peer) (all [][]int) {
 	of := make(map[string]int)
 	for i := range peers {

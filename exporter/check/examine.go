@@ -65,8 +65,8 @@ func (c *checker) examine(ctx context.Context, cfg config.Peer) *examination {
 	return &examination{checker: c, failures: make([]error, len(suite.All())), Subject: subject.New(ctx, &cfg, c.deps)}
 }
 
-// confirmations is how often a check measures again to confirm verdicts: a second time only where the
-// first one has found heavy loss.
+// confirmations is how often a check measures again to confirm verdicts: a second time only where
+// the first one has found heavy loss.
 const confirmations = 2
 
 // measure measures the peer, and again what a verdict needs to be confirmed.
@@ -95,8 +95,8 @@ func (m *examination) losing() bool {
 	return slices.Contains(m.Tracker.Pending(), diagnosis.LossHigh)
 }
 
-// ikeRounds is how many rounds of IKE confirm what is pending: several, while echo requests show how
-// much is lost, because a limit for ICMP would not affect them.
+// ikeRounds is how many rounds of IKE confirm what is pending: several, while echo requests show
+// how much is lost, because a limit for ICMP would not affect them.
 func (m *examination) ikeRounds() int {
 	if m.losing() {
 		return 2
@@ -105,8 +105,8 @@ func (m *examination) ikeRounds() int {
 }
 
 // round measures by the wanted collectors, IKE in several rounds. Collectors that never block run
-// side by side; the others follow one at a time: they need to know which IKE message is answered, and
-// must not be disturbed.
+// side by side; the others follow one at a time: they need to know which IKE message is answered,
+// and must not be disturbed.
 func (m *examination) round(ctx context.Context, wanted suite.Set) {
 	wanted &= m.Config.Collectors
 	target := m.Target()
@@ -203,8 +203,8 @@ const (
 	watchReadings = 8
 )
 
-// watchGateways reads the gateways again while the tunnel is not up at one of them, until it is known
-// whether that lasts.
+// watchGateways reads the gateways again while the tunnel is not up at one of them, until it is
+// known whether that lasts.
 func (m *examination) watchGateways(ctx context.Context) {
 	for range watchReadings {
 		facts := m.facts()
@@ -235,8 +235,8 @@ func (m *examination) facts() diagnosis.Facts {
 	return facts
 }
 
-// judge draws the diagnoses and returns the collectors that are to confirm a new verdict, if there is
-// one. What rests on path MTU searches alone does not wait until IKE may be asked again.
+// judge draws the diagnoses and returns the collectors that are to confirm a new verdict, if there
+// is one. What rests on path MTU searches alone does not wait until IKE may be asked again.
 func (m *examination) judge() (pending suite.Set, again bool) {
 	facts := m.facts()
 	_, again = m.Tracker.Judge(time.Now(), facts)

@@ -188,7 +188,8 @@ peers:
 	}
 }
 
-// TestPeersOfFiles: a check knows the peers of peer files by their names, and says what is wrong there.
+// TestPeersOfFiles: a check knows the peers of peer files by their names, and says what is wrong
+// there.
 func TestPeersOfFiles(t *testing.T) {
 	t.Parallel()
 	file := exportertest.ConfigFile(t, "peer_files: ['*.json']\n")

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 const (
 	// clearLine returns to the beginning of a terminal's line and erases it (ECMA-48, EL).
 	clearLine = "\r\x1b[K"
-	// columns is the width of the smallest usual terminal, less the last column, which some wrap after.
+	// columns is the width of the smallest usual terminal, less the last column, which some wrap
+	// after.
 	columns = 79
 	// repaint is how often the time is shown that has passed.
 	repaint = time.Second
@@ -56,7 +59,7 @@ func (p *progress) paint() {
 	if p.peers > 1 {
 		line += fmt.Sprintf("%d of %d peers done; ", p.completed, p.peers)
 	}
-	fmt.Fprint(p.out, clearLine+shorten(line+p.peer+": "+p.what+" …", columns))
+	fmt.Fprint(p.out, clearLine+shorten(line+untrusted.Printable(p.peer)+": "+p.what+" …", columns))
 }
 
 // shorten cuts a line that is too long for a terminal.

@@ -161,8 +161,8 @@ func (r *run) pages(t *testing.T) {
 	}
 }
 
-// firstScreen checks that the list, and the page of a peer before its drawings, say what is wrong in
-// the words of the report, since when, on which provider, and what to do, with a number.
+// firstScreen checks that the list, and the page of a peer before its drawings, say what is wrong
+// in the words of the report, since when, on which provider, and what to do, with a number.
 func (r *run) firstScreen(t *testing.T, list string, p *peer) {
 	t.Helper()
 	var reports []struct {

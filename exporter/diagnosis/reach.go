@@ -155,8 +155,8 @@ func (f *Facts) silence() claim {
 
 // nothingAnswers is the claim that no request of any method is answered. Where a method has no
 // result of its own, its path MTU search shows whether anything arrived; otherwise the search does
-// not count, because it is older. Methods that take another way than IKE do not count: where some do,
-// IKE must have been answered before.
+// not count, because it is older. Methods that take another way than IKE do not count: where some
+// do, IKE must have been answered before.
 func (f *Facts) nothingAnswers() claim {
 	silent := make([]claim, 0, methods)
 	before := false
@@ -176,8 +176,8 @@ func (f *Facts) nothingAnswers() claim {
 	return and(silent...)
 }
 
-// Answers reports whether anything came back from the address, and when: Absent where nothing does by
-// any method.
+// Answers reports whether anything came back from the address, and when: Absent where nothing does
+// by any method.
 func (f *Facts) Answers() (State, time.Time) {
 	c := not(f.nothingAnswers())
 	return c.state, c.at

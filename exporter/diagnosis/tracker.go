@@ -57,8 +57,8 @@ type Held struct {
 	Appeared bool
 	// Confirmed is when the oldest of the facts was measured that show it.
 	Confirmed time.Time
-	// Unconfirmed means that the newest facts neither confirm nor refute it: they are missing or too
-	// old.
+	// Unconfirmed means that the newest facts neither confirm nor refute it: they are missing or
+	// too old.
 	Unconfirmed bool
 	// Flapping means that it turned on and off too often recently to be relied on either way.
 	Flapping bool
@@ -231,9 +231,9 @@ func (t *Tracker) expect(more bool) {
 
 // Healthy reports whether no diagnosis holds, and whether that is known. It is known only while the
 // peer is known to answer something, and while no diagnosis is suspected, or pending if nothing was
-// known of it before: a peer with no result, or only silence by some methods, is neither healthy nor ill.
-// Nor is one that answers nothing until a second verdict confirms that: where thousands of peers fall
-// silent together, that takes minutes.
+// known of it before: a peer with no result, or only silence by some methods, is neither healthy
+// nor ill. Nor is one that answers nothing until a second verdict confirms that: where thousands of
+// peers fall silent together, that takes minutes.
 func (t *Tracker) Healthy() (healthy, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -185,8 +185,8 @@ func TestHeldJoinsParts(t *testing.T) {
 	}
 }
 
-// scope is a Scope that takes Exposers, each of which has its own series. Like the store's, it has a
-// lock that is held while a page is made.
+// scope is a Scope that takes Exposers, each of which has its own series. Like the store's, it has
+// a lock that is held while a page is made.
 type scope struct {
 	mu       sync.Mutex
 	next     *collectorstest.Scope

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Terminal opens a pseudo-terminal of 24 rows and 80 columns (pts(4)): what is written to one of the
-// two files is read from the other one. A person has the controller, the program the terminal.
+// Terminal opens a pseudo-terminal of 24 rows and 80 columns (pts(4)): what is written to one of
+// the two files is read from the other one. A person has the controller, the program the terminal.
 func Terminal(t *testing.T) (controller, terminal *os.File) {
 	t.Helper()
 	controller, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

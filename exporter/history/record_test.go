@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,7 +56,7 @@ func TestAccounting(t *testing.T) {
 	for i := range 2 * maxHops {
 		c.Evidence = append(c.Evidence, long)
 		b.Hops = append(b.Hops, peer)
-		b.Bytes[strconv.Itoa(i)+long] = 1 << 40
+		b.Bytes[strconv.Itoa(i)+long] = math.MaxInt32
 	}
 	c, b = c.clip(), b.clip()
 	small, none := Change{At: began(), Diagnosis: "x"}, Baseline{}

@@ -3,9 +3,10 @@
 //
 //	a sample every minute ──Add──▶ the worst of each quarter ──Quarters──▶ strips on a page
 //
-// Values are rounded to steps: losses to a square scale that never rounds a loss to none, round trips
-// up to the next of steps that are 6 % apart. What was not sampled is unknown. Nothing is written to
-// a disk, so a Day is empty after a restart. The package measures nothing and reads no clock.
+// Values are rounded to steps: losses to a square scale that never rounds a loss to none, round
+// trips up to the next of steps that are 6 % apart. What was not sampled is unknown. Nothing is
+// written to a disk, so a Day is empty after a restart. The package measures nothing and reads no
+// clock.
 package lastday
 
 import (
@@ -26,7 +27,8 @@ const Quarters = 96
 // Health is what was known of a peer, the worst one last.
 type Health uint8
 
-// The states. NotSampled is the zero value: the exporter did not run, or the peer was not configured.
+// The states. NotSampled is the zero value: the exporter did not run, or the peer was not
+// configured.
 const (
 	NotSampled Health = iota
 	Healthy
@@ -61,7 +63,8 @@ type Sample struct {
 	Bytes int
 }
 
-// A slot holds the worst of one quarter: 3 bits for the health, 5 for the loss, 8 for the round trip.
+// A slot holds the worst of one quarter: 3 bits for the health, 5 for the loss, 8 for the round
+// trip.
 type slot uint16
 
 // A run is a path MTU since a quarter.

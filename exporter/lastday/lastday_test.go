@@ -46,8 +46,8 @@ func TestDay(t *testing.T) {
 	}
 }
 
-// TestDayRolls: a day holds 24 hours and no more, also over a standstill, and a clock that is set back
-// starts it again.
+// TestDayRolls: a day holds 24 hours and no more, also over a standstill, and a clock that is set
+// back starts it again.
 func TestDayRolls(t *testing.T) {
 	var d lastday.Day
 	for i := range 200 {

@@ -41,8 +41,8 @@ type gate struct {
 type turn struct {
 	busy  *semaphore.Weighted
 	users int // requests that have or want it; the gate's lock guards it
-	// began and ended are about the last measurement; results are the last ones, by peer and module.
-	// The holder of busy has them.
+	// began and ended are about the last measurement; results are the last ones, by peer and
+	// module. The holder of busy has them.
 	began, ended time.Time
 	results      map[string]*result
 }
@@ -79,8 +79,8 @@ func (g *gate) leave(t *turn, held bool) {
 	t.users--
 }
 
-// sweep forgets, from time to time, the addresses whose results are too old to be shared. The lock is
-// held.
+// sweep forgets, from time to time, the addresses whose results are too old to be shared. The lock
+// is held.
 func (g *gate) sweep() {
 	now := time.Now()
 	if now.Sub(g.swept) < shareFor {
@@ -98,8 +98,8 @@ func (g *gate) sweep() {
 	}
 }
 
-// slot waits for one of the measurements that may run at the same time, and for the rate. It waits no
-// longer than until a time, so that what is left suffices to measure.
+// slot waits for one of the measurements that may run at the same time, and for the rate. It waits
+// no longer than until a time, so that what is left suffices to measure.
 func (g *gate) slot(ctx context.Context, l config.Limits, until time.Time) (release func(), err error) {
 	g.mu.Lock()
 	if g.size != l.Probes { // a measurement under way has a slot of the former number
@@ -135,8 +135,8 @@ func (h *Handler) measure(ctx context.Context, peer config.Peer, module string) 
 	}
 	defer h.gate.leave(t, true)
 	key := peer.Name + "\x00" + module
-	// Who has waited for a measurement gets its result, however long it took: two Prometheus servers
-	// ask at the same time.
+	// Who has waited for a measurement gets its result, however long it took: two Prometheus
+	// servers ask at the same time.
 	if last := t.results[key]; last != nil && (asked.Before(t.ended) || last.shared(h.Source, peer)) {
 		return last, resultShared, nil
 	}

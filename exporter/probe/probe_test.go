@@ -155,7 +155,8 @@ func TestTime(t *testing.T) {
 	})
 }
 
-// TestSharingWithWhoWaits: who asks while a measurement runs gets its result, however long that took.
+// TestSharingWithWhoWaits: who asks while a measurement runs gets its result, however long that
+// took.
 func TestSharingWithWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{takes: shareFor + time.Second}
@@ -257,8 +258,8 @@ func TestConcurrency(t *testing.T) {
 	})
 }
 
-// TestRate: no more measurements begin in a second than are allowed; the client is told when to come
-// again.
+// TestRate: no more measurements begin in a second than are allowed; the client is told when to
+// come again.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{}
@@ -275,8 +276,8 @@ func TestRate(t *testing.T) {
 	})
 }
 
-// TestEnds: a client that leaves, and the end of the program, end a measurement, whose result nobody
-// else gets.
+// TestEnds: a client that leaves, and the end of the program, end a measurement, whose result
+// nobody else gets.
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{takes: time.Minute}

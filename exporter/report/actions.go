@@ -13,7 +13,8 @@ type Addressee string
 
 // The addressees.
 const (
-	// Provider is the provider of the path, Site the own network, PeerOwner the peer's administrator.
+	// Provider is the provider of the path, Site the own network, PeerOwner the peer's
+	// administrator.
 	Provider  Addressee = "provider"
 	Site      Addressee = "site"
 	PeerOwner Addressee = "peer"
@@ -91,8 +92,8 @@ type Finding struct {
 	Advice *Advice
 }
 
-// Found returns the diagnoses in the order in which they matter: a suspicion of the own network, which
-// explains others, then the worst.
+// Found returns the diagnoses in the order in which they matter: a suspicion of the own network,
+// which explains others, then the worst.
 func (d *document) Found() (out []Finding) {
 	for i := range d.Diagnoses {
 		out = append(out, Finding{Held: d.Diagnoses[i], Advice: &d.Advice[i]})

@@ -15,8 +15,9 @@ type Advice struct {
 	Addressee Addressee `json:"addressee"`
 	// Provider is what the provider's engineer has to know.
 	Provider string `json:"provider"`
-	// Request is what to request; the first one is the action, with its number: a port, a protocol, a
-	// size. Workaround is what helps until then, Verification how to confirm the end of the fault.
+	// Request is what to request; the first one is the action, with its number: a port, a protocol,
+	// a size. Workaround is what helps until then, Verification how to confirm the end of the
+	// fault.
 	Request      []string `json:"ask"`
 	Workaround   []string `json:"meanwhile"`
 	Verification []string `json:"confirm"`

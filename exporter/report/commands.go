@@ -85,8 +85,8 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// inside reports whether an address belongs to a network of its owner's site: no provider uses it in
-// its own network towards customers.
+// inside reports whether an address belongs to a network of its owner's site: no provider uses it
+// in its own network towards customers.
 func inside(a netip.Addr) bool { return a.IsPrivate() }
 
 // private reports whether an address is valid within a network only. 100.64.0.0/10 is shared by the

@@ -168,8 +168,8 @@ func (d *document) BackPlace() string {
 	return ""
 }
 
-// EchoHole is the size above which only echoes vanish, not IKE messages, or only replies; 0 if there
-// is none.
+// EchoHole is the size above which only echoes vanish, not IKE messages, or only replies; 0 if
+// there is none.
 func (d *document) EchoHole() int {
 	if s := d.echoHole(); s != nil {
 		return s.Bytes

@@ -48,8 +48,8 @@ func echo(r *Report) []entry {
 	return []entry{e}
 }
 
-// echoLoss returns the newest sample of the loss, or all echoes while there is none. A sample without an
-// echo, also that of a peer that answers nothing, is not a loss.
+// echoLoss returns the newest sample of the loss, or all echoes while there is none. A sample
+// without an echo, also that of a peer that answers nothing, is not a loss.
 func echoLoss(i *icmp.Result) (s collectors.Sample) {
 	switch {
 	case i.Received == 0:
@@ -61,7 +61,8 @@ func echoLoss(i *icmp.Result) (s collectors.Sample) {
 	return s
 }
 
-// A window is the echoes that a report counts: all of one time, not what was counted since the start.
+// A window is the echoes that a report counts: all of one time, not what was counted since the
+// start.
 type window struct {
 	sent, answered int
 	since          time.Time

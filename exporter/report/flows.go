@@ -43,8 +43,8 @@ func compared(r *Report) []entry {
 	return out
 }
 
-// fixedPorts reports whether the peer answers IKE to the source ports 500 and 4500 only, and whether
-// it was asked from there.
+// fixedPorts reports whether the peer answers IKE to the source ports 500 and 4500 only, and
+// whether it was asked from there.
 func (r *Report) fixedPorts() (answered, tried bool) {
 	if r.Flows == nil {
 		return false, false

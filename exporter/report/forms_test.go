@@ -27,8 +27,8 @@ var (
 	address4 = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+`)
 )
 
-// TestTenSeconds: the first lines of the text name each diagnosis in words, since when it holds, and
-// the action with its number.
+// TestTenSeconds: the first lines of the text name each diagnosis in words, since when it holds,
+// and the action with its number.
 func TestTenSeconds(t *testing.T) {
 	for _, name := range diagnosis.Names() {
 		for _, change := range []func(*Report){func(*Report) {}, noICMP, echoHole, lying, filtered, lossy, onePortBySize, bothPortsSilent} {

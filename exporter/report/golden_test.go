@@ -91,7 +91,8 @@ func all(t *testing.T) map[string][]*Report {
 	return out
 }
 
-// TestTextKeepsItsWidth: no line of the text has more than 80 columns, names of any length included.
+// TestTextKeepsItsWidth: no line of the text has more than 80 columns, names of any length
+// included.
 func TestTextKeepsItsWidth(t *testing.T) {
 	reports := all(t)
 	long := strange(t)

@@ -23,8 +23,8 @@ type chapter struct {
 	blocks []block
 }
 
-// A block is one piece of a chapter; one of its groups of fields is set. Words between backticks are
-// code.
+// A block is one piece of a chapter; one of its groups of fields is set. Words between backticks
+// are code.
 type block struct {
 	paragraph string
 	// list has numbers from first on if that is not 0.

@@ -53,8 +53,8 @@ func (n *notes) add(a netip.Addr, note string) {
 	}
 }
 
-// path is the path hop by hop in order, with what each router showed. Routers that sent something and
-// have no place among the hops follow.
+// path is the path hop by hop in order, with what each router showed. Routers that sent something
+// and have no place among the hops follow.
 func (d *document) path() (lines []Line) {
 	n := d.speakers()
 	hops := d.Hops()
@@ -139,7 +139,8 @@ type Witness struct {
 	From  netip.Addr
 	MTU   int
 	Until string
-	// ICMPSilent means that echo is not answered either, so that more than one kind of ICMP is lost.
+	// ICMPSilent means that echo is not answered either, so that more than one kind of ICMP is
+	// lost.
 	ICMPSilent bool
 }
 
@@ -153,8 +154,8 @@ func (d *document) Witness() *Witness {
 	return nil
 }
 
-// For reports whether advice for a kind of gateway is of use: the peer's gateway is of this kind, or
-// no gateway of the peer is configured.
+// For reports whether advice for a kind of gateway is of use: the peer's gateway is of this kind,
+// or no gateway of the peer is configured.
 func (d *document) For(kind string) bool {
 	return len(d.GatewayTypes) == 0 || d.Configured(kind)
 }

@@ -7,8 +7,8 @@
 //	              texts/  ──▶ advice by diagnosis, sections, gateways ───────────────┘  ├▶ Markdown
 //	                                                                                    └▶ HTML
 //
-// A page is the document that people read: chapters of paragraphs, lists, code and tables. The three
-// forms show the same page and decide nothing.
+// A page is the document that people read: chapters of paragraphs, lists, code and tables. The
+// three forms show the same page and decide nothing.
 //
 // A Report holds the results of the collectors as they are. aspects lists what is said about each
 // kind of result; texts holds the advice and the sections as templates that can be edited without
@@ -62,8 +62,8 @@ type Report struct {
 	Tunnel *tunnelmtu.Settings
 	// Gateways are readings of SA tables, each with this peer as the only one.
 	Gateways []gateways.Snapshot
-	// GatewayTypes are the kinds of the gateways at which the peer is expected, each once, also where
-	// one cannot be read.
+	// GatewayTypes are the kinds of the gateways at which the peer is expected, each once, also
+	// where one cannot be read.
 	GatewayTypes []string
 	// Baseline compares the path with the one that was last healthy, in one sentence.
 	Baseline string
@@ -173,8 +173,8 @@ func (r *Report) ikePasses(bytes int) bool {
 	})
 }
 
-// echoHole is a black hole of echoes that is none of the path to the peer: larger IKE messages arrive,
-// or only replies vanish; nil without one.
+// echoHole is a black hole of echoes that is none of the path to the peer: larger IKE messages
+// arrive, or only replies vanish; nil without one.
 func (r *Report) echoHole() *pmtu.Result {
 	s := r.search(collectors.ICMP)
 	if s == nil || s.State != search.BlackHole || r.hole() != nil {

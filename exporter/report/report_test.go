@@ -81,8 +81,8 @@ func faulty(t *testing.T, change func(*Report), names ...string) *Report {
 	return recommend(t, r)
 }
 
-// judge adds diagnoses in the words of their rules. Where the findings and further facts do not show
-// one, its words stand for them.
+// judge adds diagnoses in the words of their rules. Where the findings and further facts do not
+// show one, its words stand for them.
 func judge(r *Report, f *diagnosis.Facts, names ...string) {
 	f.Findings, f.Address = r.Findings, r.Address
 	verdicts := diagnosis.Evaluate(*f)

@@ -75,7 +75,8 @@ func (b *block) text(w io.Writer) {
 // columns returns how many columns a text takes.
 func columns(s string) int { return utf8.RuneCountInString(s) }
 
-// wrap writes words in lines of at most width columns. A word that is longer than a line is divided.
+// wrap writes words in lines of at most width columns. A word that is longer than a line is
+// divided.
 func wrap(w io.Writer, first, rest, words string) {
 	for _, line := range fill(first, rest, words, width) {
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
@@ -128,8 +129,8 @@ func writeGrid(w io.Writer, rows [][]string) {
 	}
 }
 
-// gridWidths returns the widths of the columns: as wide as their cells, and the widest ones narrower
-// until all fit.
+// gridWidths returns the widths of the columns: as wide as their cells, and the widest ones
+// narrower until all fit.
 func gridWidths(rows [][]string) []int {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -33,9 +33,9 @@ func render(name string, data any) (string, error) {
 // numbered matches the first line of an item of a numbered list.
 var numbered = regexp.MustCompile(`^(\d+)\. (.*)$`)
 
-// parse reads the Markdown of the templates: paragraphs, lists whose items start with "- " or with a
-// number, and code between lines of three backticks; commands of a shell after "```sh". A line break
-// inside a paragraph or an item is a space.
+// parse reads the Markdown of the templates: paragraphs, lists whose items start with "- " or with
+// a number, and code between lines of three backticks; commands of a shell after "```sh". A line
+// break inside a paragraph or an item is a space.
 func parse(text string) (blocks []block) {
 	var open *block
 	code := false
@@ -98,8 +98,8 @@ func tidy(code []string, shell bool) (out []string) {
 	return out
 }
 
-// fold divides a comment or a command of a shell so that each line has at most codeWidth columns, as
-// far as blanks outside quotes and brackets allow.
+// fold divides a comment or a command of a shell so that each line has at most codeWidth columns,
+// as far as blanks outside quotes and brackets allow.
 func fold(line string) (out []string) {
 	next, end := "  ", ` \`
 	if strings.HasPrefix(line, "# ") {

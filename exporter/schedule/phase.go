@@ -32,8 +32,8 @@ func firstWait(now time.Time, interval, phase, limit time.Duration) time.Duratio
 
 // next returns when the next round should begin, after one that ends now. After a late round, that
 // is an interval after its start. Otherwise it is the first phase at least half an interval after
-// its start, because a first or requested run must not lead to two in a row. Phases are those of the
-// wall clock as it is now.
+// its start, because a first or requested run must not lead to two in a row. Phases are those of
+// the wall clock as it is now.
 func (s *Scheduler) next(e *entry, now time.Time) instant {
 	ended := s.at(now)
 	if t := e.began.add(e.interval); e.late > e.grace() && t > ended {
@@ -43,8 +43,8 @@ func (s *Scheduler) next(e *entry, now time.Time) instant {
 	return after.add(untilPhase(now.Add(after.since(ended)), e.interval, e.phase))
 }
 
-// minGrace is more than the jitter of an ordinary host.
-const minGrace = 20 * time.Millisecond
+// minGrace is more than what events wait for others and the jitter of an ordinary host together.
+const minGrace = DefaultSlack + 20*time.Millisecond
 
 // grace returns how late a round may begin and still count as in time.
 func (e *entry) grace() time.Duration { return max(e.interval/100, minGrace) }

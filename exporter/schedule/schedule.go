@@ -50,8 +50,8 @@ type Config struct {
 	Workers int
 	// MaxFirst is the longest that anything waits for its first run.
 	MaxFirst time.Duration
-	// AfterEvents, if set, is called after some events have run, on the goroutine of the wheel: what
-	// they have put off is due now.
+	// AfterEvents, if set, is called after some events have run, on the goroutine of the wheel:
+	// what they have put off is due now.
 	AfterEvents func()
 	// Slack is how late an event may be, so that events close to each other share one wake-up.
 	Slack time.Duration
@@ -107,8 +107,8 @@ const (
 	asked
 )
 
-// An instant is a time of this schedule's clock, counted from when it was made. A time.Time takes three
-// times the room, and there are five in each of tens of thousands of entries.
+// An instant is a time of this schedule's clock, counted from when it was made. A time.Time takes
+// three times the room, and there are five in each of tens of thousands of entries.
 type instant time.Duration
 
 func (i instant) add(d time.Duration) instant         { return i + instant(d) }
@@ -133,14 +133,14 @@ type entry struct {
 	run       func(ctx context.Context) (again bool)
 	timeout   time.Duration
 
-	// due and why are for its place in the heap, queued means that it is there. version changes each
-	// time that it leaves the heap.
+	// due and why are for its place in the heap, queued means that it is there. version changes
+	// each time that it leaves the heap.
 	due     instant
 	version uint32
 	why     reason
 	queued  bool
-	// active is set while it runs, gone once it was removed, rerun if Now was called meanwhile. ran is
-	// set once it has ended.
+	// active is set while it runs, gone once it was removed, rerun if Now was called meanwhile. ran
+	// is set once it has ended.
 	active, gone, rerun, ran bool
 	// planned is when a round should have begun: due, unless it queued or waited for its peer.
 	planned instant

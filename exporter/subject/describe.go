@@ -45,8 +45,8 @@ func (s *Subject) Report(f *suite.Findings, now time.Time) *report.Report {
 	return r
 }
 
-// OtherAddresses returns the addresses of a peer's name without the measured one, with what is known
-// of those that were tried.
+// OtherAddresses returns the addresses of a peer's name without the measured one, with what is
+// known of those that were tried.
 func OtherAddresses(all []resolve.Address, tried []diagnosis.Other, measured netip.Addr) (out []report.Address) {
 	for _, a := range all {
 		if a.Addr == measured {
@@ -70,8 +70,8 @@ func OtherAddresses(all []resolve.Address, tried []diagnosis.Other, measured net
 	return out
 }
 
-// Overview returns a report for a list of many peers: of each collector the newest result, unless it is
-// too old. It looks up no route and no gateway.
+// Overview returns a report for a list of many peers: of each collector the newest result, unless
+// it is too old. It looks up no route and no gateway.
 func (s *Subject) Overview(now time.Time) *report.Report {
 	r := Unresolved(s.Config)
 	r.Address = s.Target().Path.Dst

@@ -192,7 +192,8 @@ func TestFresh(t *testing.T) {
 			if (f.PMTU.Reverse.State == search.Clean) != tt.back || (f.Protocols != nil) != tt.protocols {
 				t.Errorf("reverse path %v, protocols %v", f.PMTU.Reverse, f.Protocols)
 			}
-			// A comparison of flows that is too old leaves an empty one: it is known that there can be one.
+			// A comparison of flows that is too old leaves an empty one: it is known that there can
+			// be one.
 			if f.Flows == nil || f.Flows.At.IsZero() == tt.protocols {
 				t.Errorf("flows %+v", f.Flows)
 			}

@@ -23,7 +23,8 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	}
 	results := only(f.PMTU.Results, func(r *pmtu.Result) bool { return collectors.Fresh(r.At, now, every) })
 	reverse, forward := collectors.Fresh(f.PMTU.Reverse.At, now, every), collectors.Fresh(f.PMTU.Forward.At, now, every)
-	if len(results) == len(f.PMTU.Results) && (reverse || f.PMTU.Reverse == pmtu.Reverse{}) && (forward || f.PMTU.Forward == pmtu.Forward{}) {
+	hops := len(f.PMTU.Hops) == 0 || collectors.Fresh(f.PMTU.HopsAt, now, routersEvery)
+	if hops && len(results) == len(f.PMTU.Results) && (reverse || f.PMTU.Reverse == pmtu.Reverse{}) && (forward || f.PMTU.Forward == pmtu.Forward{}) {
 		return
 	}
 	s := *f.PMTU
@@ -33,7 +34,7 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	if !forward {
 		s.Forward = pmtu.Forward{}
 	}
-	if !collectors.Fresh(s.HopsAt, now, routersEvery) {
+	if !hops {
 		s.Hops, s.Distance = nil, 0
 	}
 	f.PMTU = &s

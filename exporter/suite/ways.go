@@ -48,7 +48,8 @@ func (f *Findings) OneWay(apart []collectors.Method) Findings {
 	return out
 }
 
-// only returns the results that pass a test: the same slice where all do, which is most of the time.
+// only returns the results that pass a test: the same slice where all do, which is most of the
+// time.
 func only[R any](all []R, passes func(r *R) bool) []R {
 	for i := range all {
 		if passes(&all[i]) {

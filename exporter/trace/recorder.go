@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/binary"
+	"math"
 	"sync"
 )
 
@@ -11,11 +12,11 @@ const (
 	// LeastBytes is the smallest budget that is of use.
 	LeastBytes = 1 << 20
 	// MostBytes is the largest budget that can be used.
-	MostBytes = 1 << 40
+	MostBytes = min(1<<40, math.MaxInt)
 	// mostRing is the most that one ring takes: its chains have their shares of it.
 	mostRing = 1 << 20
-	// ringBytes is the most that a ring takes without its records: itself, its chains, and their places
-	// in the heaps.
+	// ringBytes is the most that a ring takes without its records: itself, its chains, and their
+	// places in the heaps.
 	ringBytes = 96 + int(kinds)*(24+12)
 	// workBytes is the memory that a Recorder takes besides by itself.
 	workBytes = 16 << 10
@@ -51,8 +52,8 @@ func (r *Recorder) Open() *Ring {
 // Off reports whether the Recorder keeps nothing.
 func (r *Recorder) Off() bool { return r.arena.most == 0 }
 
-// Bytes returns the memory that everything takes now: at most the budget, workBytes, and ringBytes for
-// each ring.
+// Bytes returns the memory that everything takes now: at most the budget, workBytes, and ringBytes
+// for each ring.
 func (r *Recorder) Bytes() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

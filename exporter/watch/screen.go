@@ -1,5 +1,5 @@
-// Package watch shows peers on a terminal while they are measured: one screen, drawn again and again,
-// as mtr(8) does.
+// Package watch shows peers on a terminal while they are measured: one screen, drawn again and
+// again, as mtr(8) does.
 //
 //	reports ──Screen.Draw──▶ lines that fit ──Terminal──▶ alternate screen; q ends
 package watch
@@ -11,6 +11,7 @@ import (
 
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/report"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // A Size is that of a terminal, in characters.
@@ -39,7 +40,7 @@ func Draw(reports []*report.Report, size Size, began, now time.Time) []string {
 		lines = append(lines, fmt.Sprintf("%d more peers do not fit on this screen", left))
 	}
 	for i, line := range lines {
-		lines[i] = clip(line, size.Columns)
+		lines[i] = clip(untrusted.Printable(line), size.Columns)
 	}
 	return lines
 }

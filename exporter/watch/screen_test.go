@@ -27,8 +27,8 @@ func peers(n int) (all []*report.Report) {
 	return all
 }
 
-// TestDraw: whatever the number of peers and the size of the terminal, all fits, and each peer that is
-// shown has its verdict and its echoes.
+// TestDraw: whatever the number of peers and the size of the terminal, all fits, and each peer that
+// is shown has its verdict and its echoes.
 func TestDraw(t *testing.T) {
 	began := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	for _, size := range []Size{{80, 24}, {40, 10}, {200, 60}, {80, 3}} {

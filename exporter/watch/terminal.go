@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ var ErrNoTerminal = errors.New("needs a terminal")
 
 // Control sequences of a terminal (ECMA-48; xterm's private modes).
 const (
-	enter  = "\x1b[?1049h\x1b[?25l" // the alternate screen, without a cursor
-	leave  = "\x1b[?25h\x1b[?1049l"
+	enter  = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the alternate screen, without a cursor, lines are cut
+	leave  = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	home   = "\x1b[H"
 	toEnd  = "\x1b[K" // erases the rest of the line
 	below  = "\x1b[J" // erases the rest of the screen
@@ -31,10 +32,11 @@ type Terminal struct {
 	// former is how the keyboard was, nil if there is none.
 	former *term.State
 	end    context.CancelFunc
+	closed bool
 }
 
-// Open takes a terminal over, until Close. Where in is no terminal, only a signal ends. The returned
-// context ends by q, Escape or Ctrl-C.
+// Open takes a terminal over, until Close. Where in is no terminal, only a signal ends. The
+// returned context ends by q, Escape or Ctrl-C.
 func Open(ctx context.Context, in, out *os.File) (context.Context, *Terminal, error) {
 	if !term.IsTerminal(int(out.Fd())) {
 		return ctx, nil, ErrNoTerminal
@@ -55,16 +57,38 @@ func Open(ctx context.Context, in, out *os.File) (context.Context, *Terminal, er
 // cannot be ended.
 func (t *Terminal) keys() {
 	defer t.end()
-	var b [1]byte
+	b := make([]byte, 64)
 	for {
-		if n, err := t.in.Read(b[:]); err != nil || n == 0 {
-			return
-		}
-		switch b[0] {
-		case 'q', 'Q', ctrlC, escape:
+		n, err := t.in.Read(b)
+		if err != nil || n == 0 || ends(b[:n]) {
 			return
 		}
 	}
+}
+
+// ends reports whether one of the keys ends the screen. Arrow keys and the like are sequences that
+// begin with Escape (ECMA-48, CSI; xterm's SS3).
+func ends(keys []byte) bool {
+	for len(keys) > 0 {
+		length := 1
+		switch {
+		case keys[0] == 'q', keys[0] == 'Q', keys[0] == ctrlC, keys[0] == escape && len(keys) == 1:
+			return true
+		case keys[0] != escape:
+		case keys[1] == '[':
+			final := bytes.IndexFunc(keys[2:], func(r rune) bool { return r >= '@' })
+			length = len(keys)
+			if final >= 0 {
+				length = 2 + final + 1
+			}
+		case keys[1] == 'O':
+			length = 3
+		default:
+			length = 2
+		}
+		keys = keys[min(length, len(keys)):]
+	}
+	return false
 }
 
 // Size returns the size of the terminal, that of the smallest usual one if it is not known.
@@ -89,8 +113,12 @@ func (t *Terminal) Show(lines []string) error {
 	return nil
 }
 
-// Close gives the terminal back as it was.
+// Close gives the terminal back as it was. Further calls do nothing.
 func (t *Terminal) Close() error {
+	if t.closed {
+		return nil
+	}
+	t.closed = true
 	t.end()
 	_, err := t.out.WriteString(leave)
 	if t.former != nil {

@@ -40,8 +40,8 @@ func compressed(header http.Header, r *http.Request, page []byte) []byte {
 	return b.Bytes()
 }
 
-// acceptsGzip reports whether a client lists gzip, and does not refuse it with q=0 (RFC 9110, section
-// 12.5.3).
+// acceptsGzip reports whether a client lists gzip, and does not refuse it with q=0 (RFC 9110,
+// section 12.5.3).
 func acceptsGzip(accepted string) bool {
 	for part := range strings.SplitSeq(accepted, ",") {
 		name, weight, _ := strings.Cut(part, ";")

@@ -76,8 +76,8 @@ func collectorOf(purpose string) suite.Collector {
 // for probes whose TTL they exhaust.
 func lost(e trace.Exchange) bool { return result(&e) == vanishes }
 
-// climbs reports whether probes with a rising TTL are of a protocol that a diagnosis says is blocked,
-// or of any where this host drops the answers.
+// climbs reports whether probes with a rising TTL are of a protocol that a diagnosis says is
+// blocked, or of any where this host drops the answers.
 func climbs(purpose string, held []string) bool {
 	return slices.ContainsFunc(held, func(name string) bool {
 		p, blocked := strings.CutSuffix(name, "_blocked")
@@ -85,8 +85,8 @@ func climbs(purpose string, held []string) bool {
 	})
 }
 
-// evidence groups kept probes: the ones that show a diagnosis first, then other searches, and routine
-// last.
+// evidence groups kept probes: the ones that show a diagnosis first, then other searches, and
+// routine last.
 func evidence(r *report.Report, kept []trace.Exchange) []group {
 	var held []string
 	for i := range r.Diagnoses {

@@ -22,7 +22,8 @@ const perPage = 100
 type listing struct {
 	// Text is looked for in names, addresses, labels and diagnoses.
 	Text string
-	// Level is a level, "fault" for all with a diagnosis, or empty; Provider is one provider or empty.
+	// Level is a level, "fault" for all with a diagnosis, or empty; Provider is one provider or
+	// empty.
 	Level, Provider string
 	// Sort is one of orders.
 	Sort string
@@ -104,8 +105,8 @@ func refresh(r *http.Request) int {
 	return refreshEvery
 }
 
-// With returns the query of the listing with one value replaced, and removed if it is empty. Another
-// list begins at its first page.
+// With returns the query of the listing with one value replaced, and removed if it is empty.
+// Another list begins at its first page.
 func (l *listing) With(name, value string) string {
 	q := url.Values{queryText: {l.Text}, queryLevel: {l.Level}, queryProvider: {l.Provider}, querySort: {l.Sort}}
 	if l.Sort == orders()[0].Name {
@@ -211,7 +212,8 @@ type index struct {
 	Telemetry string
 	Now       time.Time
 	Counts    map[level]int
-	// Faults counts the peers with a diagnosis, Total all of them, Found the ones that are asked for.
+	// Faults counts the peers with a diagnosis, Total all of them, Found the ones that are asked
+	// for.
 	Faults, Total, Found int
 	Providers            []providerCount
 	Entries              []entry

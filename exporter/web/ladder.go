@@ -32,7 +32,8 @@ type rung struct {
 	Boundary bool
 }
 
-// maxRungs is how many sizes a ladder shows: the largest, the smallest, and the ones at the boundary.
+// maxRungs is how many sizes a ladder shows: the largest, the smallest, and the ones at the
+// boundary.
 const maxRungs = 8
 
 // maxMarks is how many marks a rung draws for packets of one result.
@@ -96,8 +97,8 @@ func ladderText(s *pmtu.Result) string {
 	return ""
 }
 
-// tries are the kept probes of a search that show the same as its result, the newest first: those of
-// an earlier path are left out.
+// tries are the kept probes of a search that show the same as its result, the newest first: those
+// of an earlier path are left out.
 func tries(s *pmtu.Result, kept []trace.Exchange) (out []trace.Exchange) {
 	purpose := "path MTU by " + s.Method.String() + ":"
 	all := rounds(slices.Collect(func(yield func(trace.Exchange) bool) {

@@ -38,8 +38,8 @@ func levelOf(r *report.Report) level {
 	return unknown
 }
 
-// worstFirst returns diagnoses by severity. Among equals a fault of this end comes first, because it
-// explains the others; the rest keep the order of the rules.
+// worstFirst returns diagnoses by severity. Among equals a fault of this end comes first, because
+// it explains the others; the rest keep the order of the rules.
 func worstFirst(all []diagnosis.Held) []diagnosis.Held {
 	if len(all) < 2 {
 		return all

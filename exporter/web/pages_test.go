@@ -89,8 +89,8 @@ func (s *site) allPages() []string {
 	return paths
 }
 
-// TestNesting: every element is closed in its place, no block is inside a paragraph, and a browser's
-// parser moves nothing.
+// TestNesting: every element is closed in its place, no block is inside a paragraph, and a
+// browser's parser moves nothing.
 func TestNesting(t *testing.T) {
 	s := full(t)
 	for _, path := range s.allPages() {
@@ -197,8 +197,8 @@ func TestNoResources(t *testing.T) {
 	}
 }
 
-// TestContrast: text has the contrast of WCAG AA, 4.5 to 1, on paper and card, and drawings 3 to 1, in
-// light and dark.
+// TestContrast: text has the contrast of WCAG AA, 4.5 to 1, on paper and card, and drawings 3 to 1,
+// in light and dark.
 func TestContrast(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	page := s.ask(t, "GET", "/").Body.String()

@@ -21,8 +21,8 @@ import (
 // A reach is how far packets of one kind get.
 type reach string
 
-// The reaches. Gone means that they get no further, silent that no answer comes and the place is not
-// known, open that routers show them up to some hop and nothing is known behind it.
+// The reaches. Gone means that they get no further, silent that no answer comes and the place is
+// not known, open that routers show them up to some hop and nothing is known behind it.
 const (
 	through reach = "passes"
 	gone    reach = "lost"
@@ -35,8 +35,8 @@ type lane struct {
 	// Short heads the lane, Label names it in the text. Text is what is known of it.
 	Short, Label, Text string
 	Reach              reach
-	// Hop is the last place that is reached: 0 is this host. A lane Back comes from the peer, and Hop
-	// is the last place on its way here.
+	// Hop is the last place that is reached: 0 is this host. A lane Back comes from the peer, and
+	// Hop is the last place on its way here.
 	Hop  int
 	Back bool
 	// Next is the place that is not reached, 0 if it is the one behind Hop.

@@ -38,8 +38,8 @@ type peerPage struct {
 	Events   []event
 	Tables   []saTable
 	Evidence []group
-	// Runbooks ends before the name of a diagnosis. Board is the URL of the peer's board, empty where
-	// no Grafana is configured.
+	// Runbooks ends before the name of a diagnosis. Board is the URL of the peer's board, empty
+	// where no Grafana is configured.
 	Runbooks, Board string
 }
 
@@ -81,8 +81,8 @@ func (s *site) newPeerPage(name string, r *report.Report) *peerPage {
 // peerBoard is the identifier of the board about one peer.
 const peerBoard = "ipsec-path-peer"
 
-// builds returns the largest path MTU for which gateways build packets, 0 if one builds packets that
-// do not pass, or none is known: then the alert on a black hole is a warning.
+// builds returns the largest path MTU for which gateways build packets, 0 if one builds packets
+// that do not pass, or none is known: then the alert on a black hole is a warning.
 func builds(r *report.Report) (largest int) {
 	for i := range r.Gateways {
 		largest = max(largest, r.Gateways[i].Peers[0].PathMTU)

@@ -9,7 +9,8 @@ import (
 	"ipsec_path_exporter/exporter/lastday"
 )
 
-// stripHeight is the height of a strip in the units of its view box; its width is a unit per quarter.
+// stripHeight is the height of a strip in the units of its view box; its width is a unit per
+// quarter.
 const stripHeight = 20
 
 // A strip is the last 24 hours of one value.
@@ -44,8 +45,8 @@ type scale struct {
 	// of returns the value of a sample, and whether it is known. words names a value.
 	of    func(*lastday.Sample) (float64, bool)
 	words func(float64) string
-	// step, if set, is how far below the least value a bar begins, so that small differences show. A
-	// bar ends at top, or at the largest value if that is more.
+	// step, if set, is how far below the least value a bar begins, so that small differences show.
+	// A bar ends at top, or at the largest value if that is more.
 	step, top float64
 }
 

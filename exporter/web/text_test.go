@@ -16,8 +16,8 @@ import (
 	"ipsec_path_exporter/exporter/report"
 )
 
-// lines returns the text of a page as a text browser shows it: a line for each block and each row of a
-// table, without style, choices of a form and what is folded away.
+// lines returns the text of a page as a text browser shows it: a line for each block and each row
+// of a table, without style, choices of a form and what is folded away.
 func lines(tb testing.TB, page string) (out []string) {
 	tb.Helper()
 	root, err := html.Parse(strings.NewReader(page))
@@ -77,8 +77,8 @@ func attribute(n *html.Node, name string) bool {
 // firstScreen is how many lines of text a reader sees without scrolling.
 const firstScreen = 25
 
-// TestTenSeconds: the first screen of the list and of each peer's page says what is wrong, since when,
-// on which provider, and what to do, with its number.
+// TestTenSeconds: the first screen of the list and of each peer's page says what is wrong, since
+// when, on which provider, and what to do, with its number.
 func TestTenSeconds(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.status.Peers = demonstration(t)
@@ -151,7 +151,8 @@ func worst(r *report.Report) diagnosis.Held {
 	return diagnosis.Held{}
 }
 
-// TestHealthyRows: a healthy peer has one line, without names of the protocol that look like errors.
+// TestHealthyRows: a healthy peer has one line, without names of the protocol that look like
+// errors.
 func TestHealthyRows(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.status.Peers = []*report.Report{well("hq", "acme")}

@@ -1,12 +1,13 @@
-// Package web is the HTTP side of the exporter: metrics, health, reload, service discovery, the list
-// of peers and a page for each peer. It measures nothing and keeps no state.
+// Package web is the HTTP side of the exporter: metrics, health, reload, service discovery, the
+// list of peers and a page for each peer. It measures nothing and keeps no state.
 //
 //	snapshots ──▶ index: level, filter, order ────────────────▶ index.html ──▶ gzip
 //	          └─▶ peer page: verdicts, drawing, ladders, ─────▶ peer.html
 //	              strips, timeline, SA tables, evidence
 //
-// The pages work without JavaScript and load nothing: style and drawings are inline. texts/ says what
-// to do about each diagnosis. What is unknown is shown as unknown, neither as a fault nor as health.
+// The pages work without JavaScript and load nothing: style and drawings are inline. texts/ says
+// what to do about each diagnosis. What is unknown is shown as unknown, neither as a fault nor as
+// health.
 package web
 
 import (
@@ -49,8 +50,8 @@ type Config struct {
 	// Targets are the peers for Prometheus's HTTP service discovery; Probe measures one of them.
 	Targets func() []TargetGroup
 	Probe   http.Handler
-	// Grafana is the URL of the Grafana that has the boards, empty if there is none. Runbooks is the
-	// URL before the name of a diagnosis, DefaultRunbooks if it is empty.
+	// Grafana is the URL of the Grafana that has the boards, empty if there is none. Runbooks is
+	// the URL before the name of a diagnosis, DefaultRunbooks if it is empty.
 	Grafana, Runbooks string
 	// Now is the clock, time.Now if it is nil.
 	Now func() time.Time

@@ -373,8 +373,8 @@ func TestPageFails(t *testing.T) {
 	}
 }
 
-// TestActionFails: a text that cannot be rendered costs its diagnosis the action, not the pages of all
-// peers.
+// TestActionFails: a text that cannot be rendered costs its diagnosis the action, not the pages of
+// all peers.
 func TestActionFails(t *testing.T) {
 	s := newSite(t, "/", "/metrics")
 	s.peers["hq"] = head()

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bell wakes the engine: when a socket that it watches has something to read, when somebody rings,
-// or when a time has come. A thread that waited in a system call would cost ten times as much: each
-// time it came back, the runtime would begin to look after its threads every 20 µs.
+// A bell wakes the engine: when a socket that it watches has something to read, when somebody
+// rings, or when a time has come. A thread that waited in a system call would cost ten times as
+// much: each time it came back, the runtime would begin to look after its threads every 20 µs.
 //
-// The runtime's poller watches one descriptor, an epoll instance, which in turn watches the sockets.
-// Each socket wakes the engine once (EPOLLONESHOT, epoll(7)) and is watched again when the engine
-// waits the next time, so that the packets of a batch wake nobody.
+// The runtime's poller watches one descriptor, an epoll instance, which in turn watches the
+// sockets. Each socket wakes the engine once (EPOLLONESHOT, epoll(7)) and is watched again when the
+// engine waits the next time, so that the packets of a batch wake nobody.
 type bell struct {
 	file *os.File // the epoll instance
 	rc   syscall.RawConn
@@ -47,7 +47,14 @@ func (b *bell) open() error {
 		return errors.Join(fmt.Errorf("eventfd: %w", err), b.file.Close())
 	}
 	b.rope = &conn{fd: number}
-	return b.watch(b.rope)
+	err = b.watch(b.rope)
+	if err == nil {
+		err = b.file.SetReadDeadline(time.Time{}) // fails where the runtime's poller did not take it
+	}
+	if err != nil {
+		b.close()
+	}
+	return err
 }
 
 func (b *bell) close() {
@@ -94,13 +101,17 @@ func (b *bell) wait(limit time.Duration) {
 	}
 	b.struck = b.struck[:0]
 	// To wake once too early costs less than to set the time for each wait.
+	var err error
 	if now := time.Now(); !b.due.After(now) || now.Add(limit).Before(b.due) {
 		b.due = now.Add(limit)
-		if b.file.SetReadDeadline(b.due) != nil {
-			return
-		}
+		err = b.file.SetReadDeadline(b.due)
 	}
-	_ = b.rc.Read(b.strike) // or the time is over
+	if err == nil {
+		err = b.rc.Read(b.strike)
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		time.Sleep(min(limit, breather)) // it must not spin
+	}
 }
 
 // strike takes the events, and reports whether there is one.

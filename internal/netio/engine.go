@@ -17,21 +17,21 @@ const (
 	// controlBuffer holds a timestamp, and on an error queue the error and its offender.
 	controlBuffer = 256
 	// breather is how long the engine waits between reads while packets come less than that apart:
-	// the kernel has stamped what comes meanwhile, and reading it in one go costs half of waking for
-	// each.
+	// the kernel has stamped what comes meanwhile, and reading it in one go costs half of waking
+	// for each.
 	breather = 5 * time.Millisecond
 	// leisure is how long that is while nobody waits for an answer, and few come.
 	leisure, few = 20 * time.Millisecond, batchSize / 2
-	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on in
-	// the next pass; until then no probe is silent.
+	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on
+	// in the next pass; until then no probe is silent.
 	maxBatches = 256
 	// maxBacklog is the age of packets in a socket from which on there is no hope to catch up.
 	maxBacklog = 2 * time.Second
 	// longestRest is how long the engine sleeps at most while probes are remembered.
 	longestRest = time.Second
 	// standstill is how much too late the engine wakes, or how long it takes for a pass, when the
-	// program has stood still: it was stopped, or the host gave it no processor. What takes less is no
-	// reason to doubt a silence: answers wait in the sockets, with the time of their arrival.
+	// program has stood still: it was stopped, or the host gave it no processor. What takes less is
+	// no reason to doubt a silence: answers wait in the sockets, with the time of their arrival.
 	standstill = time.Second
 	// errorPause keeps a persistent read error from spinning.
 	errorPause = 100 * time.Millisecond
@@ -46,9 +46,9 @@ const (
 //	        ▲                                          (by the kernel's time)         │
 //	        └────────────────────────────────────────────────────────────────────────┘
 //
-// A probe is silent only if all sockets were found empty after its deadline, so an answer that waits
-// in a socket is never late. After a standstill of the program, nothing is concluded from silence
-// during that time (LocalDrops).
+// A probe is silent only if all sockets were found empty after its deadline, so an answer that
+// waits in a socket is never late. After a standstill of the program, nothing is concluded from
+// silence during that time (LocalDrops).
 type engine struct {
 	stack *Stack
 	bell  bell // ends a wait
@@ -64,7 +64,8 @@ type engine struct {
 	came   time.Time     // when a pass last found packets
 	pause  time.Duration // until the next pass, if packets come less than that apart; else 0
 	wall   time.Duration // the wall clock against the monotonic one
-	// stepped means that the wall clock was set since the last pass: the kernel's times say nothing.
+	// stepped means that the wall clock was set since the last pass: the kernel's times say
+	// nothing.
 	stepped bool
 }
 
@@ -200,9 +201,9 @@ func (e *engine) pace(packets int, now time.Time) {
 	}
 }
 
-// drain reads a socket until it is empty, and returns how many packets that were. Of what is not ours
-// at first sight, one batch is enough: it may be a flood, and nothing is concluded from what its socket
-// loses.
+// drain reads a socket until it is empty, and returns how many packets that were. Of what is not
+// ours at first sight, one batch is enough: it may be a flood, and nothing is concluded from what
+// its socket loses.
 func (e *engine) drain(r *receiver, now time.Time) (packets int, drained bool) {
 	for range maxBatches {
 		n, err := e.read(r)

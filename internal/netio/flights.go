@@ -70,7 +70,8 @@ type flight struct {
 	sending, gone bool
 }
 
-// A target is a destination with probes under way, apart from echoes without a hint, the oldest first.
+// A target is a destination with probes under way, apart from echoes without a hint, the oldest
+// first.
 type target struct {
 	dst netip.Addr
 	all []*flight
@@ -158,8 +159,8 @@ func (t *flights) newEchoID() uint16 {
 	return uint16(t.random.Uint64()) | 1
 }
 
-// echoesOf returns the table of a flow, nil if there is no echo of this identifier. The caller holds
-// the lock.
+// echoesOf returns the table of a flow, nil if there is no echo of this identifier. The caller
+// holds the lock.
 func (t *flights) echoesOf(id uint16) *echoTable {
 	if last := t.recent; last.table != nil && last.id == id {
 		return last.table
@@ -186,8 +187,8 @@ func (t *flights) len() int {
 }
 
 // add enters a probe that is about to be sent. An echo gets its sequence number and, if it has
-// none, its token; every probe gets an IP identification, which is unique for the address of all but
-// echoes. departed or cancel must follow.
+// none, its token; every probe gets an IP identification, which is unique for the address of all
+// but echoes. departed or cancel must follow.
 func (t *flights) add(f *flight, now time.Time, timeout, grace time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -304,9 +305,9 @@ func (t *flights) remove(f *flight) {
 	}
 }
 
-// cancel forgets a probe that was not sent after all, and returns how it was decided before: time may
-// be over, or the kernel may also have sent an ICMP error. The engine may have found the flight just
-// before, so it is not used again, and accepts no answer any more.
+// cancel forgets a probe that was not sent after all, and returns how it was decided before: time
+// may be over, or the kernel may also have sent an ICMP error. The engine may have found the flight
+// just before, so it is not used again, and accepts no answer any more.
 func (t *flights) cancel(f *flight) (before Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -358,8 +359,8 @@ func (f *flight) judge(a *Answer) (tell bool) {
 }
 
 // duplicates is how long an answered echo is remembered, to know a second reply. Other probes are
-// remembered for the grace time: what came may be the probe itself, sent back by a device on the path,
-// and the reply comes after it.
+// remembered for the grace time: what came may be the probe itself, sent back by a device on the
+// path, and the reply comes after it.
 const duplicates = time.Second
 
 // settle hands an answer to the probe's owner, unless it says nothing new.
@@ -444,6 +445,10 @@ func (t *flights) expire(now time.Time) {
 	silent := t.ended[:0]
 	for _, f := range t.ended {
 		switch {
+		case f.decided == 0 && f.sending: // it has not left: its sender will say so
+			f.at = now.Add(wheelGrain)
+			t.wheel.put(f)
+			continue
 		case f.decided == 0:
 			t.over(f)
 			f.decided = Silent
@@ -465,8 +470,8 @@ func (t *flights) expire(now time.Time) {
 	}
 }
 
-// next returns when expire is to be called again. While no probe waits for its answer, that is after
-// a while, and without any probe much later.
+// next returns when expire is to be called again. While no probe waits for its answer, that is
+// after a while, and without any probe much later.
 func (t *flights) next(now time.Time, while time.Duration) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()

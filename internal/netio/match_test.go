@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +43,7 @@ func launch(s *Stack, f *flight) *[]Answer {
 	f.flow, f.answer = testFlow, func(a Answer) { got = append(got, a) }
 	f.charge, _ = s.silence.Admit(Lane(Path{Dst: f.dst}, f.protocol, f.port), time.Now(), silence.Probe{Packets: 1})
 	s.flights.add(f, time.Now(), time.Minute, time.Minute)
+	s.flights.departed(f, f.sent)
 	return &got
 }
 
@@ -133,8 +132,8 @@ func TestPacketTooBigValidation(t *testing.T) {
 	}
 }
 
-// TestOwnPacketTooBig: where a packet filter diverts a probe to a smaller link, the kernel tells the
-// sender both by EMSGSIZE and by an ICMP error from its own address, in any order.
+// TestOwnPacketTooBig: where a packet filter diverts a probe to a smaller link, the kernel tells
+// the sender both by EMSGSIZE and by an ICMP error from its own address, in any order.
 func TestOwnPacketTooBig(t *testing.T) {
 	s := matching(t)
 	f := ikeFlight(1500)
@@ -142,29 +141,6 @@ func TestOwnPacketTooBig(t *testing.T) {
 	s.onICMPv4(nil, icmpError(testSelf, 3, 4, 1492, probeBytes(f), 548), reception{at: time.Now()})
 	if len(*got) != 1 || (*got)[0].Outcome != TooBigLocally || (*got)[0].MTU != 1492 || !errors.Is((*got)[0].Err, unix.EMSGSIZE) {
 		t.Errorf("answers: %+v", *got)
-	}
-}
-
-// TestRefusedAtOnce: while the kernel tells the sender that it refuses a packet, the engine may read
-// the ICMP error about it. One of them answers, and is recorded.
-func TestRefusedAtOnce(t *testing.T) {
-	s, set := matching(t), &sockets{}
-	for range 300 {
-		r, answers := &recording{}, atomic.Int32{}
-		f := s.flights.make()
-		*f = flight{dst: testPeer, size: 1500, flow: testFlow, recorder: r, src: testSelf, set: set, queue: &queueCount{}}
-		f.answer = func(Answer) { answers.Add(1) }
-		f.charge, _ = s.silence.Admit(Lane(Path{Dst: f.dst}, f.protocol, f.port), time.Now(), silence.Probe{Packets: 1})
-		s.flights.add(f, time.Now(), time.Minute, time.Minute)
-		packet := icmpError(testSelf, 3, 4, 1492, probeBytes(f), 548)
-		var both sync.WaitGroup
-		both.Go(func() { s.refused(f, Path{Dst: testPeer}, 1500, unix.ENOBUFS) })
-		s.onICMPv4(set, packet, reception{at: time.Now()})
-		both.Wait()
-		if n := answers.Load(); n != 1 || len(r.all) != 1 {
-			t.Fatalf("%d answers, %d recorded, want one each", n, len(r.all))
-		}
-		s.flights.make().size = 1 // one that was forgotten may be in use again
 	}
 }
 
@@ -403,8 +379,8 @@ func TestInexactQuotes(t *testing.T) {
 	}
 }
 
-// TestInexactQuotesAreShared: probes of one size get one hint each before any gets a second one, and
-// a probe that arrived gets none.
+// TestInexactQuotesAreShared: probes of one size get one hint each before any gets a second one,
+// and a probe that arrived gets none.
 func TestInexactQuotesAreShared(t *testing.T) {
 	s := matching(t)
 	var hints [3]int

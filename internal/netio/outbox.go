@@ -12,8 +12,8 @@ import (
 	"ipsec_path_exporter/internal/wire/icmp"
 )
 
-// outboxSize bounds the packets that leave by one system call. They all count as sent when it begins:
-// with more of them, that would be too early for the last ones.
+// outboxSize bounds the packets that leave by one system call. They all count as sent when it
+// begins: with more of them, that would be too early for the last ones.
 const outboxSize = 32
 
 // mostDeferred is how long an echo request waits for Flush at most.
@@ -87,7 +87,8 @@ func (o *outbox) wait(s *Stack) {
 	})
 }
 
-// build appends what the socket gets for an echo request: a whole packet of IPv4, the ICMPv6 message.
+// build appends what the socket gets for an echo request: a whole packet of IPv4, the ICMPv6
+// message.
 func (o *outbox) build(b []byte, p *Packet, f *flight) []byte {
 	o.data = appendEchoData(o.data[:0], p, f)
 	if o.conn.v6 {

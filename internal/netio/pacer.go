@@ -22,11 +22,12 @@ const maxPacket = 65535
 // overruns a router's queue does not.
 const burstTime = time.Second / 20
 
-// leastWait is how long a packet over the budget waits at least, so that those after it leave together
-// and not one by one.
+// leastWait is how long a packet over the budget waits at least, so that those after it leave
+// together and not one by one.
 const leastWait = 5 * time.Millisecond
 
-// A pacer spends the packet budget in the order of requests: overload delays all evenly.
+// A pacer spends the packet budget in the order of requests, up to leastWait: overload delays all
+// evenly.
 type pacer struct {
 	delayed atomic.Int64 // nanoseconds
 

@@ -142,12 +142,12 @@ type Packet struct {
 	Memory *Memory
 	// Purpose describes the probe in a few words for readers of the evidence.
 	Purpose string
-	// Deferred lets an echo request wait for the next call of Stack.Flush, some milliseconds at most, so
-	// that many leave by one system call. Other packets leave at once. Nobody waits for the answer: it
-	// may be read some 20 ms after the kernel has received it.
+	// Deferred lets an echo request wait for the next call of Stack.Flush, some milliseconds at
+	// most, so that many leave by one system call. Other packets leave at once. Nobody waits for
+	// the answer: it may be read some 20 ms after the kernel has received it.
 	Deferred bool
-	// Hint, if set, is called with a "packet too big" that may be about this probe but does not quote
-	// it exactly, at most maxHints times. It may be forged: it decides nothing.
+	// Hint, if set, is called with a "packet too big" that may be about this probe but does not
+	// quote it exactly, at most maxHints times. It may be forged: it decides nothing.
 	Hint func(Hint)
 	// Recorder, if set, keeps an echo request in one piece as evidence.
 	Recorder Recorder

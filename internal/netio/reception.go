@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -35,8 +36,9 @@ func arrival(oob []byte) (rx reception) {
 		}
 		oob = rest
 		switch {
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= 16:
-			rx.at = time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			stamp := *(*unix.Timespec)(unsafe.Pointer(&data[0])) //nolint:gosec // the layout that the kernel defines
+			rx.at = time.Unix(stamp.Unix())
 		case h.Level == unix.SOL_IP && h.Type == unix.IP_RECVFRAGSIZE && len(data) >= 4,
 			h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_RECVFRAGSIZE && len(data) >= 4:
 			rx.fragment = int(binary.NativeEndian.Uint32(data))

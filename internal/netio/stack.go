@@ -339,8 +339,8 @@ func (s *Stack) left(f *flight, at time.Time, account *Account, packets, size in
 	}
 }
 
-// refused answers for a probe that the kernel did not take. It stands back where an ICMP error of this
-// host was faster.
+// refused answers for a probe that the kernel did not take. It stands back where an ICMP error of
+// this host was faster.
 func (s *Stack) refused(f *flight, path Path, largest int, err error) {
 	a := s.refusal(path, largest, f.queue, err)
 	if isNoDevice(err) {
@@ -348,15 +348,11 @@ func (s *Stack) refused(f *flight, path Path, largest int, err error) {
 	}
 	before := s.flights.cancel(f)
 	s.silence.Refund(f.charge, time.Now(), false)
-	switch before {
-	case 0:
-		if f.recorder != nil {
-			f.record(&a, &recordRoom{})
-		}
-	case Silent:
-		a.Late = true
-	default:
+	if before != 0 {
 		return
+	}
+	if f.recorder != nil {
+		f.record(&a, &recordRoom{})
 	}
 	f.answer(a)
 }
@@ -412,8 +408,8 @@ func (s *Stack) mayMark() bool {
 // ErrQueueFull means that a full queue of this host, as that of a shaper, dropped a probe.
 var ErrQueueFull = errors.New("dropped by a full queue of this host")
 
-// refusal is the answer for a probe that the kernel did not take. largest is the size of its largest
-// IP packet.
+// refusal is the answer for a probe that the kernel did not take. largest is the size of its
+// largest IP packet.
 func (s *Stack) refusal(path Path, largest int, queue *queueCount, err error) Answer {
 	if errors.Is(err, unix.ENOBUFS) {
 		queue.refused.Add(1)

@@ -10,8 +10,9 @@ import (
 // (RawSyscall), which else takes each for one that may block: it begins to look after its threads
 // every 20 µs, and that costs more than the calls.
 
-// sending sends one message (SYS_SENDMSG) or several (SYS_SENDMMSG), and returns how many were sent.
-// Where the buffer of the socket has no room, it waits for sendPatience, and tells the runtime.
+// sending sends one message (SYS_SENDMSG) or several (SYS_SENDMMSG), and returns how many were
+// sent. Where the buffer of the socket has no room, it waits for sendPatience, and tells the
+// runtime.
 func sending(number uintptr, fd int, messages unsafe.Pointer, count int) (sent int, err error) {
 	arguments := func(flags int) (a3, a4 uintptr) {
 		if number == unix.SYS_SENDMMSG {
