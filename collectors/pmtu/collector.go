@@ -143,8 +143,8 @@ type methodState struct {
 	whole int
 	// refusesLarge means that the peer answers no IKE messages above the trusted size.
 	refusesLarge bool
-	// unreachable means that the last round was not answered.
-	unreachable bool
+	// unreachable means that the last round was not answered, postponed that it had no search.
+	unreachable, postponed bool
 	// raised is when more than the known size was last tried.
 	raised    time.Time
 	roundTrip time.Duration
@@ -296,7 +296,7 @@ func (c *Collector) measure(ctx context.Context, m collectors.Method, route neti
 	if route.Tunnel != "" {
 		return Result{Method: m, State: search.Inconclusive, Reason: collectors.CheckRoute(route).Error(), At: time.Now()}, nil
 	}
-	earlier, postponed := c.postponed(ctx, m, before)
+	earlier, postponed := c.postponed(ctx, m, st, before)
 	start := time.Now()
 	if r, ok := c.answersNothing(m, start); ok {
 		r.LinkBytes = min(route.LinkMTU, maxPacket)

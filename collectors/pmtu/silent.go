@@ -28,10 +28,14 @@ const askAgain = 2 * time.Minute
 const turn = 4 * time.Second
 
 // postponed returns the earlier result of a method while the peer may just have gone silent: the packets
-// of a search would be missed where the silence has to be shown. before has the results of the round.
-func (c *Collector) postponed(ctx context.Context, m collectors.Method, before []Result) (r Result, ok bool) {
+// of a search would be missed where the silence has to be shown. before has the results of the round. By
+// the next round that silence is known, or it was none: a peer that drops echo requests is asked by them
+// again and again between the messages of IKE that it answers.
+func (c *Collector) postponed(ctx context.Context, m collectors.Method, st *methodState, before []Result) (r Result, ok bool) {
+	last := st.postponed
+	st.postponed = false
 	earlier := c.known.of(m)
-	if earlier == nil || c.opts.Silence == nil {
+	if earlier == nil || c.opts.Silence == nil || last {
 		return Result{}, false
 	}
 	if r = earlier.result(); r.Unasked {
@@ -44,6 +48,7 @@ func (c *Collector) postponed(ctx context.Context, m collectors.Method, before [
 	if c.opts.Silence.Spoke(c.lane(m), now) || c.opts.Silence.Standing(c.lane(m), now).Mute {
 		return Result{}, false
 	}
+	st.postponed = true
 	return r, true
 }
 

@@ -59,3 +59,29 @@ func TestSilentPeerIsNotSearched(t *testing.T) {
 		})
 	}
 }
+
+// TestMuteEchoDoesNotPutOffIKE: echo requests that the peer always drops are no sign that it has just
+// gone silent, even where some were sent since its last message of IKE: at most one search is put off.
+func TestMuteEchoDoesNotPutOffIKE(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		record := silence.New()
+		path := netsim.New(netsim.Config{Silence: record}, 1)
+		c := collector(t, path, collectors.IKE)
+		c.opts.Silence, c.target = record, collectors.Share(collectorstest.Target(false))
+		lane, echo := c.lane(collectors.IKE), c.lane(collectors.ICMP)
+		const every = time.Minute
+		for round := range 6 {
+			charge, _ := record.Admit(lane, time.Now(), silence.Probe{Packets: 1, Plain: true})
+			record.Answered(charge, time.Now())
+			for range 3 {
+				time.Sleep(5 * time.Second)
+				_, _ = record.Admit(echo, time.Now(), silence.Probe{Packets: 1, Plain: true})
+			}
+			r := measure(t, c, collectorstest.Target(false))
+			if age := time.Since(r.At); r.State != search.Clean || age > every+10*time.Second {
+				t.Errorf("round %d: %s of %v ago (%s)", round, r.State, age, r.Reason)
+			}
+			time.Sleep(every - 15*time.Second)
+		}
+	})
+}
