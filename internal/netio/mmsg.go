@@ -44,9 +44,9 @@ func sendmsg(fd int, packet, oob []byte, name *unix.RawSockaddrInet6, size uint3
 		part.Base = &packet[0]
 	}
 	part.SetLen(len(packet))
-	var m mmsghdr
-	m.set(name, size, &part, oob)
-	_, err := sending(unix.SYS_SENDMSG, fd, unsafe.Pointer(&m.msg), 0) //nolint:gosec // the layout that the kernel defines
+	var one [1]mmsghdr
+	one[0].set(name, size, &part, oob)
+	_, err := sending(fd, one[:])
 	return err
 }
 

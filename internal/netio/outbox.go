@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -137,7 +136,7 @@ func (s *Stack) empty(o *outbox) {
 func (o *outbox) send(begin int) (n int, err error) {
 	for range pendingTries {
 		err = o.conn.use(func(fd int) (err error) {
-			n, err = sending(unix.SYS_SENDMMSG, fd, unsafe.Pointer(&o.messages[begin]), o.n-begin) //nolint:gosec // no wrapper exists
+			n, err = sending(fd, o.messages[begin:o.n])
 			return err
 		})
 		if !isPending(err) {

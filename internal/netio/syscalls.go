@@ -10,21 +10,13 @@ import (
 // (RawSyscall), which else takes each for one that may block: it begins to look after its threads
 // every 20 µs, and that costs more than the calls.
 
-// sending sends one message (SYS_SENDMSG) or several (SYS_SENDMMSG), and returns how many were
-// sent. Where the buffer of the socket has no room, it waits for sendPatience, and tells the
-// runtime.
-func sending(number uintptr, fd int, messages unsafe.Pointer, count int) (sent int, err error) {
-	arguments := func(flags int) (a3, a4 uintptr) {
-		if number == unix.SYS_SENDMMSG {
-			return uintptr(count), uintptr(flags)
-		}
-		return uintptr(flags), 0
-	}
-	a3, a4 := arguments(unix.MSG_DONTWAIT)
-	n, _, errno := unix.RawSyscall6(number, uintptr(fd), uintptr(messages), a3, a4, 0, 0)
+// sending sends messages and returns how many were sent. Where the buffer of the socket has no room,
+// it waits for sendPatience, and tells the runtime.
+func sending(fd int, messages []mmsghdr) (sent int, err error) {
+	first, count := unsafe.Pointer(&messages[0]), uintptr(len(messages)) //nolint:gosec // no wrapper exists
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(first), count, unix.MSG_DONTWAIT, 0, 0)
 	for errno == unix.EAGAIN || errno == unix.EINTR {
-		a3, a4 = arguments(0)
-		if n, _, errno = unix.Syscall6(number, uintptr(fd), uintptr(messages), a3, a4, 0, 0); errno == unix.EAGAIN {
+		if n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(first), count, 0, 0, 0); errno == unix.EAGAIN {
 			return 0, unix.ENOBUFS
 		}
 	}
