@@ -59,15 +59,7 @@ func (p *progress) paint() {
 	if p.peers > 1 {
 		line += fmt.Sprintf("%d of %d peers done; ", p.completed, p.peers)
 	}
-	fmt.Fprint(p.out, clearLine+shorten(line+untrusted.Printable(p.peer)+": "+p.what+" …", columns))
-}
-
-// shorten cuts a line that is too long for a terminal.
-func shorten(line string, width int) string {
-	if all := []rune(line); len(all) > width {
-		return string(all[:width-1]) + "…"
-	}
-	return line
+	fmt.Fprint(p.out, clearLine+untrusted.Fit(line+p.peer+": "+p.what+" …", columns))
 }
 
 // done counts a peer.

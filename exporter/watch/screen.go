@@ -1,7 +1,7 @@
 // Package watch shows peers on a terminal while they are measured: one screen, drawn again and
 // again, as mtr(8) does.
 //
-//	reports ──Screen.Draw──▶ lines that fit ──Terminal──▶ alternate screen; q ends
+//	reports ──Draw──▶ lines that fit ──Terminal──▶ alternate screen; q ends
 package watch
 
 import (
@@ -40,7 +40,7 @@ func Draw(reports []*report.Report, size Size, began, now time.Time) []string {
 		lines = append(lines, fmt.Sprintf("%d more peers do not fit on this screen", left))
 	}
 	for i, line := range lines {
-		lines[i] = clip(untrusted.Printable(line), size.Columns)
+		lines[i] = untrusted.Fit(line, size.Columns)
 	}
 	return lines
 }
@@ -90,12 +90,4 @@ func echoes(r *icmp.Result) string {
 
 func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond))
-}
-
-// clip cuts a line that is too wide.
-func clip(line string, columns int) string {
-	if all := []rune(line); columns > 0 && len(all) > columns {
-		return string(all[:columns-1]) + "…"
-	}
-	return line
 }

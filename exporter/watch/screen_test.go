@@ -11,6 +11,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/suite"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 func peers(n int) (all []*report.Report) {
@@ -34,7 +35,7 @@ func TestDraw(t *testing.T) {
 	for _, size := range []Size{{80, 24}, {40, 10}, {200, 60}, {80, 3}} {
 		for _, n := range []int{0, 1, 3, 11, 12, 500} {
 			lines := Draw(peers(n), size, began, began.Add(95*time.Second))
-			if len(lines) > max(size.Rows, 5) || lines[0] != clip("12:01:35  measuring for 1m35s; q ends", size.Columns) {
+			if len(lines) > max(size.Rows, 5) || lines[0] != untrusted.Fit("12:01:35  measuring for 1m35s; q ends", size.Columns) {
 				t.Errorf("%d peers on %+v: %d lines, the first %q", n, size, len(lines), lines[0])
 			}
 			verdicts, told := 0, 0

@@ -20,6 +20,15 @@ func Printable(s string) string {
 	}, s)
 }
 
+// Fit returns s as a line of a terminal: printable, and cut to a number of characters. 0 is no limit.
+func Fit(s string, columns int) string {
+	all := []rune(Printable(s))
+	if columns > 0 && len(all) > columns {
+		return string(all[:columns-1]) + "…"
+	}
+	return string(all)
+}
+
 // Word returns s trimmed, printable and at most limit bytes long, for a label value.
 func Word(s string, limit int) string {
 	s = Printable(strings.TrimSpace(s))
