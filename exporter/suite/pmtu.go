@@ -23,7 +23,7 @@ func freshPMTU(f *Findings, now time.Time, every time.Duration) {
 	}
 	results := only(f.PMTU.Results, func(r *pmtu.Result) bool { return collectors.Fresh(r.At, now, every) })
 	reverse, forward := collectors.Fresh(f.PMTU.Reverse.At, now, every), collectors.Fresh(f.PMTU.Forward.At, now, every)
-	hops := len(f.PMTU.Hops) == 0 || collectors.Fresh(f.PMTU.HopsAt, now, routersEvery)
+	hops := len(f.PMTU.Hops) == 0 && f.PMTU.Distance == 0 || collectors.Fresh(f.PMTU.HopsAt, now, routersEvery)
 	if hops && len(results) == len(f.PMTU.Results) && (reverse || f.PMTU.Reverse == pmtu.Reverse{}) && (forward || f.PMTU.Forward == pmtu.Forward{}) {
 		return
 	}
