@@ -94,10 +94,10 @@ func (d *document) TooBig() string {
 }
 
 // IKEPort is the UDP port of IKE without NAT traversal.
-func (d *document) IKEPort() uint16 { return d.port(collectors.IKE) }
+func (d *document) IKEPort() uint16 { return d.Port(collectors.IKE) }
 
 // NATTPort is the UDP port of IKE with NAT traversal.
-func (d *document) NATTPort() uint16 { return d.port(collectors.NATT) }
+func (d *document) NATTPort() uint16 { return d.Port(collectors.NATT) }
 
 // A Hole is a black hole on the path to the peer.
 type Hole struct {
@@ -148,7 +148,7 @@ func (d *document) carrier(m collectors.Method) string {
 	if m == collectors.ICMP {
 		return "ICMP echo"
 	}
-	return fmt.Sprintf("UDP port %d", d.port(m))
+	return fmt.Sprintf("UDP port %d", d.Port(m))
 }
 
 // Outward is what routers show of the path to the peer if large packets get as far as to the last

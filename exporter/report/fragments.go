@@ -13,7 +13,7 @@ func fragmented(r *Report) (out []entry) {
 		return nil
 	}
 	for _, m := range collectors.IKEMethods() {
-		port := r.port(m)
+		port := r.Port(m)
 		unknown := fmt.Sprintf("whether IP fragments of UDP port %d pass", port)
 		if r.Fragments == nil {
 			out = append(out, entry{unknown: unknown, why: notTested})

@@ -28,7 +28,7 @@ func pathMTUs(r *Report) (out []entry) {
 func (r *Report) pathMTU(s *pmtu.Result) entry {
 	carrier := "ICMP echoes"
 	if s.Method != collectors.ICMP {
-		carrier = fmt.Sprintf("IKE messages to UDP port %d", r.port(s.Method))
+		carrier = fmt.Sprintf("IKE messages to UDP port %d", r.Port(s.Method))
 	}
 	e := entry{
 		at: proved(s), label: "path MTU, " + s.Method.String(), text: searchText(s),

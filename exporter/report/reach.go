@@ -99,11 +99,11 @@ func (r *Report) protocolName(p protocols.Protocol) string {
 	case protocols.ICMP:
 		return "ICMP echo"
 	case protocols.UDP500:
-		return fmt.Sprintf("UDP port %d", r.port(collectors.IKE))
+		return fmt.Sprintf("UDP port %d", r.Port(collectors.IKE))
 	case protocols.UDP4500:
-		return fmt.Sprintf("UDP port %d", r.port(collectors.NATT))
+		return fmt.Sprintf("UDP port %d", r.Port(collectors.NATT))
 	case protocols.ESPInUDP:
-		return fmt.Sprintf("ESP in UDP port %d", r.port(collectors.NATT))
+		return fmt.Sprintf("ESP in UDP port %d", r.Port(collectors.NATT))
 	}
 	return string(p)
 }

@@ -183,8 +183,8 @@ func (r *Report) echoHole() *pmtu.Result {
 	return s
 }
 
-// port is the UDP port of an IKE method.
-func (r *Report) port(m collectors.Method) uint16 {
+// Port is the UDP port of an IKE method: that of its newest result, or the usual one.
+func (r *Report) Port(m collectors.Method) uint16 {
 	if r.IKE != nil {
 		if one := r.IKE.Of(m); one.Port != 0 {
 			return one.Port

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ipsec_path_exporter/collectors"
@@ -273,15 +272,15 @@ func protocolLabel(r *report.Report, k protocols.Protocol) string {
 	case protocols.ICMP:
 		return "ICMP echo"
 	case protocols.UDP500:
-		return "IKE on UDP " + port(r, collectors.IKE)
+		return fmt.Sprintf("IKE on UDP %d", r.Port(collectors.IKE))
 	case protocols.UDP4500:
-		return "IKE on UDP " + port(r, collectors.NATT)
+		return fmt.Sprintf("IKE on UDP %d", r.Port(collectors.NATT))
 	case protocols.ESP:
 		return "ESP (IP protocol 50)"
 	case protocols.AH:
 		return "AH (IP protocol 51)"
 	case protocols.ESPInUDP:
-		return "ESP in UDP " + port(r, collectors.NATT)
+		return fmt.Sprintf("ESP in UDP %d", r.Port(collectors.NATT))
 	}
 	return string(k)
 }
@@ -292,9 +291,9 @@ func shortLabel(r *report.Report, k protocols.Protocol) string {
 	case protocols.ICMP:
 		return "echo"
 	case protocols.UDP500:
-		return "UDP " + port(r, collectors.IKE)
+		return fmt.Sprintf("UDP %d", r.Port(collectors.IKE))
 	case protocols.UDP4500:
-		return "UDP " + port(r, collectors.NATT)
+		return fmt.Sprintf("UDP %d", r.Port(collectors.NATT))
 	case protocols.ESPInUDP:
 		return "ESP/UDP"
 	case protocols.ESP, protocols.AH:
@@ -302,23 +301,10 @@ func shortLabel(r *report.Report, k protocols.Protocol) string {
 	return strings.ToUpper(string(k))
 }
 
-// port is the UDP port of an IKE method.
-func port(r *report.Report, m collectors.Method) string {
-	if r.IKE != nil {
-		if one := r.IKE.Of(m); one.Port != 0 {
-			return strconv.Itoa(int(one.Port))
-		}
-	}
-	if m == collectors.NATT {
-		return "4500"
-	}
-	return "500"
-}
-
 // carrier names the packets of a method.
 func carrier(r *report.Report, m collectors.Method) string {
 	if m == collectors.ICMP {
 		return "ICMP echo"
 	}
-	return "IKE on UDP " + port(r, m)
+	return fmt.Sprintf("IKE on UDP %d", r.Port(m))
 }

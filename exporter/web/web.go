@@ -13,6 +13,7 @@ package web
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"embed"
 	"errors"
@@ -27,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/gzhttp"
 
 	"ipsec_path_exporter/exporter/report"
 )
@@ -200,9 +203,28 @@ func (s *site) send(w http.ResponseWriter, r *http.Request, page string, header 
 		return
 	}
 	maps.Copy(w.Header(), header)
-	if _, err := w.Write(compressed(w.Header(), r, b.Bytes())); err != nil { // the client is gone
-		s.Log.Debug("page not written", "page", page, "err", err)
+	compress(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := w.Write(b.Bytes()); err != nil { // the client is gone
+			s.Log.Debug("page not written", "page", page, "err", err)
+		}
+	}))(w, r)
+}
+
+// worthCompressing is the size from which compression saves a packet.
+const worthCompressing = 1400
+
+// compress sends what a handler writes as the client accepts it.
+var compress = newCompressor()
+
+func newCompressor() func(http.Handler) http.HandlerFunc {
+	wrap, err := gzhttp.NewWrapper(
+		gzhttp.MinSize(worthCompressing), gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.EnableZstd(false),
+		gzhttp.ContentTypeFilter(gzhttp.CompressAllContentTypeFilter),
+	)
+	if err != nil { // only for options that contradict each other
+		panic(fmt.Sprintf("web: %v", err))
 	}
+	return wrap
 }
 
 // failed answers that a page could not be rendered.
