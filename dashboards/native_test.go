@@ -3,8 +3,10 @@ package dashboards
 import (
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +66,26 @@ func secondMajor(t *testing.T) bool {
 	return strings.Contains(string(out), "version 2.")
 }
 
+// hastyRules writes the recording rules and alerts to a directory, with every group evaluated each
+// second, and returns the file. A group of one minute has its turn at a second of the minute that
+// follows from its name: up to a minute after the start.
+func hastyRules(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile("../alerts/ipsec_path.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	interval := regexp.MustCompile(`(?m)^    interval: \d+m$`)
+	if !interval.Match(text) {
+		t.Fatal("no group of rules has an interval of minutes")
+	}
+	file := filepath.Join(dir, "rules.yml")
+	if err := os.WriteFile(file, interval.ReplaceAll(text, []byte("    interval: 1s")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // TestPanelsOfHistogramsWorkWithNativeOnes lets a Prometheus that takes native histograms scrape
 // some: it then has no classic buckets. That the same panels work with classic ones alone is shown
 // by TestEveryQueryBringsWhatItsPanelShows.
@@ -77,10 +99,7 @@ func TestPanelsOfHistogramsWorkWithNativeOnes(t *testing.T) {
 	if !secondMajor(t) {
 		flags, option = nil, "scrape_native_histograms: true, "
 	}
-	rules, err := filepath.Abs("../alerts/ipsec_path.rules.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	rules := hastyRules(t, dir)
 	s := start(t, dir, dir+"/data", fmt.Sprintf(
 		"global: {evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs: [{job_name: ipsec, %sscrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]\n", rules, option, address), flags...)
 	vars := everything("branch")
