@@ -26,7 +26,8 @@ func offerIgnored(r *ike.Result) claim {
 // nothing but a wrong major version at any time. So true only where a request was answered before
 // on one of the ports: something has changed. After a restart this is not known. An answer on
 // either port refutes it, since the limit is by address. Three ignored requests in a row are
-// needed, or more where echo requests are lost: more than their loss explains. A filter that drops IKE_SA_INIT of version 2 by its content looks the same.
+// needed, or more than the measured loss explains; five while no loss is measured. A filter that
+// drops IKE_SA_INIT of version 2 by its content looks the same.
 func (f *Facts) ikeLockout() (claim, text) {
 	var last time.Time
 	var ignored []claim

@@ -17,7 +17,7 @@ func TestLockout(t *testing.T) {
 	ignoring := func(requests int) ike.Result {
 		return ike.Result{
 			State: ike.Responding, At: start, Sent: requests + 1, Form: ikeprobe.V2Major3, Reply: "INVALID_MAJOR_VERSION",
-			BadKESilent: true, BadKESent: requests,
+			BadKESilent: true, BadKESent: requests, Loss: collectors.Sample{Sent: 10, Since: before},
 		}
 	}
 	ignored := ignoring(3)
@@ -73,19 +73,27 @@ func TestLockout(t *testing.T) {
 func TestLockoutUnderLoss(t *testing.T) {
 	for name, tt := range map[string]struct {
 		echo     icmp.State
-		lost     int // of 20
+		lost     int // of sent
+		sent     int
+		ike      collectors.Sample
 		requests int
 		want     State
 	}{
-		"few lost":                        {icmp.Reachable, 1, 3, Holds},
-		"many lost":                       {icmp.Reachable, 12, 3, Undecided},
-		"many lost, and far more ignored": {icmp.Reachable, 12, 14, Holds},
-		"echo is filtered":                {icmp.Silent, 20, 3, Holds},
+		"few lost":                                {icmp.Reachable, 1, 20, collectors.Sample{}, 3, Holds},
+		"many lost":                               {icmp.Reachable, 12, 20, collectors.Sample{}, 3, Undecided},
+		"many lost, and far more ignored":         {icmp.Reachable, 12, 20, collectors.Sample{}, 14, Holds},
+		"many lost, the last three all":           {icmp.Silent, 12, 20, collectors.Sample{}, 3, Undecided},
+		"the loss is not known yet":               {icmp.Reachable, 0, 0, collectors.Sample{}, 3, Undecided},
+		"the loss is not known, and more ignored": {icmp.Reachable, 0, 0, collectors.Sample{}, 5, Holds},
+		"echo is filtered":                        {icmp.Silent, 20, 20, collectors.Sample{Sent: 10}, 3, Holds},
+		"echo is filtered, and much of IKE lost":  {icmp.Silent, 20, 20, collectors.Sample{Sent: 10, Lost: 5}, 3, Undecided},
+		"echo is filtered, nothing is known yet":  {icmp.Silent, 20, 20, collectors.Sample{}, 3, Undecided},
 	} {
 		f := Facts{Memory: Memory{lastOffer: [methods]time.Time{udp500: ago(3600)}}}
-		f.ICMP = &icmp.Result{State: tt.echo, At: start, Since: start, Sent: 20, Loss: collectors.Sample{Sent: 20, Lost: tt.lost}}
+		f.ICMP = &icmp.Result{State: tt.echo, At: start, Since: start, Sent: 20, Loss: collectors.Sample{Sent: tt.sent, Lost: tt.lost}}
 		f.IKE = &ike.Results{IKE: ike.Result{
 			State: ike.Responding, At: start, Form: ikeprobe.V2Major3, Reply: "INVALID_MAJOR_VERSION", BadKESilent: true, BadKESent: tt.requests,
+			Loss: tt.ike,
 		}}
 		if got := verdictOn(t, f, IKELockout, "").State; got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)

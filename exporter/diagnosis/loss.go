@@ -135,11 +135,19 @@ func (f *Facts) ikeSample() (all collectors.Sample) {
 	return all
 }
 
-// explainedByLoss reports whether the measured loss of echo requests explains that so many requests in
-// a row were not answered.
+// chance is when loss no longer explains requests that were not answered in a row. Without a
+// measured loss it is one in five (package matched), which takes five requests.
+var chance = matched.Rule{Alpha: mayBeLoss, PriorLost: 1, PriorSent: 5}
+
+// explainedByLoss reports whether the loss of the path explains that so many requests in a row were
+// not answered. Echo requests and IKE both measure it, whatever the last three echo requests show:
+// under heavy loss they may all be lost. A peer that answers no echo at all shows no loss by them.
 func (f *Facts) explainedByLoss(requests int) bool {
-	r := f.echoes()
-	return r.State == icmp.Reachable && math.Pow(r.Loss.Share(), float64(requests)) > mayBeLoss
+	known := f.ikeSample()
+	if echo := f.echoes().Loss; echo.Lost < echo.Sent {
+		known = known.Plus(echo)
+	}
+	return requests < chance.Pairs(chance.Loss(known.Lost, known.Sent))
 }
 
 // SilentBy returns the methods that are known to be silent in the flow in use.

@@ -456,6 +456,7 @@ func TestSilentPeer(t *testing.T) {
 	f.ICMP = nil
 	f.IKE = &ike.Results{IKE: ike.Result{
 		State: ike.Responding, At: start, Form: ikeprobe.V2Major3, Reply: "INVALID_MAJOR_VERSION", BadKESilent: true, BadKESent: 3,
+		Loss: collectors.Sample{Sent: 10, Since: start},
 	}}
 	f.lastOffer[udp500] = start
 	want := []string{PMTUBlackHole, PMTUBlackHoleReverse, TunnelOversized, FragmentsDropped, ESPBlocked, NoSA, IKELockout, VantageSuspect}
