@@ -11,6 +11,7 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
@@ -48,8 +49,10 @@ type peer struct {
 
 	mu      sync.Mutex
 	failure string     // why the name is not resolved
-	echoes  icmp.State // at the last judgement
-	sampled time.Time  // when the sample of echoes began that was judged last
+	judged  time.Time  // the last judgement
+	echoes  icmp.State // then
+	sampled time.Time  // when the sample of echoes began that was judged then
+	replies uint64     // the Digest of the results of IKE then
 	shown   []string   // the gateways that showed the peer at the last judgement
 	climbed time.Time  // when the protocols were last demanded
 }
@@ -184,6 +187,9 @@ func (p *peer) measured(c suite.Collector) {
 		}
 	case suite.IKE:
 		p.rounds.again(p.Waiting(now))
+		if p.Tracker.Calm() && !p.news(now) {
+			return
+		}
 	default:
 	}
 	p.judge(now)
@@ -195,6 +201,22 @@ func (p *peer) turned(now time.Time) bool {
 	defer p.mu.Unlock()
 	echoes := p.Echoes(now)
 	return echoes.State != p.echoes || echoes.Loss.Since != p.sampled
+}
+
+// judgeEvery is how long the same results of IKE are not judged again. Gateways and the vantage point
+// have the peer judged when they change; what else can change without a new result is that one gets
+// too old.
+const judgeEvery = ike.DefaultInterval * 9 / 10
+
+// news reports whether the results of IKE or the echoes show something else than at the last judgement,
+// or whether that was a while ago.
+func (p *peer) news(now time.Time) bool {
+	if p.turned(now) {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.judged) >= judgeEvery || p.replies != p.Replies(now)
 }
 
 // judge draws the diagnoses from what is known now. A verdict that differs from what holds is
@@ -210,6 +232,7 @@ func (p *peer) judge(now time.Time) {
 	p.settle.note(func(s *settlement) { s.unread = unread }, &p.Tracker)
 	p.mu.Lock()
 	echoes := p.Echoes(now)
+	p.judged, p.replies = now, p.Replies(now)
 	p.echoes, p.sampled, p.shown = echoes.State, echoes.Loss.Since, p.shown[:0]
 	for i := range facts.Gateways {
 		p.shown = append(p.shown, facts.Gateways[i].Name)

@@ -24,7 +24,10 @@ type surroundings struct {
 	app   *app
 	meter diagnosis.CongestionMeter
 	full  map[string]diagnosis.Congestion // at the last comparison
-	lost  losses
+	// standings and before are for reuse: they are of thousands of peers.
+	standings []diagnosis.Standing
+	before    []diagnosis.State
+	lost      losses
 
 	mu       sync.Mutex
 	controls []*control
@@ -47,12 +50,15 @@ func (s *surroundings) watch(ctx context.Context) error {
 // compare finds the peers whose fault may be near this host, and judges a peer where that changed.
 func (s *surroundings) compare(now time.Time) {
 	peers := s.app.unsorted()
-	standings := make([]diagnosis.Standing, 0, len(peers))
-	before := make([]diagnosis.State, 0, len(peers))
+	standings, before := s.standings[:0], s.before[:0]
 	for _, p := range peers {
 		standings = append(standings, standing(p, now))
 		before = append(before, s.Of(p.Config.Name).State)
 	}
+	defer func() {
+		clear(standings)
+		s.standings, s.before = standings[:0], before[:0]
+	}()
 	full := s.meter.Update(now, s.app.tools.Stack.Queues(), standings)
 	s.logQueues(full)
 	s.lost.log(s.app.log, s.app.tools.Stack.Stats())

@@ -25,6 +25,7 @@
 package ike
 
 import (
+	"hash/maphash"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -97,6 +98,19 @@ type Results struct{ IKE, NATT Result }
 
 // NotSent reports whether this host did not send the probes of a method.
 func (r *Results) NotSent() bool { return r.IKE.NotSent || r.NATT.NotSent }
+
+// digestSeed is of this process: digests are compared with earlier ones of the same.
+var digestSeed = maphash.MakeSeed()
+
+// Digest returns a hash of what the results show: it changes with them, and not with when they were
+// measured, by how many probes, and with which round trips.
+func (r *Results) Digest() uint64 {
+	shown := *r
+	for _, one := range [...]*Result{&shown.IKE, &shown.NATT} {
+		one.At, one.Sent, one.RoundTrip = time.Time{}, 0, 0
+	}
+	return maphash.Comparable(digestSeed, shown)
+}
 
 // Of returns the result of one method; the zero Result for ICMP.
 func (r *Results) Of(m collectors.Method) Result {

@@ -175,3 +175,29 @@ func BenchmarkRound(b *testing.B) {
 		b.Fatal(got)
 	}
 }
+
+// TestDigest: results that show the same have one digest, whenever and however they were measured.
+func TestDigest(t *testing.T) {
+	r := ike.Results{IKE: ike.Result{State: ike.Responding, Reply: "INVALID_KE_PAYLOAD", At: time.Unix(1, 0), Sent: 1, RoundTrip: time.Millisecond}}
+	want := r.Digest()
+	again := r
+	again.IKE.At, again.IKE.Sent, again.NATT.RoundTrip = time.Unix(31, 0), 2, time.Second
+	if again.Digest() != want {
+		t.Error("the same results have another digest")
+	}
+	for name, change := range map[string]func(r *ike.Results){
+		"state":    func(r *ike.Results) { r.IKE.State = ike.Silent },
+		"method":   func(r *ike.Results) { r.IKE, r.NATT = r.NATT, r.IKE },
+		"reply":    func(r *ike.Results) { r.IKE.Reply = "COOKIE" },
+		"error":    func(r *ike.Results) { r.NATT.Error.Count++ },
+		"loss":     func(r *ike.Results) { r.IKE.Loss.Lost++ },
+		"sample":   func(r *ike.Results) { r.IKE.Loss.Since = time.Unix(2, 0) },
+		"not sent": func(r *ike.Results) { r.NATT.NotSent = true },
+	} {
+		other := r
+		change(&other)
+		if other.Digest() == want {
+			t.Errorf("another %s has the same digest", name)
+		}
+	}
+}

@@ -67,13 +67,14 @@ func (c *Collector) firstMissed(r *Result) (first netip.Addr) {
 	return first
 }
 
-// larger returns the methods on the same way by which more is proven to pass, in this round or the last one. The
-// same message is larger by the non-ESP marker on the other IKE port.
+// larger returns the methods on the same way by which more is proven to pass: in this round, or in an
+// earlier one since the black hole was found, because what passed before it shows nothing. The same
+// message is larger by the non-ESP marker on the other IKE port.
 func (c *Collector) larger(out *Results, r *Result) (methods []collectors.Method) {
 	for _, m := range collectors.Methods() {
 		bytes := 0
-		if st := c.states[m]; st != nil && st.known.Conclusive() {
-			bytes = st.bytes
+		if earlier := c.known.of(m); earlier != nil && !r.ProvedAt.IsZero() && earlier.at.After(r.ProvedAt) {
+			bytes = int(earlier.bytes)
 		}
 		if i := slices.IndexFunc(out.Results, func(other Result) bool { return other.Method == m }); i >= 0 {
 			bytes = out.Results[i].Bytes

@@ -1,6 +1,8 @@
 package pmtu
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -118,6 +120,47 @@ func TestWhoseLimit(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestOldRoundsAreNoWitness: while a link gets smaller, what passed by other methods in the round before
+// does not make its black hole that of a port.
+func TestOldRoundsAreNoWitness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		narrow := false
+		path := netsim.Config{
+			Hops: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")}, Delay: 20 * time.Millisecond, BlockBehind: 1,
+			Block: func(p *netio.Packet) bool { return narrow && p.WireSize() > 1400 },
+		}
+		c := collector(t, netsim.New(path, 1))
+		c.opts.Locate = true
+		if _, err := c.Measure(t.Context(), collectorstest.Target(false)); err != nil {
+			t.Fatal(err)
+		}
+		narrow = true
+		for time.Sleep(time.Minute); !c.Snapshot().BlackHole; {
+			short, cancel := context.WithTimeout(t.Context(), 4*time.Second) // for one method
+			_, err := c.Measure(short, collectorstest.Target(false))
+			cancel()
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			for _, r := range c.Snapshot().Results {
+				if len(r.LargerBy) > 0 || r.Note != "" {
+					t.Errorf("%s: %s %d, larger by %v: %s", r.Method, r.State, r.Bytes, r.LargerBy, r.Note)
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		all, err := c.Measure(t.Context(), collectorstest.Target(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all.Results {
+			if r.State != search.BlackHole || r.Bytes != 1400 || len(r.LargerBy) > 0 {
+				t.Errorf("%s: %s %d, larger by %v", r.Method, r.State, r.Bytes, r.LargerBy)
+			}
+		}
+	})
 }
 
 // TestResponderLimitInTheLab: a gateway that takes datagrams of 1280 bytes only, on a clean path.

@@ -83,14 +83,31 @@ func offerAnswered(r *ike.Result) bool {
 	return r.State == ike.Responding && (r.Form == ikeprobe.V2BadKE || r.Form == ikeprobe.V2NoProp)
 }
 
-// The methods below return zero values where there is no result.
-func (f *Facts) echoes() icmp.Result { return *cmp.Or(f.ICMP, &icmp.Result{}) }
+// What the methods below return where there is no result. It is shared, and not written to.
+var (
+	noEchoes   icmp.Result
+	noReplies  ike.Result
+	noSearches = [methods]pmtu.Result{{Method: collectors.ICMP}, {Method: collectors.IKE}, {Method: collectors.NATT}}
+	noPaths    pmtu.Snapshot
+)
 
-func (f *Facts) replies(m collectors.Method) ike.Result { return cmp.Or(f.IKE, &ike.Results{}).Of(m) }
+// The methods below return zero values where there is no result. Many rules ask for the same result
+// of thousands of peers, so large ones are not copied, and not to be changed.
+func (f *Facts) echoes() *icmp.Result { return cmp.Or(f.ICMP, &noEchoes) }
 
-func (f *Facts) wayBack() pmtu.Reverse { return cmp.Or(f.PMTU, &pmtu.Snapshot{}).Reverse }
+func (f *Facts) replies(m collectors.Method) *ike.Result {
+	switch {
+	case f.IKE != nil && m == collectors.IKE:
+		return &f.IKE.IKE
+	case f.IKE != nil && m == collectors.NATT:
+		return &f.IKE.NATT
+	}
+	return &noReplies
+}
 
-func (f *Facts) wayOut() pmtu.Forward { return cmp.Or(f.PMTU, &pmtu.Snapshot{}).Forward }
+func (f *Facts) wayBack() *pmtu.Reverse { return &cmp.Or(f.PMTU, &noPaths).Reverse }
+
+func (f *Facts) wayOut() *pmtu.Forward { return &cmp.Or(f.PMTU, &noPaths).Forward }
 
 func (f *Facts) fragmented(m collectors.Method) fragments.Result {
 	return cmp.Or(f.Fragments, &fragments.Results{}).Of(m)
@@ -108,5 +125,5 @@ func (f *Facts) search(m collectors.Method) *pmtu.Result {
 			}
 		}
 	}
-	return &pmtu.Result{Method: m}
+	return &noSearches[m]
 }

@@ -37,7 +37,7 @@ func (f *Facts) ikeLockout() (claim, text) {
 			last = f.lastOffer[m]
 		}
 		r := f.replies(m)
-		c := offerIgnored(&r)
+		c := offerIgnored(r)
 		if c.state == Holds && f.explainedByLoss(r.BadKESent) {
 			c = claim{}
 		}

@@ -28,6 +28,7 @@ type Tracker struct {
 	newest     time.Time
 	turns      map[key]*turns
 	waits      atomic.Bool // a first verdict against the state waits for a second
+	calm       atomic.Bool // no condition is more than off
 }
 
 // A key names a diagnosis of a peer, or of one of its gateways.
@@ -113,6 +114,7 @@ func (t *Tracker) Update(now time.Time, verdicts Verdicts) (changed []Change, co
 		}
 	}
 	t.conditions, t.quiet = conditions, calm
+	t.calm.Store(len(conditions) == 0)
 	t.waits.Store(slices.ContainsFunc(conditions, func(c *condition) bool { return !c.pending.IsZero() }))
 	return t.changes(now, before, turned), confirm
 }
@@ -263,6 +265,10 @@ func (t *Tracker) since(k key) time.Time {
 
 // Waits reports whether Pending would return any.
 func (t *Tracker) Waits() bool { return t.waits.Load() }
+
+// Calm reports whether the newest verdicts neither raised nor suspected anything: facts that are as
+// before would change nothing.
+func (t *Tracker) Calm() bool { return t.calm.Load() }
 
 // Pending returns the diagnoses on which a first verdict against the state waits for a second.
 func (t *Tracker) Pending() (names []string) {

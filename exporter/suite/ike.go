@@ -38,6 +38,15 @@ func operateIKE() operations {
 	return o
 }
 
+// Replies returns the Digest of the newest results of IKE, 0 without IKE.
+func (c *Collectors) Replies(now time.Time) uint64 {
+	if c.ike == nil {
+		return 0
+	}
+	r := c.ike.Results(now)
+	return r.Digest()
+}
+
 // speaks reports whether the peer answers IKE by a method.
 func (c *Collectors) speaks(m collectors.Method, now time.Time) bool {
 	answers := c.ike.Results(now)

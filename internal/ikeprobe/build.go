@@ -61,7 +61,7 @@ var naturalSizes = sync.OnceValue(func() map[kind]int {
 	all := make(map[kind]int)
 	for f := range V1Minor + 1 {
 		for a := range RSA + 1 {
-			if m, err := message(f, a, make([]byte, nonceLength), newEntropy(nil)); err == nil {
+			if m, err := message(f, a, make([]byte, nonceLength), &entropy{}); err == nil {
 				all[kind{f, a}] = m.Size()
 			}
 		}
@@ -87,7 +87,9 @@ func Build(f Form, a Auth, spi [8]byte, marker bool, size int, nonce []byte) ([]
 	if spi == ([8]byte{}) {
 		return nil, ErrZeroSPI
 	}
-	random := newEntropy(nonce)
+	random := entropies.Get().(*entropy) //nolint:errcheck // nothing else is in there
+	defer entropies.Put(random)
+	random.seed(nonce)
 	m, err := message(f, a, nonce[:nonceLength], random)
 	if err != nil {
 		return nil, err
@@ -115,7 +117,7 @@ func front(marker bool) int {
 }
 
 // pad makes the message longer by gap bytes, in its last payload (nonce or Vendor ID).
-func pad(m *ike.Message, gap int, random entropy) {
+func pad(m *ike.Message, gap int, random *entropy) {
 	last := &m.Payloads[len(m.Payloads)-1]
 	switch {
 	case gap == 0:
@@ -131,12 +133,15 @@ func pad(m *ike.Message, gap int, random entropy) {
 
 // An entropy is an endless stream of bytes that look random and are the same for the same seed.
 // Padding is taken from it, because a link that compresses might let regular padding pass.
-type entropy struct{ stream *rand.ChaCha8 }
+type entropy struct{ stream rand.ChaCha8 }
 
-func newEntropy(seed []byte) entropy { return entropy{rand.NewChaCha8(sha256.Sum256(seed))} }
+func (e *entropy) seed(seed []byte) { e.stream.Seed(sha256.Sum256(seed)) }
+
+// entropies are for reuse: every probe needs one.
+var entropies = sync.Pool{New: func() any { return &entropy{} }}
 
 // append appends n bytes of the stream.
-func (e entropy) append(dst []byte, n int) []byte {
+func (e *entropy) append(dst []byte, n int) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, n)...)
 	e.stream.Read(dst[start:]) //nolint:errcheck // documented to never return an error

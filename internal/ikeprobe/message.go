@@ -53,7 +53,7 @@ const (
 const vendorXAUTH = "\x09\x00\x26\x89\xdf\xd6\xb7\x12"
 
 // message returns a probe of the natural size. Its header lacks the initiator SPI.
-func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) {
+func message(f Form, a Auth, nonce []byte, random *entropy) (ike.Message, error) {
 	switch f {
 	case V2BadKE:
 		return saInit(2, badKEBody(), groupCurve448, lengthCurve, nonce, random), nil
@@ -71,7 +71,7 @@ func message(f Form, a Auth, nonce []byte, random entropy) (ike.Message, error) 
 
 // saInit returns an IKE_SA_INIT (RFC 7296, section 1.2) without NAT detection, which no error
 // answers.
-func saInit(major uint8, offer []byte, group uint16, public int, nonce []byte, random entropy) ike.Message {
+func saInit(major uint8, offer []byte, group uint16, public int, nonce []byte, random *entropy) ike.Message {
 	ke := ike.AppendKE(make([]byte, 0, 4+public), group, nil)
 	ke = random.append(append(ke, 0), public-1) // below the prime of a MODP group (RFC 6989, section 2.1)
 	return ike.Message{

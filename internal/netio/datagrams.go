@@ -13,7 +13,7 @@ import (
 )
 
 // datagram sends by the UDP socket that owns the source port.
-func (s *Stack) datagram(p *Packet, f *flight) error {
+func (s *Stack) datagram(buf *buffer, p *Packet, f *flight) error {
 	c := f.flow.udp4
 	if p.Path.IPv6() {
 		c = f.flow.udp6
@@ -24,10 +24,11 @@ func (s *Stack) datagram(p *Packet, f *flight) error {
 	case f.way.datagram.apart:
 		return s.apart(p)
 	}
-	return send(c, p, f, source(p, f.way.datagram))
+	return send(buf, c, p, f, source(p, f.way.datagram))
 }
 
-func send(c *conn, p *Packet, f *flight, oob []byte) error {
+// send sends a datagram. The buffer is for the packet as the evidence shows it.
+func send(buf *buffer, c *conn, p *Packet, f *flight, oob []byte) error {
 	to := netip.AddrPortFrom(p.Path.Dst, p.Port)
 	var err error
 	for range pendingTries {
@@ -39,7 +40,8 @@ func send(c *conn, p *Packet, f *flight, oob []byte) error {
 		return fmt.Errorf("send: %w", err)
 	}
 	if p.OnWire != nil {
-		return p.each(&buffer{b: appendUDP(nil, p, f)}, f, func([]byte) error { return nil })
+		buf.b = appendUDP(buf.b[:0], p, f)
+		return p.each(buf, f, func([]byte) error { return nil })
 	}
 	return nil
 }
@@ -66,7 +68,7 @@ const (
 // datagrams. They are bound to the same port at a loopback address, to which no such message is
 // addressed, and choose the source address for each packet. The identification is the kernel's, so a
 // quote of less than the token is only a hint.
-func (s *Stack) beside(set *sockets, p *Packet, f *flight) error {
+func (s *Stack) beside(buf *buffer, set *sockets, p *Packet, f *flight) error {
 	which, ok := s.besideFor(p)
 	if !ok || f.way.datagram.apart || p.SourcePort != 0 {
 		return s.apart(p)
@@ -77,7 +79,7 @@ func (s *Stack) beside(set *sockets, p *Packet, f *flight) error {
 	}
 	by := f.way.datagram
 	by.src = f.src
-	return send(c, p, f, source(p, by))
+	return send(buf, c, p, f, source(p, by))
 }
 
 // besideFor returns which of the sockets makes the packets of a probe, if any does: the kernel cuts

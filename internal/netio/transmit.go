@@ -39,13 +39,13 @@ func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 	case p.Protocol > AH:
 		return fmt.Errorf("protocol %d: %w", p.Protocol, unix.EPROTONOSUPPORT)
 	case single && p.SourcePort == 0 && (v6 || set.whole4 == nil || !p.DontFragment && p.TTL == 0):
-		return s.datagram(p, f)
+		return s.datagram(buf, p, f)
 	case v6 && p.Protocol == Echo && p.fragments() == 1:
 		return set.echo6(buf, p, f)
 	case v6 && set.whole6 == nil, !v6 && set.whole4 == nil:
 		return fmt.Errorf("%s: %w", p.Protocol, ErrNoPrivilege)
 	case p.Protocol == UDP && f.way.raw.apart:
-		return s.beside(set, p, f)
+		return s.beside(buf, set, p, f)
 	case f.way.raw.apart:
 		return s.apart(p)
 	case p.Protocol == UDP:
