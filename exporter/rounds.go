@@ -57,7 +57,12 @@ func (r *rounds) add(life context.Context, s *subject.Subject) {
 			r.app.schedule.AddEvent(r.key(c.String()), every, tick)
 			continue
 		}
-		r.addTask(c, every, func(ctx context.Context) { r.measure(ctx, life, s, c) })
+		measure := func(ctx context.Context) { r.measure(ctx, life, s, c) }
+		if look := s.Preview(c); look != nil {
+			r.app.schedule.AddPreviewed(r.key(c.String()), every, every, func(ctx context.Context) { r.preview(ctx, s, c, look) }, once(measure))
+			continue
+		}
+		r.addTask(c, every, measure)
 	}
 	if all := s.Config.Collectors; all.Has(suite.IKE) && !all.Has(suite.Protocols) {
 		r.addTask(suite.Protocols, s.Config.Intervals[suite.Protocols], func(ctx context.Context) {
@@ -69,10 +74,22 @@ func (r *rounds) add(life context.Context, s *subject.Subject) {
 }
 
 func (r *rounds) addTask(c suite.Collector, every time.Duration, run func(ctx context.Context)) {
-	r.app.schedule.AddTask(r.key(c.String()), every, every, func(ctx context.Context) (again bool) {
+	r.app.schedule.AddTask(r.key(c.String()), every, every, once(run))
+}
+
+// once makes a task of a round that needs no second measurement at once.
+func once(run func(ctx context.Context)) func(ctx context.Context) (again bool) {
+	return func(ctx context.Context) (again bool) {
 		run(ctx)
 		return false
-	})
+	}
+}
+
+// preview takes a short look with a collector before its first round, which says what a failure means.
+func (r *rounds) preview(ctx context.Context, s *subject.Subject, c suite.Collector, look func(context.Context, collectors.Target) error) {
+	if err := look(ctx, s.Target()); err != nil {
+		r.app.log.Debug("preview failed", "peer", r.name, "collector", c.String(), "err", err)
+	}
 }
 
 // measure makes one round of a collector that blocks.

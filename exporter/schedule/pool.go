@@ -43,14 +43,17 @@ func (s *Scheduler) work(ctx context.Context, e *entry) {
 
 // runTask runs a task without the lock and returns it to the heap.
 func (s *Scheduler) runTask(ctx context.Context, e *entry) {
-	now := s.now()
+	now, looked := s.now(), false
 	if !e.gone && ctx.Err() == nil {
 		e.began = s.at(now)
 		e.late = e.began.since(e.planned)
 		s.lag.note(now, e.late)
 		e.active, e.peer.running = true, e.peer.running+1
-		if s.attempt(ctx, e) && !e.gone && ctx.Err() == nil {
-			s.attempt(ctx, e)
+		if preview := e.preview; preview != nil {
+			e.preview, looked = nil, true
+			s.attempt(ctx, e, func(ctx context.Context) bool { preview(ctx); return false })
+		} else if s.attempt(ctx, e, e.run) && !e.gone && ctx.Err() == nil {
+			s.attempt(ctx, e, e.run)
 		}
 		e.active = false
 		e.peer.leave()
@@ -63,19 +66,23 @@ func (s *Scheduler) runTask(ctx context.Context, e *entry) {
 		e.rerun = false
 		e.planned = s.at(now)
 		s.submit(ctx, e)
+	case looked:
+		s.arm(e, max(e.opening, s.at(now)), inTime)
+		e.expected = e.due.add(e.interval)
+		s.wakeFor(e)
 	default:
 		s.arm(e, s.next(e, now), inTime)
 		s.wakeFor(e)
 	}
 }
 
-// attempt runs a task once, without the lock.
-func (s *Scheduler) attempt(parent context.Context, e *entry) (again bool) {
+// attempt runs a task, or its preview, once, without the lock.
+func (s *Scheduler) attempt(parent context.Context, e *entry, run func(ctx context.Context) bool) (again bool) {
 	ctx, cancel := context.WithTimeout(parent, e.timeout)
 	defer cancel()
 	e.cancel = cancel
 	s.mu.Unlock()
-	again, panicked := s.callTask(ctx, e)
+	again, panicked := s.callTask(ctx, e, run)
 	s.mu.Lock()
 	e.cancel = nil
 	s.ended(e, panicked)

@@ -119,9 +119,9 @@ func (s *Scheduler) callEvent(e *entry, now time.Time) (next time.Time, panicked
 	return e.tick(now), false
 }
 
-func (s *Scheduler) callTask(ctx context.Context, e *entry) (again, panicked bool) {
+func (s *Scheduler) callTask(ctx context.Context, e *entry, run func(ctx context.Context) bool) (again, panicked bool) {
 	defer s.catch(e, &panicked)
-	return e.run(ctx), false
+	return run(ctx), false
 }
 
 // catch ends a panic and logs it. It must be deferred itself.

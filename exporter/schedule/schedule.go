@@ -39,6 +39,14 @@ const (
 	DefaultSlack    = 20 * time.Millisecond
 )
 
+const (
+	// PreviewWithin is the time in which all previews are due.
+	PreviewWithin = 7500 * time.Millisecond
+	// RoundsAfter is when the first rounds of tasks with a preview are due at the earliest: previews that
+	// wait for the packet budget come before them.
+	RoundsAfter = 10 * time.Second
+)
+
 // A Key names one thing to run: one collector for one peer.
 type Key struct{ Peer, Collector string }
 
@@ -132,6 +140,9 @@ type entry struct {
 	tick      func(now time.Time) time.Time
 	run       func(ctx context.Context) (again bool)
 	timeout   time.Duration
+	// preview, if set, runs once, before the first round, which is not due before opening.
+	preview func(ctx context.Context)
+	opening instant
 
 	// due and why are for its place in the heap, queued means that it is there. version changes
 	// each time that it leaves the heap.
@@ -183,11 +194,23 @@ func (s *Scheduler) AddEvent(key Key, interval time.Duration, tick func(now time
 // second measurement; the result of that one is ignored. A replaced task is cancelled, and its
 // successor starts after it has ended.
 func (s *Scheduler) AddTask(key Key, interval, timeout time.Duration, run func(ctx context.Context) (again bool)) {
+	s.add(key, &entry{interval: interval, timeout: limited(timeout, interval), run: run})
+}
+
+// AddPreviewed adds a task as AddTask does, with a preview: a short look that many peers can have before
+// any of them has its first round. The preview is due within PreviewWithin, the first round between
+// RoundsAfter and MaxFirst. Where that is too short for both, or where Now asks for a round first, there is none.
+func (s *Scheduler) AddPreviewed(key Key, interval, timeout time.Duration, preview func(ctx context.Context), run func(ctx context.Context) (again bool)) {
+	s.add(key, &entry{interval: interval, timeout: limited(timeout, interval), run: run, preview: preview})
+}
+
+// limited returns the timeout of a task: by default and at most nine tenths of its interval.
+func limited(timeout, interval time.Duration) time.Duration {
 	limit := max(interval/10*9, 1)
 	if timeout <= 0 || timeout > limit {
-		timeout = limit
+		return limit
 	}
-	s.add(key, &entry{interval: interval, timeout: timeout, run: run})
+	return timeout
 }
 
 func (s *Scheduler) add(key Key, e *entry) {
@@ -211,9 +234,17 @@ func (s *Scheduler) add(key Key, e *entry) {
 		p.entries = append(p.entries, e)
 	}
 	now := s.now()
-	e.expected = s.at(now.Add(firstWait(now, e.interval, e.phase, s.cfg.MaxFirst)))
+	first := firstWait(now, e.interval, e.phase, s.cfg.MaxFirst)
+	if all := min(e.interval, s.cfg.MaxFirst); e.preview != nil && all >= 2*RoundsAfter {
+		share := float64(first) / float64(all)
+		first = time.Duration(share * float64(PreviewWithin))
+		e.opening = s.at(now.Add(RoundsAfter + time.Duration(share*float64(all-RoundsAfter))))
+	} else {
+		e.preview = nil
+	}
+	e.expected = max(s.at(now.Add(first)), e.opening)
 	s.rate += 1 / e.interval.Seconds()
-	s.arm(e, e.expected, inTime)
+	s.arm(e, s.at(now.Add(first)), inTime)
 	s.wakeFor(e)
 }
 
@@ -254,7 +285,7 @@ func (s *Scheduler) Now(key Key) bool {
 		if now := s.at(s.now()); e.due > now {
 			e.due, e.planned = now, now
 		}
-		e.why = asked
+		e.why, e.preview = asked, nil
 		s.due.push(e)
 		s.wakeFor(e)
 	}

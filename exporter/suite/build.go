@@ -68,6 +68,8 @@ type operations struct {
 	retarget func(c *Collectors, t collectors.Target)
 	// measure makes one round; see Collectors.Measure.
 	measure func(ctx context.Context, c *Collectors, t collectors.Target) (keep func(*Findings), err error)
+	// preview, if set, takes a short look before the first round; see Collectors.Preview.
+	preview func(ctx context.Context, c *Collectors, t collectors.Target) error
 	// read puts the newest result into findings.
 	read func(c *Collectors, f *Findings, now time.Time)
 	// expose makes the collector's series.
@@ -123,6 +125,16 @@ func (c *Collectors) SetTarget(t collectors.Target) {
 // returns puts the result into findings; where the round failed, an earlier result there stays.
 func (c *Collectors) Measure(ctx context.Context, of Collector, t collectors.Target) (keep func(*Findings), err error) {
 	return specs[of].measure(ctx, c, t)
+}
+
+// Preview returns the function that takes a short look before the first round of a collector, nil for
+// one that has none. What it finds out is among the findings; a look that shows nothing changes nothing.
+func (c *Collectors) Preview(of Collector) func(ctx context.Context, t collectors.Target) error {
+	look := specs[of].preview
+	if look == nil {
+		return nil
+	}
+	return func(ctx context.Context, t collectors.Target) error { return look(ctx, c, t) }
 }
 
 // Findings returns the newest result of every collector that runs, and of the protocols where they
