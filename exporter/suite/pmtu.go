@@ -59,7 +59,7 @@ func operatePMTU() operations {
 			}, err
 		},
 		preview: func(ctx context.Context, c *Collectors, t collectors.Target) error { return c.pmtu.Glance(ctx, t) },
-		read: func(c *Collectors, f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
+		read:    func(c *Collectors, f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
 		expose: func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 			return pmtu.NewExposer(c.pmtu, s, every)
 		},
