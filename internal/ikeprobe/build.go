@@ -122,8 +122,9 @@ func pad(m *ike.Message, gap int, random *entropy) {
 	switch {
 	case gap == 0:
 	case last.Type == ike.PayloadNonce && gap >= vendorHeader+len(vendorText):
-		body := append(make([]byte, 0, gap-vendorHeader), vendorText...)
-		body = random.append(body, cap(body)-len(body))
+		body := append(random.padding[:0], vendorText...)
+		body = random.append(body, gap-vendorHeader-len(body))
+		random.padding = body
 		m.Payloads = append(m.Payloads, ike.Payload{Type: ike.PayloadVendorID, Body: body})
 	default:
 		// The body is clipped, so that the caller's nonce is not written to.
@@ -133,7 +134,11 @@ func pad(m *ike.Message, gap int, random *entropy) {
 
 // An entropy is an endless stream of bytes that look random and are the same for the same seed.
 // Padding is taken from it, because a link that compresses might let regular padding pass.
-type entropy struct{ stream rand.ChaCha8 }
+type entropy struct {
+	stream rand.ChaCha8
+	// padding is for reuse once the message is encoded.
+	padding []byte
+}
 
 func (e *entropy) seed(seed []byte) { e.stream.Seed(sha256.Sum256(seed)) }
 
@@ -143,7 +148,7 @@ var entropies = sync.Pool{New: func() any { return &entropy{} }}
 // append appends n bytes of the stream.
 func (e *entropy) append(dst []byte, n int) []byte {
 	start := len(dst)
-	dst = append(dst, make([]byte, n)...)
+	dst = slices.Grow(dst, n)[:start+n]
 	e.stream.Read(dst[start:]) //nolint:errcheck // documented to never return an error
 	return dst
 }

@@ -52,7 +52,7 @@ func (s *Stack) transmit(set *sockets, p *Packet, f *flight) error {
 		buf.b = appendUDP(buf.b[:0], p, f)
 		f.checksum = binary.BigEndian.Uint16(buf.b[6:])
 	case p.Protocol == Echo:
-		buf.b, err = appendEcho(buf.b[:0], p, f)
+		err = buf.echo(p, f)
 	default:
 		buf.b = append(buf.b[:0], p.Payload...)
 	}
@@ -67,14 +67,18 @@ func appendUDP(b []byte, p *Packet, f *flight) []byte {
 	return ip.AppendUDP(b, netip.AddrPortFrom(f.src, cmp.Or(p.SourcePort, f.flow.port(p.Path.Dst))), netip.AddrPortFrom(p.Path.Dst, p.Port), p.Payload)
 }
 
-func appendEcho(b []byte, p *Packet, f *flight) ([]byte, error) {
-	if !p.Path.IPv6() {
-		return icmp.AppendEcho4(b, f.flow.echoID, f.seq, appendEchoData(nil, p, f)), nil
+// echo makes the echo request of a probe the payload.
+func (b *buffer) echo(p *Packet, f *flight) error {
+	b.packet = appendEchoData(b.packet[:0], p, f)
+	switch {
+	case !p.Path.IPv6():
+		b.b = icmp.AppendEcho4(b.b[:0], f.flow.echoID, f.seq, b.packet)
+	case !f.src.IsValid():
+		return fmt.Errorf("%w: no source address", ErrNoSocket)
+	default:
+		b.b = icmp.AppendEcho6(b.b[:0], f.src, p.Path.Dst, f.flow.echoID, f.seq, b.packet)
 	}
-	if !f.src.IsValid() {
-		return b, fmt.Errorf("%w: no source address", ErrNoSocket)
-	}
-	return icmp.AppendEcho6(b, f.src, p.Path.Dst, f.flow.echoID, f.seq, appendEchoData(nil, p, f)), nil
+	return nil
 }
 
 // whole sends a packet with the payload in the buffer on a raw socket, in fragments if it is to be.
@@ -175,13 +179,15 @@ func (s *sockets) echo6(buf *buffer, p *Packet, f *flight) error {
 	if s.raw6 == nil {
 		return fmt.Errorf("echo: %w", ErrNoPrivilege)
 	}
-	buf.b = appendEchoFor6(buf.b[:0], f, appendEchoData(nil, p, f))
+	buf.packet = appendEchoData(buf.packet[:0], p, f)
+	buf.b = appendEchoFor6(buf.b[:0], f, buf.packet)
 	if err := s.raw6.send(buf.b, source(p, f.way.raw), netip.AddrPortFrom(p.Path.Dst, 0)); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	if p.OnWire != nil {
-		message := icmp.AppendEcho6(nil, f.src, p.Path.Dst, f.flow.echoID, f.seq, appendEchoData(nil, p, f))
-		p.observe(appendFragment(nil, p, f, message, 0, false, false))
+		buf.b = icmp.AppendEcho6(buf.b[:0], f.src, p.Path.Dst, f.flow.echoID, f.seq, buf.packet)
+		buf.packet = appendFragment(buf.packet[:0], p, f, buf.b, 0, false, false)
+		p.observe(buf.packet)
 	}
 	return nil
 }
