@@ -88,6 +88,8 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 	c.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
 	c.Flag("web.external-url", "URL under which the exporter is externally reachable.").StringVar(&o.ExternalURL)
 	c.Flag("web.route-prefix", "Prefix of all HTTP paths. Defaults to the path of --web.external-url.").StringVar(&o.RoutePrefix)
+	c.Flag("web.enable-lifecycle", "Let POST /-/reload reload the configuration, for any client that reaches the exporter.").
+		BoolVar(&o.Lifecycle)
 	c.Flag("web.grafana-url", "URL of the Grafana with the boards. Pages of peers link to it.").StringVar(&o.GrafanaURL)
 	c.Flag("web.runbook-url", "URL of the runbooks; the name of a diagnosis is appended.").Default(web.DefaultRunbooks).
 		StringVar(&o.RunbookURL)

@@ -301,7 +301,7 @@ func TestReloadAnswersForFiles(t *testing.T) {
 	if err := os.WriteFile(s.file, []byte(echoOnly(dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h, err := web.Handler(web.Config{TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Reload: s.reload.reload})
+	h, err := web.Handler(web.Config{TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Lifecycle: true, Reload: s.reload.reload})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,8 @@ type ServeOptions struct {
 	Listeners                []net.Listener
 	TelemetryPath            string
 	ExternalURL, RoutePrefix string
+	// Lifecycle lets clients have the configuration reloaded by HTTP.
+	Lifecycle bool
 	// GrafanaURL is the Grafana that has the boards, empty for none. RunbookURL ends before the
 	// name of a diagnosis; empty for the published runbooks.
 	GrafanaURL, RunbookURL string
@@ -118,7 +120,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	server, err := web.Server(web.Config{
 		Log: log, RoutePrefix: v.prefix, TelemetryPath: o.TelemetryPath,
 		Metrics: a.metricsHandler(), Application: report.Application(),
-		Ready: a.ready.Load, Reload: r.reload, Status: a.status(time.Now()), Peers: peerPages{a},
+		Ready: a.ready.Load, Lifecycle: o.Lifecycle, Reload: r.reload, Status: a.status(time.Now()), Peers: peerPages{a},
 		Targets: a.discoverable, Probe: a.probes(func() context.Context { return r.life }, &o),
 		Grafana: o.GrafanaURL, Runbooks: o.RunbookURL,
 	})

@@ -259,7 +259,7 @@ func TestBadReload(t *testing.T) {
 	l := newLab(t)
 	good := quick + "peers:\n- {name: hq, address: " + l.Address(false) + "}\n"
 	s := l.serve(t, good)
-	h, err := web.Handler(web.Config{TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Reload: s.reload.reload, Status: s.status(time.Now())})
+	h, err := web.Handler(web.Config{TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Lifecycle: true, Reload: s.reload.reload, Status: s.status(time.Now())})
 	if err != nil {
 		t.Fatal(err)
 	}

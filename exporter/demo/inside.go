@@ -53,6 +53,7 @@ func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 	return exporter.Serve(ctx, exporter.ServeOptions{
 		ConfigText: configuration(all, addresses), Listeners: open, EvidenceBytes: trace.DefaultBytes,
 		Web: &toolkit.FlagConfig{WebConfigFile: new("")}, TelemetryPath: metricsPath, NativeHistograms: true, ClassicHistograms: true, TotalShards: 1,
+		Lifecycle: true,
 	}, log)
 }
 

@@ -46,10 +46,12 @@ type Config struct {
 	Application string
 	// Ready reports whether measuring has started.
 	Ready func() bool
-	// Reload reads the configuration again. Its error is shown to the client.
-	Reload func(ctx context.Context) error
-	Status func() Status
-	Peers  Peers
+	// Lifecycle lets clients have the configuration reloaded. Reload reads it again; its error is shown
+	// to the client.
+	Lifecycle bool
+	Reload    func(ctx context.Context) error
+	Status    func() Status
+	Peers     Peers
 	// Targets are the peers for Prometheus's HTTP service discovery; Probe measures one of them.
 	Targets func() []TargetGroup
 	Probe   http.Handler
@@ -78,6 +80,14 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
+	// readTimeout is that of a whole request. None has a body that is read.
+	readTimeout = 20 * time.Second
+)
+
+// The most that a request may have, in bytes.
+const (
+	maxHeader = 64 << 10
+	maxBody   = 64 << 10
 )
 
 // ErrPath means that metrics cannot be served at the configured path.
@@ -114,6 +124,8 @@ func Server(cfg Config) (*http.Server, error) {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		MaxHeaderBytes:    maxHeader,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 	}, nil
@@ -139,8 +151,9 @@ func Handler(cfg Config) (http.Handler, error) {
 		text(w, http.StatusOK, "healthy\n")
 	})
 	mux.HandleFunc("GET "+at("/-/ready"), s.ready)
-	mux.HandleFunc("POST "+at("/-/reload"), s.reload)
-	mux.HandleFunc("PUT "+at("/-/reload"), s.reload)
+	reload := http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.reload))
+	mux.Handle("POST "+at("/-/reload"), reload)
+	mux.Handle("PUT "+at("/-/reload"), reload)
 	root := strings.TrimSuffix(prefix, "/") + "/"
 	mux.HandleFunc("GET "+root+"{$}", s.index)
 	s.peerPages(mux, root)
@@ -151,7 +164,18 @@ func Handler(cfg Config) (http.Handler, error) {
 	if root != "/" {
 		mux.Handle("GET /{$}", http.RedirectHandler(root, http.StatusFound))
 	}
-	return mux, nil
+	return guarded(mux), nil
+}
+
+// guarded bounds the bodies of requests, and has browsers keep to the types of answers and show no page
+// inside another site's.
+func guarded(h http.Handler) http.Handler {
+	return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Frame-Options", "DENY")
+		w.Header().Set("Referrer-Policy", "same-origin")
+		h.ServeHTTP(w, r)
+	}), maxBody)
 }
 
 // checkPaths refuses paths at which http.ServeMux would panic: pattern signs and duplicates.
@@ -177,6 +201,10 @@ func (s *site) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *site) reload(w http.ResponseWriter, r *http.Request) {
+	if !s.Lifecycle {
+		text(w, http.StatusForbidden, "reloading by HTTP is not enabled (--web.enable-lifecycle); SIGHUP reloads as well\n")
+		return
+	}
 	if err := s.Reload(r.Context()); err != nil {
 		text(w, http.StatusInternalServerError, "reload failed; keeping the current configuration:\n"+err.Error()+"\n")
 		return
@@ -185,7 +213,7 @@ func (s *site) reload(w http.ResponseWriter, r *http.Request) {
 }
 
 // policy lets a browser load nothing for a page, and run nothing.
-const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'"
+const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data any) {
 	s.send(w, r, name, http.Header{

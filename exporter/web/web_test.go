@@ -68,7 +68,7 @@ func newSite(tb testing.TB, prefix, telemetry string) *site {
 	h, err := web.Handler(web.Config{
 		Log: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Application: "ipsec_path_exporter test", Peers: s, RoutePrefix: prefix, TelemetryPath: telemetry,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") }),
-		Ready:   func() bool { return s.ready },
+		Ready:   func() bool { return s.ready }, Lifecycle: true,
 		Reload: func(context.Context) error {
 			s.reloads++
 			return s.failure
