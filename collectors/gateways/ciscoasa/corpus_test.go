@@ -46,7 +46,7 @@ func corpus(t *testing.T, f func(t *testing.T, text string), prefixes ...string)
 func TestCorpusIKE(t *testing.T) {
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		got := parseIKE(text)
+		got := parseIKE(t.Context(), text)
 		if got.unparsed() > 0 {
 			t.Errorf("%d lines are not understood", got.unparsed())
 		}
@@ -65,7 +65,7 @@ func TestCorpusIKE(t *testing.T) {
 func TestCorpusIPsec(t *testing.T) {
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		got := parseIPsec(text)
+		got := parseIPsec(t.Context(), text)
 		// One line of one file is broken in the middle of a word.
 		if got.unparsed() > strings.Count(text, "\n        ekey has been disabled") {
 			t.Errorf("%d lines are not understood", got.unparsed())
@@ -88,7 +88,7 @@ func TestCorpusIPsec(t *testing.T) {
 func TestCorpusSessions(t *testing.T) {
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		got := parseSessions(text)
+		got := parseSessions(t.Context(), text)
 		if got.unparsed() > 0 {
 			t.Errorf("%d lines are not understood", got.unparsed())
 		}
@@ -101,7 +101,7 @@ func TestCorpusSessions(t *testing.T) {
 	}, "asa/show_vpn-sessiondb", "asa/show_vpn_sessiondb", "ftd/show_vpn-sessiondb", "handmade/asa_show_vpn-sessiondb")
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		got := parseIOSSessions(text)
+		got := parseIOSSessions(t.Context(), text)
 		if got.unparsed() > 0 {
 			t.Errorf("%d lines are not understood", got.unparsed())
 		}
@@ -116,19 +116,19 @@ func TestCorpusSessions(t *testing.T) {
 func TestCorpusCounters(t *testing.T) {
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		if got := parseStats(text, ""); got.unparsed() > 0 || len(got.counters) == 0 {
+		if got := parseStats(t.Context(), text, ""); got.unparsed() > 0 || len(got.counters) == 0 {
 			t.Errorf("%+v", got)
 		}
 	}, "handmade/asa_show_crypto_ipsec_stats", "handmade/asa_show_crypto_isakmp_stats", "handmade/asa_show_crypto_protocol")
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		if got := parseFragments(text); got.unparsed() > 0 || len(got.counters) < 2 {
+		if got := parseFragments(t.Context(), text); got.unparsed() > 0 || len(got.counters) < 2 {
 			t.Errorf("%+v", got)
 		}
 	}, "handmade/asa_9x_show_fragment", "handmade/asa_pre84_show_fragment")
 	corpus(t, func(t *testing.T, text string) {
 		t.Helper()
-		if p, v := parseVersion(text); (p != platformASA || v == "") && strings.TrimSpace(text) != "" {
+		if p, v := parseVersion(t.Context(), text); (p != platformASA || v == "") && strings.TrimSpace(text) != "" {
 			t.Errorf("platform %d, version %q", p, v)
 		}
 	}, "asa/show_version")

@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"context"
 	"regexp"
 	"strconv"
 	"strings"
@@ -80,9 +81,9 @@ type counterTable struct {
 }
 
 // parseStats reads the global statistics. Labels of no interest are recognised by their form.
-func parseStats(raw, key string) counterTable {
+func parseStats(ctx context.Context, raw, key string) counterTable {
 	var t counterTable
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		m := statLine.FindStringSubmatch(line)
 		switch {
 		case m == nil:
@@ -99,11 +100,11 @@ func parseStats(raw, key string) counterTable {
 }
 
 // parseFragments reads `show fragment`. "Timeout" is both a setting and one of the drops.
-func parseFragments(raw string) counterTable {
+func parseFragments(ctx context.Context, raw string) counterTable {
 	var t counterTable
 	iface, drops := "", false
 	failed := map[string]uint64{}
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		if m := fragIface.FindStringSubmatch(line); m != nil {
 			iface, drops = m[1], false
 			continue
@@ -177,8 +178,8 @@ var versions = []struct {
 	{regexp.MustCompile(`^Cisco IOS.*[, ]Version ([^\s,]+)`), platformIOS},
 }
 
-func parseVersion(raw string) (platform, string) {
-	for _, line := range answerLines(raw) {
+func parseVersion(ctx context.Context, raw string) (platform, string) {
+	for line := range answerLines(ctx, raw) {
 		for _, v := range versions {
 			if m := v.line.FindStringSubmatch(line); m != nil {
 				return v.of, m[1]

@@ -53,6 +53,9 @@ func (d *device) read(ctx context.Context) (gateways.Table, error) {
 	if err := read(ctx, r); err != nil {
 		return gateways.Table{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return gateways.Table{}, fmt.Errorf("the device's answers take too long to parse: %w", err)
+	}
 	if err := r.assemble(); err != nil {
 		return gateways.Table{}, err
 	}
@@ -69,7 +72,7 @@ func (d *device) identify(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
 	}
-	d.platform, d.version = parseVersion(raw)
+	d.platform, d.version = parseVersion(ctx, raw)
 	d.platform = cmp.Or(d.platform, d.expected)
 	d.asked = time.Now()
 	return nil
@@ -87,8 +90,11 @@ func (d *device) ask(ctx context.Context, commands ...string) (string, error) {
 		if err != nil && !errors.Is(err, errRefused) {
 			return "", err
 		}
+		if strings.Count(raw, "\n") > maxLines {
+			return "", fmt.Errorf("the device answers %q with more than %d lines", c, maxLines)
+		}
 		if err == nil {
-			if reply := refused(answerLines(raw)); reply != "" {
+			if reply := refused(answerLines(ctx, raw)); reply != "" {
 				err = fmt.Errorf("%w: %s: %q", errRefused, c, shorten(reply))
 			}
 		}
@@ -129,13 +135,13 @@ func (d *device) readASA(ctx context.Context, r *result) error {
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
 	}
-	r.addIKE(raw)
+	r.addIKE(ctx, raw)
 	if !strings.Contains(raw, "IKEv2") && (raw == "" || strings.Contains(raw, "IKEv1")) {
 		v2, v2err := d.optional(ctx, "show crypto ikev2 sa detail", "show crypto ikev2 sa")
 		if v2err != nil {
 			return v2err
 		}
-		r.addIKE(v2)
+		r.addIKE(ctx, v2)
 	}
 	if !r.ike.recognised {
 		return errors.Join(err, errors.New("the device's table of IKE SAs is not readable"))
@@ -143,26 +149,26 @@ func (d *device) readASA(ctx context.Context, r *result) error {
 	if raw, err = d.ask(ctx, "show crypto ipsec sa"); err != nil {
 		return err
 	}
-	r.ipsec = parseIPsec(raw)
+	r.ipsec = parseIPsec(ctx, raw)
 	for _, further := range []struct {
 		commands []string
-		take     func(string)
+		take     func(context.Context, string)
 	}{
 		{[]string{"show vpn-sessiondb l2l"}, r.addSessions},
 		{[]string{"show vpn-sessiondb ra-ikev1-ipsec", "show vpn-sessiondb remote"}, r.addSessions},
 		{[]string{"show vpn-sessiondb summary", "show vpn-sessiondb"}, r.addSessions},
-		{[]string{"show crypto ipsec stats"}, func(raw string) { r.addCounters(parseStats(raw, "ipsec")) }},
+		{[]string{"show crypto ipsec stats"}, func(ctx context.Context, raw string) { r.addCounters(parseStats(ctx, raw, "ipsec")) }},
 		{
 			[]string{"show crypto isakmp stats", "show crypto ikev1 stats", "show crypto protocol statistics ikev1"},
-			func(raw string) { r.addCounters(parseStats(raw, "isakmp")) },
+			func(ctx context.Context, raw string) { r.addCounters(parseStats(ctx, raw, "isakmp")) },
 		},
-		{[]string{"show fragment"}, func(raw string) { r.addCounters(parseFragments(raw)) }},
+		{[]string{"show fragment"}, func(ctx context.Context, raw string) { r.addCounters(parseFragments(ctx, raw)) }},
 	} {
 		raw, err := d.optional(ctx, further.commands...)
 		if err != nil {
 			return err
 		}
-		further.take(raw)
+		further.take(ctx, raw)
 	}
 	return nil
 }
@@ -173,21 +179,21 @@ func (d *device) readIOS(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	if r.addIKE(raw); !r.ike.recognised && strings.TrimSpace(raw) != "" {
+	if r.addIKE(ctx, raw); !r.ike.recognised && strings.TrimSpace(raw) != "" {
 		return errors.New("the device's table of IKE SAs is not readable")
 	}
 	if raw, err = d.optional(ctx, "show crypto ikev2 sa detailed", "show crypto ikev2 sa detail", "show crypto ikev2 sa"); err != nil {
 		return err
 	}
-	r.addIKE(raw)
+	r.addIKE(ctx, raw)
 	if raw, err = d.ask(ctx, "show crypto ipsec sa"); err != nil {
 		return err
 	}
-	r.ipsec = parseIPsec(raw)
+	r.ipsec = parseIPsec(ctx, raw)
 	if raw, err = d.optional(ctx, "show crypto session detail"); err != nil {
 		return err
 	}
-	t := parseIOSSessions(raw)
+	t := parseIOSSessions(ctx, raw)
 	r.sessions.sessions = t.sessions
 	r.take(&t.unread)
 	return nil
@@ -203,15 +209,15 @@ type result struct {
 	who      people
 }
 
-func (r *result) addIKE(raw string) {
-	t := parseIKE(raw)
+func (r *result) addIKE(ctx context.Context, raw string) {
+	t := parseIKE(ctx, raw)
 	r.ike.sas = append(r.ike.sas, t.sas...)
 	r.ike.recognised = r.ike.recognised || t.recognised
 	r.take(&t.unread)
 }
 
-func (r *result) addSessions(raw string) {
-	t := parseSessions(raw)
+func (r *result) addSessions(ctx context.Context, raw string) {
+	t := parseSessions(ctx, raw)
 	r.sessions.sessions = append(r.sessions.sessions, t.sessions...)
 	r.take(&t.unread)
 	if len(t.active) > 0 {

@@ -226,7 +226,7 @@ func TestOverrideMTU(t *testing.T) {
 		"path mtu 1500, ipsec overhead 74(44), override mtu 1400, media mtu 1500":  0,
 		"path mtu 1500, ipsec overhead 74(44), media mtu 1500\n override mtu 1400": 0,
 	} {
-		got := parseIPsec("local ident (addr/mask/prot/port): (0/0/0/0)\ncurrent_peer: 192.0.2.2\n" + line)
+		got := parseIPsec(t.Context(), "local ident (addr/mask/prot/port): (0/0/0/0)\ncurrent_peer: 192.0.2.2\n"+line)
 		if got.unparsed() != 0 || got.entries[0].PathMTU != want || got.entries[0].Overhead != 74 {
 			t.Errorf("%s: %+v", line, got.entries[0])
 		}

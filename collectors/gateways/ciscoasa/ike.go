@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"context"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -63,10 +64,10 @@ var (
 )
 
 // parseIKE reads any of the outputs about IKE SAs, also several one after the other.
-func parseIKE(raw string) ikeTable {
+func parseIKE(ctx context.Context, raw string) ikeTable {
 	var t ikeTable
 	var sa *ikeSA
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		switch {
 		case noise.MatchString(line):
 		case ikeNone.MatchString(line), ikeHeading.MatchString(line):

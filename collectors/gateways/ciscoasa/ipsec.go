@@ -1,6 +1,7 @@
 package ciscoasa
 
 import (
+	"context"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -54,10 +55,10 @@ var (
 )
 
 // parseIPsec reads `show crypto ipsec sa`, with and without `detail` or a filter.
-func parseIPsec(raw string) ipsecTable {
+func parseIPsec(ctx context.Context, raw string) ipsecTable {
 	var t ipsecTable
 	p := ipsecParser{table: &t}
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		if !noise.MatchString(line) && !p.line(line) {
 			t.lines = append(t.lines, line)
 		}

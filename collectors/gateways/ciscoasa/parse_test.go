@@ -3,6 +3,7 @@ package ciscoasa
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,11 +67,11 @@ func TestScreen(t *testing.T) {
 		"\b\b\r\x00\x07x\x1b":  {"x"},
 		"bare <--- More --->":  {"bare <--- More --->"},
 	} {
-		if diff := cmp.Diff(want, screen(raw)); diff != "" {
+		if diff := cmp.Diff(want, slices.Collect(screen(raw))); diff != "" {
 			t.Errorf("%q: %s", raw, diff)
 		}
 	}
-	if got := answerLines("a\n<--- More --->b\n%ASA-6-602103: IPSEC: x\n*Mar  1 00:00:01.123: %CRYPTO-4-RECVD_PKT: x\nc"); cmp.Diff([]string{"a", "b", "c"}, got) != "" {
+	if got := slices.Collect(answerLines(t.Context(), "a\n<--- More --->b\n%ASA-6-602103: IPSEC: x\n*Mar  1 00:00:01.123: %CRYPTO-4-RECVD_PKT: x\nc")); cmp.Diff([]string{"a", "b", "c"}, got) != "" {
 		t.Errorf("%q", got)
 	}
 }
@@ -85,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		"a\nb\nERROR: % Invalid\n":                                    "", // Not at the beginning.
 		"":                                                            "",
 	} {
-		if got := refused(answerLines(text)); got != want {
+		if got := refused(answerLines(t.Context(), text)); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -295,14 +296,14 @@ func FuzzParsers(f *testing.F) {
 	f.Add("IPv4 Crypto ISAKMP SA\n192.0.2.1 203.0.113.10 QM_IDLE 1001 ACTIVE\nInterface: Tu1\nPeer: 1.1.1.1 port 500\n")
 	f.Add("1 none/none READY\nLocal ::1/500\nRemote ::2/500\n <--- More --->\r\x1b[")
 	f.Fuzz(func(t *testing.T, text string) {
-		lines := len(screen(text))
-		ike, ipsec, db, ios := parseIKE(text), parseIPsec(text), parseSessions(text), parseIOSSessions(text)
-		stats, fragments := parseStats(text, ""), parseFragments(text)
+		lines := len(slices.Collect(screen(text)))
+		ike, ipsec, db, ios := parseIKE(t.Context(), text), parseIPsec(t.Context(), text), parseSessions(t.Context(), text), parseIOSSessions(t.Context(), text)
+		stats, fragments := parseStats(t.Context(), text, ""), parseFragments(t.Context(), text)
 		if len(ike.sas)+ike.unparsed() > lines || len(ipsec.entries)+ipsec.unparsed() > lines || len(ios.sessions)+ios.unparsed() > lines ||
 			db.unparsed() > lines || stats.unparsed() > lines || fragments.unparsed() > lines {
 			t.Errorf("more is found than there are %d lines", lines)
 		}
-		parseVersion(text)
+		parseVersion(t.Context(), text)
 		strip(text, "show version")
 		lastLine([]byte(text))
 		redact([]gateways.Exchange{{Request: "show version", Response: text}, {Request: "x", Response: text}}, []string{"secret"})

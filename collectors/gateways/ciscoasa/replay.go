@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ipsec_path_exporter/collectors/gateways"
@@ -31,7 +32,7 @@ type recording struct {
 
 func (r *recording) run(ctx context.Context, command string) (string, error) {
 	out, err := r.over.run(ctx, command)
-	e := gateways.Exchange{Request: command, Response: strings.Join(screen(out), "\n")}
+	e := gateways.Exchange{Request: command, Response: strings.Join(slices.Collect(screen(out)), "\n")}
 	if err != nil {
 		e.Error = err.Error()
 	}

@@ -1,6 +1,8 @@
 package ciscoasa
 
 import (
+	"context"
+	"iter"
 	"regexp"
 	"strings"
 )
@@ -9,48 +11,65 @@ import (
 // blanks. Devices end lines with "\r\n", "\r\r\n", "\n\r" and more, erase "<--- More --->" by
 // blanks between two "\r", and the echo by backspaces: each has the effect that it has on a
 // terminal.
-func screen(raw string) []string {
-	var t terminal
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; c {
-		case '\n':
-			t.flush()
-		case '\r':
-			t.column = 0
-		case '\b':
-			t.column = max(0, t.column-1)
-		case 0x1b: // An escape sequence (ECMA-48, section 5.4) ends with a byte from 0x40 on.
-			i += escape(raw[i:])
-		case 0, 0x07:
-		default:
-			t.put(c)
+func screen(raw string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		var t terminal
+		for i := 0; i < len(raw); i++ {
+			if raw[i] == '\n' {
+				if !yield(t.flush()) {
+					return
+				}
+				continue
+			}
+			i += t.write(raw[i:])
+		}
+		if len(t.line) > 0 {
+			yield(t.flush())
 		}
 	}
-	if len(t.line) > 0 {
-		t.flush()
-	}
-	return t.lines
 }
 
-// A terminal has one line that is being written, and the lines above it.
+// write takes the first byte of an output, and returns how many bytes belong to it.
+func (t *terminal) write(raw string) (further int) {
+	switch c := raw[0]; c {
+	case '\r':
+		t.column = 0
+	case '\b':
+		t.column = max(0, t.column-1)
+	case 0x1b: // An escape sequence (ECMA-48, section 5.4) ends with a byte from 0x40 on.
+		return escape(raw)
+	case 0, 0x07:
+	default:
+		t.put(c)
+	}
+	return 0
+}
+
+// A terminal has one line that is being written.
 type terminal struct {
-	lines  []string
 	line   []byte
 	column int
 }
 
+// maxLine is the most that is kept of a line, in bytes. No output of a device has a longer one.
+const maxLine = 4096
+
 func (t *terminal) put(c byte) {
-	if t.column < len(t.line) {
+	switch {
+	case t.column < len(t.line):
 		t.line[t.column] = c
-	} else {
+	case len(t.line) >= maxLine:
+		return
+	default:
 		t.line = append(t.line, c)
 	}
 	t.column++
 }
 
-func (t *terminal) flush() {
-	t.lines = append(t.lines, strings.TrimRight(string(t.line), " \t"))
+func (t *terminal) flush() string {
+	line := strings.TrimRight(string(t.line), " \t")
 	t.line, t.column = t.line[:0], 0
+	return line
 }
 
 // escape is how many bytes of an escape sequence follow its first.
@@ -74,20 +93,27 @@ var (
 	noise = regexp.MustCompile(`^[\s-]*$`)
 )
 
-// answerLines returns the lines of an answer, without pager and log messages.
-func answerLines(raw string) []string {
-	lines := screen(raw)
-	kept := lines[:0]
-	for _, l := range lines {
-		if at := pagerLine.FindStringIndex(l); at != nil {
-			l = strings.TrimLeft(l[:at[0]]+l[at[1]:], " ")
-		}
-		if !logLine.MatchString(l) {
+// linesBetween is the number of lines that are parsed between two looks at the deadline.
+const linesBetween = 64
+
+// answerLines returns the lines of an answer, without pager and log messages. It ends with the context:
+// a device can send more than can be parsed in time.
+func answerLines(ctx context.Context, raw string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		n := 0
+		for l := range screen(raw) {
+			if n++; n%linesBetween == 0 && ctx.Err() != nil {
+				return
+			}
+			if at := pagerLine.FindStringIndex(l); at != nil {
+				l = strings.TrimLeft(l[:at[0]]+l[at[1]:], " ")
+			}
 			// Not of a device, but of outputs that were pasted from a web page.
-			kept = append(kept, strings.ReplaceAll(l, "\u00a0", " "))
+			if !logLine.MatchString(l) && !yield(strings.ReplaceAll(l, "\u00a0", " ")) {
+				return
+			}
 		}
 	}
-	return kept
 }
 
 // refusal matches the message that a device prints instead of an answer.
@@ -96,9 +122,9 @@ var refusal = regexp.MustCompile(`^\s*(?:ERROR: .*|% ?(?:Invalid|Incomplete|Ambi
 
 // refused returns the message that a device prints instead of an answer, "" if it answers. Such a
 // message comes first, or after a line with "^" below the word that was not understood.
-func refused(lines []string) string {
+func refused(lines iter.Seq[string]) string {
 	seen := 0
-	for _, l := range lines {
+	for l := range lines {
 		if strings.Trim(l, " ^") == "" {
 			continue
 		}

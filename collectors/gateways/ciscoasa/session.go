@@ -2,6 +2,7 @@ package ciscoasa
 
 import (
 	"cmp"
+	"context"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -42,11 +43,11 @@ var (
 )
 
 // parseSessions reads any `show vpn-sessiondb`.
-func parseSessions(raw string) sessionTable {
+func parseSessions(ctx context.Context, raw string) sessionTable {
 	t := sessionTable{active: map[string]int{}}
 	var s *session
 	inTunnel, inTunnels, parent, indent := false, false, "", -1
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		fields := split(line, dbFields)
 		switch m := dbSummary.FindStringSubmatch(line); {
 		case noise.MatchString(line):
@@ -125,10 +126,10 @@ var (
 )
 
 // parseIOSSessions reads `show crypto session detail`.
-func parseIOSSessions(raw string) sessionTable {
+func parseIOSSessions(ctx context.Context, raw string) sessionTable {
 	var t sessionTable
 	var s *session
-	for _, line := range answerLines(raw) {
+	for line := range answerLines(ctx, raw) {
 		switch {
 		case iosBlock.MatchString(line):
 			s = &session{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 // What a session may take. A hub with a thousand tunnels prints some megabytes.
 const (
 	maxOutput = 32 << 20
+	// maxLines is several times what a hub of ten thousand tunnels prints.
+	maxLines = 2 << 20
 	// settle is how long nothing may follow a prompt: until then it may be the beginning of a line
 	// that only looks like one.
 	settle = 50 * time.Millisecond
@@ -144,7 +147,7 @@ func lastLine(b []byte) string {
 	const most = 512
 	tail := string(b[max(0, len(b)-most):])
 	tail = tail[strings.LastIndexByte(tail, '\n')+1:]
-	lines := screen(tail)
+	lines := slices.Collect(screen(tail))
 	if len(lines) == 0 {
 		return ""
 	}
@@ -177,7 +180,7 @@ func strip(raw, command string) string {
 	}
 	raw = raw[:end+1]
 	first, rest, _ := strings.Cut(raw, "\n")
-	lines := screen(first)
+	lines := slices.Collect(screen(first))
 	if len(lines) == 0 {
 		return raw
 	}
@@ -262,7 +265,7 @@ func (t *sshTransport) changeTo(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return fmt.Errorf("changing to context %s: %w", t.config.Context, err)
 	}
-	if reply := refused(answerLines(strip(raw, "changeto context "+t.config.Context))); reply != "" {
+	if reply := refused(answerLines(ctx, strip(raw, "changeto context "+t.config.Context))); reply != "" {
 		return fmt.Errorf("context %s cannot be entered: %q", t.config.Context, shorten(reply))
 	}
 	sh.host = prompt[:len(prompt)-1]
