@@ -24,6 +24,8 @@ func demoCommand(app *kingpin.Application) (*kingpin.CmdClause, *demonstration) 
 		"Needs no configuration, and no root where the system allows user namespaces. Leaves nothing behind.")
 	c.Flag("web.listen-address", "Addresses of this host on which to expose metrics and web interface. Repeatable.").
 		Default("localhost:10500").StringsVar(&d.options.Listen)
+	c.Flag("once", "End with the verdict: exit code 0 as soon as every peer has the expected diagnoses, 1 after five minutes without.").
+		BoolVar(&d.options.Once)
 	app.GetFlag("log.level").IsSetByUser(&d.levelSet)
 	return c, d
 }

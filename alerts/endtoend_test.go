@@ -257,10 +257,12 @@ func TestEveryFaultHasItsAlert(t *testing.T) {
 	s := newStack(t, 3)
 	s.start("demo")
 	want := []string{
-		"ESPBlocked esp-blocked", "ICMPFiltered black-hole-no-icmp", "ICMPFiltered icmp-dropped", "IKEFragmentsDropped fragments-dropped",
-		"PMTUBlackHole black-hole", "PMTUBlackHole black-hole-both-ways", "PMTUBlackHole black-hole-no-icmp",
-		"PMTUBlackHoleReverse black-hole-back", "PMTUBlackHoleReverse black-hole-both-ways", "PeerUnreachable unreachable",
-		"ProviderFault acme", "ProviderFault initech", "UDP4500Blocked udp4500-blocked",
+		"ESPBlocked esp-blocked", "ICMPFiltered black-hole-no-icmp", "ICMPFiltered icmp-dropped", "ICMPFiltered negotiation-stuck",
+		"IKEFragmentsDropped fragments-dropped", "NegotiationStuck negotiation-stuck", "PMTUBlackHole black-hole",
+		"PMTUBlackHole black-hole-both-ways", "PMTUBlackHole black-hole-ipv6", "PMTUBlackHole black-hole-no-icmp",
+		"PMTUBlackHole negotiation-stuck", "PMTUBlackHole tunnel-oversized", "PMTUBlackHoleReverse black-hole-back",
+		"PMTUBlackHoleReverse black-hole-both-ways", "PMTUBlackHoleReverse black-hole-ipv6", "PeerUnreachable unreachable",
+		"ProviderFault acme", "ProviderFault initech", "TunnelOversized tunnel-oversized", "UDP4500Blocked udp4500-blocked",
 	}
 	slices.Sort(want)
 	began := time.Now()
