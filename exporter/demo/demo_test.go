@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/exportertest"
 )
 
 // patience is how long all peers may take to be known.
@@ -169,7 +170,7 @@ func (r *run) pages(t *testing.T) {
 			}
 		}
 		r.firstScreen(t, status, &p)
-		r.tenSeconds(t, p)
+		r.tenSeconds(t, &p)
 	}
 	if body := r.ask(t, http.MethodPost, "/-/reload"); !strings.Contains(r.get(t, metricsPath), "\nipsec_path_config_last_reload_successful 1\n") {
 		t.Errorf("a reload fails: %s", body)
@@ -213,23 +214,36 @@ var actions = map[string]string{
 	diagnosis.ESPBlocked: "Permit IP protocol 50 (ESP)", diagnosis.UDP4500Blocked: "Permit UDP port 4500",
 	diagnosis.PeerSilent: "UDP port 500 and UDP port 4500 get no answer", diagnosis.PMTUBlackHole: "Permit ICMP type 3 code 4",
 	diagnosis.PMTUBlackHoleReverse: "Permit ICMP type 3 code 4 (fragmentation needed) towards",
-	diagnosis.TunnelOversized: "Set the tunnel's MTU to 1326 and TCP MSS to 1286",
+	diagnosis.TunnelOversized:      "Set the tunnel's MTU to 1326 and TCP MSS to 1286",
 }
 
-// tenSeconds reads the first 25 lines of a peer's report: they name each diagnosis, in words, since
-// when it holds, and the action with its number.
-func (r *run) tenSeconds(t *testing.T, p peer) {
-	t.Helper()
-	lines := strings.Split(r.get(t, "/peers/"+p.name+"/report"), "\n")
-	first := strings.Join(strings.Fields(strings.Join(lines[:min(len(lines), 25)], "\n")), " ")
-	for _, d := range p.soon() {
-		summary := regexp.MustCompile(`\d\. [A-Z][^` + "`" + `]{20,} Since (at least )?20\d\d-\S+Z \(` + "`" + d + "`")
-		if !summary.MatchString(first) || actions[d] == "" || !strings.Contains(first, actions[d]) {
-			t.Errorf("the report of %s does not begin with %s, since when, and %q:\n%s", p.name, d, actions[d], first)
-		}
+// action is the request of the report about a diagnosis of the peer, with its number.
+func (p *peer) action(name string) string {
+	if p.ipv6 {
+		return strings.NewReplacer("ICMP type 3 code 4 (fragmentation needed)", "ICMPv6 type 2 (packet too big)", "ICMP type 3 code 4", "ICMPv6 type 2").Replace(actions[name])
 	}
-	if page := r.get(t, "/peers/"+p.name+"/report?format=html"); !strings.Contains(page, "<h1") || !strings.Contains(page, p.name) {
-		t.Errorf("the HTML report of %s:\n%.300s", p.name, page)
+	return actions[name]
+}
+
+// tenSeconds reads the first screen of a peer's report, as text and as a page: it names each
+// diagnosis, in words, since when it holds, and the action with its number.
+func (r *run) tenSeconds(t *testing.T, p *peer) {
+	t.Helper()
+	path := "/peers/" + p.name + "/report"
+	for format, lines := range map[string][]string{
+		"text": strings.Split(r.get(t, path), "\n"),
+		"html": exportertest.Lines(t, r.get(t, path+"?format=html")),
+	} {
+		first := strings.Join(strings.Fields(strings.Join(lines[:min(len(lines), exportertest.FirstScreen)], "\n")), " ")
+		for _, d := range p.soon() {
+			summary := regexp.MustCompile(`[A-Z][^` + "`" + `]{20,} Since (at least )?20\d\d-\S+Z \(` + "`?" + d + "`?[,)]")
+			if action := p.action(d); !summary.MatchString(first) || action == "" || !strings.Contains(first, action) {
+				t.Errorf("the report of %s as %s does not begin with %s, since when, and %q:\n%s", p.name, format, d, action, first)
+			}
+		}
+		if !strings.Contains(first, p.name) {
+			t.Errorf("the report of %s as %s:\n%s", p.name, format, first)
+		}
 	}
 }
 
