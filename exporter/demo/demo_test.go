@@ -286,6 +286,9 @@ func TestPeersAreDistinct(t *testing.T) {
 	names, sites, isps := make(map[string]bool), make(map[string]bool), make(map[string]int)
 	for _, p := range peers() {
 		names[p.name], sites[p.site] = true, true
+		if len(p.path) > pathColumns {
+			t.Errorf("%s: %q is wider than %d columns", p.name, p.path, pathColumns)
+		}
 		isps[p.isp]++
 	}
 	if n := len(peers()); len(names) != n || len(sites) != n || firstBlock+n > 77 {

@@ -111,7 +111,8 @@ func (h *hub) handler(password string) http.Handler {
 		case !known:
 			http.NotFound(w, r)
 		default:
-			_, _ = w.Write(text) // a reader that has left needs no answer
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = w.Write(text) //nolint:gosec // plain text; a reader that has left needs no answer
 		}
 	})
 	return mux

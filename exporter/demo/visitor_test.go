@@ -56,7 +56,8 @@ ipsec_path_peer_healthy{peer="fine"} 1
 func TestReport(t *testing.T) {
 	var out strings.Builder
 	v := visitor{out: &out, began: time.Now(), seen: make(map[string]string), peers: []peer{
-		{name: "fine"}, {name: "hole", diagnoses: []string{"pmtu_black_hole", "icmp_blocked"}},
+		{name: "fine"},
+		{name: "hole", diagnoses: []string{"pmtu_black_hole", "icmp_blocked"}},
 		{name: "hung", diagnoses: []string{"negotiation_stuck"}},
 	}}
 	for _, step := range []struct {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 )
 
 // ErrMissing means that Chromium is not installed.
@@ -78,8 +79,8 @@ func Start(ctx context.Context, profile string) (*Browser, error) {
 		return nil, errors.Join(err, theirIn.Close(), toThem.Close())
 	}
 	b := &Browser{to: toThem, waiting: make(map[int]chan<- message), pages: make(map[string]*Page)}
-	b.cmd = exec.CommandContext(ctx, program, append(args, "about:blank")...)
-	b.cmd.ExtraFiles = []*os.File{theirIn, theirOut} // descriptors 3 and 4
+	b.cmd = exec.CommandContext(ctx, program, append(args, "about:blank")...) //nolint:gosec // one of the names above
+	b.cmd.ExtraFiles = []*os.File{theirIn, theirOut}                          // descriptors 3 and 4
 	b.cmd.Stderr = &b.log
 	err = errors.Join(b.cmd.Start(), theirIn.Close(), theirOut.Close())
 	if err != nil {
@@ -89,9 +90,14 @@ func Start(ctx context.Context, profile string) (*Browser, error) {
 	return b, nil
 }
 
+// closeTimeout is how long the browser may take to end by itself.
+const closeTimeout = 10 * time.Second
+
 // Close ends the browser.
 func (b *Browser) Close() error {
-	_, err := b.call(context.Background(), "", "Browser.close", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_, err := b.call(ctx, "", "Browser.close", nil)
 	if err != nil {
 		_ = b.cmd.Process.Kill() // it does not answer
 	}

@@ -6,8 +6,9 @@
 		return `<${e.tagName.toLowerCase()}${e.className && e.className.baseVal === undefined ? "." + e.className : ""}> "${text}"`;
 	};
 
-	// Nothing is wider than the screen, except inside an element that scrolls by itself.
-	const screen = window.innerWidth;
+	// Nothing is wider than the screen, except inside an element that scrolls by itself. innerWidth
+	// is no measure: a telephone shows a page that is too wide in a smaller scale.
+	const screen = document.documentElement.clientWidth;
 	if (document.documentElement.scrollWidth > screen) {
 		const wide = [...document.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > screen + 1);
 		problems.push(`wider than the screen: ${document.documentElement.scrollWidth} px, because of ${wide.slice(-3).map(describe).join(", ")}`);
@@ -15,7 +16,13 @@
 
 	// WCAG 2.1, success criterion 1.4.3: contrast of text at level AA.
 	const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+	const known = new Map();
 	const colour = (css) => {
+		if (!known.has(css)) known.set(css, drawn(css));
+		return known.get(css);
+	};
+	// The browser knows more notations of colours than rgb(), so it draws one.
+	const drawn = (css) => {
 		canvas.clearRect(0, 0, 1, 1);
 		canvas.fillStyle = css;
 		canvas.fillRect(0, 0, 1, 1);

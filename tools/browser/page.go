@@ -68,7 +68,10 @@ func (b *Browser) NewPage(ctx context.Context, header http.Header) (*Page, error
 		method string
 		params any
 	}{
-		{"Page.enable", nil}, {"Runtime.enable", nil}, {"Log.enable", nil}, {"Network.enable", nil},
+		{"Page.enable", nil},
+		{"Runtime.enable", nil},
+		{"Log.enable", nil},
+		{"Network.enable", nil},
 		{"Network.setExtraHTTPHeaders", map[string]any{"headers": headers}},
 	} {
 		if _, err := p.call(ctx, step.method, step.params); err != nil {

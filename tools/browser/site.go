@@ -56,12 +56,12 @@ func (b *Browser) Visit(ctx context.Context, s *Site) (*Tour, error) {
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, //nolint:gosec // as the browser
 	}
 	defer t.client.CloseIdleConnections()
-	for i := 0; i < len(t.queue); i++ {
-		if err := t.visit(ctx, t.queue[i]); err != nil {
+	for len(t.queue) > t.Links { // each page may add some
+		t.Links++
+		if err := t.visit(ctx, t.queue[t.Links-1]); err != nil {
 			return nil, err
 		}
 	}
-	t.Links = len(t.queue)
 	return &t.Tour, nil
 }
 
@@ -126,7 +126,9 @@ func (t *tourist) request(ctx context.Context, address string) (string, error) {
 func Views() []View {
 	const phone, phoneHeight, desk, deskHeight = 360, 740, 1440, 900
 	return []View{
-		{Width: phone, Height: phoneHeight}, {Width: phone, Height: phoneHeight, Dark: true},
-		{Width: desk, Height: deskHeight}, {Width: desk, Height: deskHeight, Dark: true},
+		{Width: phone, Height: phoneHeight},
+		{Width: phone, Height: phoneHeight, Dark: true},
+		{Width: desk, Height: deskHeight},
+		{Width: desk, Height: deskHeight, Dark: true},
 	}
 }

@@ -68,12 +68,13 @@ func look(ctx context.Context, base string, header http.Header, directory string
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(profile)
+	defer func() { _ = os.RemoveAll(profile) }()
 	b, err := browser.Start(ctx, profile)
 	if err != nil {
 		return err
 	}
-	return errors.Join(takeAll(ctx, b, base, header, directory), b.Close())
+	site := &browser.Site{Base: base, Header: header, Views: browser.Views(), Most: 12}
+	return errors.Join(visit(ctx, b, site), takeAll(ctx, b, base, header, directory), b.Close())
 }
 
 func visit(ctx context.Context, b *browser.Browser, s *browser.Site) error {
@@ -82,9 +83,9 @@ func visit(ctx context.Context, b *browser.Browser, s *browser.Site) error {
 		return err
 	}
 	for _, p := range tour.Problems {
-		fmt.Println(p)
+		fmt.Fprintln(os.Stdout, p)
 	}
-	fmt.Printf("%d pages opened in %d views, %d links requested, %d problems\n", len(tour.Pages), len(s.Views), tour.Links, len(tour.Problems))
+	fmt.Fprintf(os.Stdout, "%d pages opened in %d views, %d links requested, %d problems\n", len(tour.Pages), len(s.Views), tour.Links, len(tour.Problems))
 	if len(tour.Problems) > 0 {
 		return fmt.Errorf("%s: %d problems", s.Base, len(tour.Problems))
 	}
@@ -125,5 +126,5 @@ func (p *picture) take(ctx context.Context, page *browser.Page, base, directory 
 	if len(small) > mostBytes {
 		return fmt.Errorf("%d bytes are more than %d", len(small), mostBytes)
 	}
-	return os.WriteFile(filepath.Join(directory, p.file+".png"), small, 0o644)
+	return os.WriteFile(filepath.Join(directory, p.file+".png"), small, 0o644) //nolint:gosec // a picture is for everyone
 }
