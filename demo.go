@@ -20,7 +20,7 @@ type demonstration struct {
 
 func demoCommand(app *kingpin.Application) (*kingpin.CmdClause, *demonstration) {
 	d := &demonstration{options: demo.Options{Out: os.Stdout}}
-	c := app.Command("demo", "Measure simulated providers with one healthy peer and one peer per classic fault, and serve the results. "+
+	c := app.Command("demo", "Measure simulated providers with healthy peers, one peer per classic fault and a gateway with tunnels, and serve the results. "+
 		"Needs no configuration, and no root where the system allows user namespaces. Leaves nothing behind.")
 	c.Flag("web.listen-address", "Addresses of this host on which to expose metrics and web interface. Repeatable.").
 		Default("localhost:10500").StringsVar(&d.options.Listen)

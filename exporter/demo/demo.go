@@ -1,6 +1,7 @@
-// Package demo runs the exporter against simulated providers in namespaces of its own, with one
-// healthy peer and one behind each classic fault, and serves the results. It measures nothing
-// itself: it adds the lab of the tests and a configuration to the exporter of `serve`.
+// Package demo runs the exporter against simulated providers in namespaces of its own, with healthy
+// peers, one behind each classic fault, and a gateway that has tunnels with some of them, and serves
+// the results. It measures nothing itself: it adds the lab of the tests, the gateway and a
+// configuration to the exporter of `serve`.
 //
 //	the user's process                          a copy, in user, network and mount namespaces
 //	opens the listeners ───── handed over ────▶ builds the providers, runs what `serve` runs

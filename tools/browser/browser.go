@@ -66,9 +66,7 @@ func Start(ctx context.Context, profile string) (*Browser, error) {
 	args := []string{
 		"--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + profile, "--no-first-run", "--disable-gpu", "--hide-scrollbars",
 		"--disable-background-networking", "--disable-dev-shm-usage", "--ignore-certificate-errors", "--force-color-profile=srgb",
-	}
-	if os.Geteuid() == 0 {
-		args = append(args, "--no-sandbox") // Chromium has none for root
+		"--no-sandbox", // there is none for root or in most containers, and the pages are our own
 	}
 	theirIn, toThem, err := os.Pipe()
 	if err != nil {

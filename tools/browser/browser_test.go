@@ -19,7 +19,7 @@ import (
 // start starts a browser for a test.
 func start(t *testing.T) (context.Context, *browser.Browser) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // it ends after Close
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute) // it ends after Close
 	t.Cleanup(cancel)
 	b, err := browser.Start(ctx, t.TempDir())
 	if errors.Is(err, browser.ErrMissing) && os.Getenv("REQUIRE_DAEMONS") != "1" {
