@@ -66,20 +66,10 @@ func (v *visitor) visit(ctx context.Context) error {
 	defer v.client.CloseIdleConnections()
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	for first := true; ; {
-		switch {
-		case first:
-			if _, err := v.get(ctx, readyPath); err == nil {
-				v.introduce()
-				first = false
-			}
-		default:
-			if found, err := v.look(ctx); err == nil {
-				err = v.report(found)
-				if v.once && (v.all || err != nil) {
-					return err
-				}
-			}
+	for ready := false; ; {
+		err := v.step(ctx, &ready)
+		if v.once && ctx.Err() == nil && (v.all || err != nil && time.Since(v.began) > late) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -90,6 +80,23 @@ func (v *visitor) visit(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// step asks whether the exporter is ready, and prints its results if it is. The error says why there
+// are none, or is the verdict.
+func (v *visitor) step(ctx context.Context, ready *bool) error {
+	if !*ready {
+		if _, err := v.get(ctx, readyPath); err != nil {
+			return err
+		}
+		v.introduce()
+		*ready = true
+	}
+	found, err := v.look(ctx)
+	if err != nil {
+		return err
+	}
+	return v.report(found)
 }
 
 func (v *visitor) get(ctx context.Context, path string) ([]byte, error) {

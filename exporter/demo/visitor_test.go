@@ -119,6 +119,11 @@ func TestOnce(t *testing.T) {
 			t.Errorf("expected %s: the verdict is %q, want %q\n%s", expected, got, want, out.String())
 		}
 	}
+	s.Config.Handler = http.NotFoundHandler()
+	broken := visitor{out: io.Discard, base: s.URL, once: true, began: time.Now().Add(-late)}
+	if err := broken.visit(t.Context()); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("an exporter that does not answer: %v", err)
+	}
 	ended, end := context.WithCancel(t.Context())
 	end()
 	v := visitor{base: s.URL, once: true, out: io.Discard}

@@ -32,6 +32,8 @@ type Browser struct {
 	log  bytes.Buffer
 	read sync.WaitGroup
 
+	writing sync.Mutex // held while a command is sent, because the pipe may be full
+
 	mu      sync.Mutex
 	last    int
 	waiting map[int]chan<- message
@@ -173,18 +175,28 @@ func (b *Browser) call(ctx context.Context, session, method string, params any) 
 }
 
 func (b *Browser) send(m *message, answer chan<- message) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended {
-		return errEnded
+	var err error
+	if m.ID, err = b.expect(answer); err != nil {
+		return err
 	}
-	b.last++
-	m.ID = b.last
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	b.waiting[m.ID] = answer
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	_, err = b.to.Write(append(text, 0))
 	return err
+}
+
+// expect returns the number of a command whose answer is awaited.
+func (b *Browser) expect(answer chan<- message) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return 0, errEnded
+	}
+	b.last++
+	b.waiting[b.last] = answer
+	return b.last, nil
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,48 @@ func TestPlanted(t *testing.T) {
 	}
 	if len(missing) > 0 {
 		t.Errorf("not found: %q", missing)
+	}
+}
+
+// TestRefresh: a page that would load itself again stays as it is while it is looked at. A page that
+// is not looked at is loaded again meanwhile.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	var requests [2]atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/":
+			requests[0].Add(1)
+		case "/frame":
+			requests[1].Add(1)
+		}
+		fmt.Fprint(w, `<!DOCTYPE html><meta http-equiv="refresh" content="1"><title>refresh</title>`)
+	}))
+	defer s.Close()
+	ctx, b := start(t)
+	still, err := b.NewPage(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := still.Open(ctx, s.URL+"/"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := b.NewPage(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nothing any
+	if err := other.Evaluate(ctx, fmt.Sprintf("location.href = %q, null", s.URL+"/frame"), &nothing); err != nil {
+		t.Fatal(err)
+	}
+	for requests[1].Load() < 3 {
+		if ctx.Err() != nil {
+			t.Fatal("the other page does not load itself again")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := requests[0].Load(); n != 1 {
+		t.Errorf("the page was loaded %d times", n)
 	}
 }
 

@@ -132,7 +132,7 @@ func (p *Page) finish() {
 	}
 }
 
-// Open loads a page and waits until it is loaded.
+// Open loads a page and waits until it is loaded. The page does not load itself again.
 func (p *Page) Open(ctx context.Context, url string) error {
 	loaded := make(chan struct{})
 	p.mu.Lock()
@@ -150,8 +150,9 @@ func (p *Page) Open(ctx context.Context, url string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", url, ctx.Err())
 	case <-loaded:
-		return nil
 	}
+	var nothing any
+	return p.Evaluate(ctx, "window.stop(), null", &nothing)
 }
 
 // Show sets the screen and the colours that the user prefers.
