@@ -106,6 +106,12 @@ var requests = map[string]string{
 	diagnosis.ICMPBlocked: "Permit ICMP type 3 code 4",
 }
 
+// furtherRequests are what the reports ask of the own site as well, before all details.
+var furtherRequests = map[string]string{
+	"tunnel-oversized":  "Set the tunnel's MTU to 1326 and TCP MSS to 1286 on the gateway",
+	"negotiation-stuck": "Repair the path first: packets above 1400 bytes vanish",
+}
+
 // TestReportsInTenSeconds: the first lines of each form of a report say what is wrong, since when,
 // and what is requested, with its number.
 func TestReportsInTenSeconds(t *testing.T) {
@@ -134,6 +140,10 @@ func TestReportsInTenSeconds(t *testing.T) {
 				if w == "" || !strings.Contains(text, w) {
 					t.Errorf("the report of %s as %s lacks %q:\n%s", r.Peer, format, w, text)
 				}
+			}
+			requests, _, _ := strings.Cut(strings.Join(strings.Fields(strings.Join(lines, " ")), " "), "Details for")
+			if own := furtherRequests[r.Peer]; !strings.Contains(requests, own) {
+				t.Errorf("the report of %s as %s does not ask the own site: %s", r.Peer, format, own)
 			}
 		}
 	}

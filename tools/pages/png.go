@@ -13,8 +13,12 @@ import (
 // mostColours is the size of the colour table of a PNG.
 const mostColours = 256
 
-// compress makes a PNG smaller: it keeps the most frequent colours, and replaces others by the
-// nearest of them. A page has few colours, apart from the edges of its letters.
+// apart is the least distance between two colours of the table, so that a rare colour that differs
+// from all others has a place beside the many shades of the edges of letters.
+const apart = 14
+
+// compress makes a PNG smaller: it keeps the most frequent colours that are apart, and replaces
+// others by the nearest of them. A page has few colours, except at the edges of its letters.
 func compress(picture []byte) ([]byte, error) {
 	shown, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -27,10 +31,7 @@ func compress(picture []byte) ([]byte, error) {
 			count[shown.At(x, y)]++
 		}
 	}
-	byCount := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int {
-		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(luminance(a), luminance(b)))
-	})
-	palette := color.Palette(byCount[:min(mostColours, len(byCount))])
+	palette := table(count)
 	index := make(map[color.Color]uint8, len(count))
 	for c := range count {
 		index[c] = uint8(palette.Index(c))
@@ -44,6 +45,27 @@ func compress(picture []byte) ([]byte, error) {
 	var b bytes.Buffer
 	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, small)
 	return b.Bytes(), err
+}
+
+// table returns the colours to keep, from the number of pixels of each colour.
+func table(count map[color.Color]int) (palette color.Palette) {
+	byCount := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(luminance(a), luminance(b)))
+	})
+	for _, c := range byCount {
+		if len(palette) < mostColours && (len(palette) == 0 || distance(c, palette.Convert(c)) >= apart) {
+			palette = append(palette, c)
+		}
+	}
+	return palette
+}
+
+// distance is the largest difference of a channel, of 255.
+func distance(a, b color.Color) int {
+	r1, g1, b1, _ := a.RGBA()
+	r2, g2, b2, _ := b.RGBA()
+	channel := func(x, y uint32) int { return int(max(x, y)-min(x, y)) >> 8 }
+	return max(channel(r1, r2), channel(g1, g2), channel(b1, b2))
 }
 
 // luminance orders colours that are equally frequent.
