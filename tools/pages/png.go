@@ -13,12 +13,16 @@ import (
 // mostColours is the size of the colour table of a PNG.
 const mostColours = 256
 
-// apart is the least distance between two colours of the table, so that a rare colour that differs
-// from all others has a place beside the many shades of the edges of letters.
-const apart = 14
+// apart is the least distance of a rare colour from all others in the table, so that one that differs
+// has a place beside the many shades of the edges of letters. A colour is rare below one pixel in
+// rareOf.
+const (
+	apart  = 14
+	rareOf = 2000
+)
 
-// compress makes a PNG smaller: it keeps the most frequent colours that are apart, and replaces
-// others by the nearest of them. A page has few colours, except at the edges of its letters.
+// compress makes a PNG smaller: it keeps frequent colours, and rare ones that are apart, and
+// replaces others by the nearest of them. A page has few colours, except at the edges of its letters.
 func compress(picture []byte) ([]byte, error) {
 	shown, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -31,7 +35,7 @@ func compress(picture []byte) ([]byte, error) {
 			count[shown.At(x, y)]++
 		}
 	}
-	palette := table(count)
+	palette := table(count, at.Dx()*at.Dy()/rareOf)
 	index := make(map[color.Color]uint8, len(count))
 	for c := range count {
 		index[c] = uint8(palette.Index(c))
@@ -47,13 +51,14 @@ func compress(picture []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// table returns the colours to keep, from the number of pixels of each colour.
-func table(count map[color.Color]int) (palette color.Palette) {
+// table returns the colours to keep, from the number of pixels of each colour. Colours of fewer than
+// rare pixels have to be apart.
+func table(count map[color.Color]int, rare int) (palette color.Palette) {
 	byCount := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(luminance(a), luminance(b)))
 	})
 	for _, c := range byCount {
-		if len(palette) < mostColours && (len(palette) == 0 || distance(c, palette.Convert(c)) >= apart) {
+		if len(palette) < mostColours && (len(palette) == 0 || count[c] > rare || distance(c, palette.Convert(c)) >= apart) {
 			palette = append(palette, c)
 		}
 	}

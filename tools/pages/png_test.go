@@ -18,6 +18,10 @@ func TestCompress(t *testing.T) {
 			picture.SetNRGBA(x, y, color.NRGBA{R: 180, G: uint8(x / 2), B: uint8(y / 2), A: 255})
 		}
 	}
+	card := color.NRGBA{R: 180, G: 3, B: 7, A: 255} // near others, and frequent
+	for x := range side {
+		picture.SetNRGBA(x, 0, card)
+	}
 	rare := color.NRGBA{R: 20, G: 90, B: 250, A: 255}
 	picture.SetNRGBA(7, 9, rare)
 	var b bytes.Buffer
@@ -37,6 +41,9 @@ func TestCompress(t *testing.T) {
 	}
 	if c := color.NRGBAModel.Convert(got.At(7, 9)); c != rare {
 		t.Errorf("the rare colour is %v", c)
+	}
+	if c := color.NRGBAModel.Convert(got.At(7, 0)); c != card {
+		t.Errorf("the frequent colour is %v", c)
 	}
 	for y := range side {
 		for x := range side {
