@@ -23,7 +23,7 @@ type Page struct {
 
 // A View is how a page is shown.
 type View struct {
-	// Width and Height are those of the screen in CSS pixels; Scale is the number of pixels of the
+	// Width and Height are the size of the screen in CSS pixels; Scale is the number of pixels of the
 	// device in each of them, 0 for 1.
 	Width, Height int
 	Scale         float64
