@@ -20,10 +20,12 @@ type demonstration struct {
 
 func demoCommand(app *kingpin.Application) (*kingpin.CmdClause, *demonstration) {
 	d := &demonstration{options: demo.Options{Out: os.Stdout}}
-	c := app.Command("demo", "Measure simulated providers with one healthy peer and one peer per classic fault, and serve the results. "+
+	c := app.Command("demo", "Measure simulated providers with healthy peers, one peer per classic fault and a gateway with tunnels, and serve the results. "+
 		"Needs no configuration, and no root where the system allows user namespaces. Leaves nothing behind.")
 	c.Flag("web.listen-address", "Addresses of this host on which to expose metrics and web interface. Repeatable.").
 		Default("localhost:10500").StringsVar(&d.options.Listen)
+	c.Flag("once", "End with the verdict: exit code 0 as soon as every peer has the expected diagnoses, 1 after five minutes without.").
+		BoolVar(&d.options.Once)
 	app.GetFlag("log.level").IsSetByUser(&d.levelSet)
 	return c, d
 }

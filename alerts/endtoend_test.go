@@ -257,10 +257,13 @@ func TestEveryFaultHasItsAlert(t *testing.T) {
 	s := newStack(t, 3)
 	s.start("demo")
 	want := []string{
-		"ESPBlocked esp-blocked", "ICMPFiltered black-hole-no-icmp", "ICMPFiltered icmp-dropped", "IKEFragmentsDropped fragments-dropped",
-		"PMTUBlackHole black-hole", "PMTUBlackHole black-hole-both-ways", "PMTUBlackHole black-hole-no-icmp",
-		"PMTUBlackHoleReverse black-hole-back", "PMTUBlackHoleReverse black-hole-both-ways", "PeerUnreachable unreachable",
-		"ProviderFault acme", "ProviderFault initech", "UDP4500Blocked udp4500-blocked",
+		"ESPBlocked esp-blocked", "ICMPFiltered black-hole-no-icmp", "ICMPFiltered icmp-dropped", "ICMPFiltered negotiation-stuck",
+		"IKEFragmentsDropped fragments-dropped", "NegotiationStuck negotiation-stuck", "PMTUBlackHole black-hole",
+		"PMTUBlackHole black-hole-both-ways", "PMTUBlackHole black-hole-ipv6", "PMTUBlackHole black-hole-no-icmp",
+		"PMTUBlackHole negotiation-stuck", "PMTUBlackHole tunnel-oversized", "PMTUBlackHoleReverse black-hole-back",
+		"PMTUBlackHoleReverse black-hole-both-ways", "PMTUBlackHoleReverse black-hole-ipv6", "PeerUnreachable unreachable",
+		"ProviderFault acme", "ProviderFault acme", // tunnels fail at some of its peers, and traffic is filtered at others
+		"ProviderFault initech", "TunnelOversized tunnel-oversized", "UDP4500Blocked udp4500-blocked",
 	}
 	slices.Sort(want)
 	began := time.Now()
@@ -271,7 +274,7 @@ func TestEveryFaultHasItsAlert(t *testing.T) {
 	for _, v := range s.query(t, fmt.Sprintf(`max_over_time(ALERTS{alertstate="firing"}[%.0fs])`, time.Since(began).Seconds()+1)) {
 		seen[alertOf(v.Metric)] = true
 	}
-	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(seen))); diff != "" {
+	if diff := cmp.Diff(slices.Compact(want), slices.Sorted(maps.Keys(seen))); diff != "" {
 		t.Errorf("fired at some time (-want +got):\n%s", diff)
 	}
 }

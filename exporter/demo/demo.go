@@ -1,6 +1,7 @@
-// Package demo runs the exporter against simulated providers in namespaces of its own, with one
-// healthy peer and one behind each classic fault, and serves the results. It measures nothing
-// itself: it adds the lab of the tests and a configuration to the exporter of `serve`.
+// Package demo runs the exporter against simulated providers in namespaces of its own, with healthy
+// peers, one behind each classic fault, and a gateway that has tunnels with some of them, and serves
+// the results. It measures nothing itself: it adds the lab of the tests, the gateway and a
+// configuration to the exporter of `serve`.
 //
 //	the user's process                          a copy, in user, network and mount namespaces
 //	opens the listeners ───── handed over ────▶ builds the providers, runs what `serve` runs
@@ -30,6 +31,9 @@ import (
 type Options struct {
 	// Listen are the addresses of the host to listen on.
 	Listen []string
+	// Once ends the demo with its verdict: as soon as every peer has its expected diagnoses, or
+	// when they are late.
+	Once bool
 	// Out receives the output for the user.
 	Out io.Writer
 	// Log receives the exporter's log.
@@ -43,7 +47,10 @@ var ErrReported = netlab.ErrFailed
 // except Ctrl-C.
 var errParentEnded = errors.New("the go command that started the demo has ended")
 
-// Run runs the demo until ctx ends.
+// errVerdict ends the demo after its verdict.
+var errVerdict = errors.New("the verdict is known")
+
+// Run runs the demo until ctx ends, or until its verdict.
 func Run(ctx context.Context, o Options) error {
 	if netlab.Enter() {
 		return inside(ctx, len(o.Listen), o.Log)
@@ -63,22 +70,26 @@ func Run(ctx context.Context, o Options) error {
 	go watchParent(ctx, cancel)
 	visits, leave := context.WithCancel(ctx)
 	done := make(chan struct{})
+	var verdict error
 	go func() {
 		defer close(done)
-		v := visitor{out: o.Out, began: began, base: baseURL(listeners[0]), peers: peers()}
-		v.visit(visits)
+		v := visitor{out: o.Out, began: began, base: baseURL(listeners[0]), peers: peers(), once: o.Once}
+		if verdict = v.visit(visits); o.Once {
+			cancel(errVerdict)
+		}
 	}()
 	err = netlab.RunInside(ctx, files...)
+	ended := context.Cause(ctx)
 	leave()
 	<-done
 	switch {
 	case errors.Is(err, netlab.ErrRefused):
 		return refused(err)
-	case err != nil && ctx.Err() == nil, errors.Is(context.Cause(ctx), errParentEnded):
+	case err != nil && ended == nil, errors.Is(ended, errParentEnded):
 		return err
 	}
 	fmt.Fprintln(o.Out, "The demo has ended; its namespaces are removed.")
-	return err
+	return errors.Join(err, verdict)
 }
 
 // listen opens the listeners before the lab is built, as files that can be passed to a child.

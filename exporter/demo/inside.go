@@ -22,6 +22,8 @@ const (
 	firstFile = 3
 	// firstBlock is the address block of the first peer, 10.11.4.2; the next peer is 10.12.4.2.
 	firstBlock = 11
+	// hubDir is on the /run of this process, which ends with it.
+	hubDir = "/run/ipsec_path_exporter-demo"
 )
 
 // inside builds the paths around this process, which runs in its own namespaces, and runs `serve`.
@@ -30,7 +32,8 @@ const (
 //	exporter ─┼─ r1 ─ r2 ─ r3 ─ gateway
 //	          └─ ...
 //
-// The listeners belong to the host and were opened before.
+// A simulated Cisco ASA on loopback shows the tunnels of some peers. The listeners belong to the
+// host and were opened before.
 func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 	all := peers()
 	ctx, cancel := context.WithCancel(ctx)
@@ -43,15 +46,19 @@ func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 	end, err := netlab.Build(func(t netlab.T) {
 		client := netlab.Here(t)
 		for i, p := range all {
-			addresses[i] = p.build(ctx, t, netlab.Plan{Client: client, Block: byte(firstBlock + i), OnlyIPv4: true})
+			addresses[i] = p.build(ctx, t, netlab.Plan{Client: client, Block: byte(firstBlock + i), OnlyIPv4: !p.ipv6})
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("build the simulated providers: %w", err)
 	}
 	defer end()
+	at, err := startHub(ctx, newHub(all, addresses), hubDir)
+	if err != nil {
+		return fmt.Errorf("start the simulated gateway: %w", err)
+	}
 	return exporter.Serve(ctx, exporter.ServeOptions{
-		ConfigText: configuration(all, addresses), Listeners: open, EvidenceBytes: trace.DefaultBytes,
+		ConfigText: configuration(all, addresses, at), Listeners: open, EvidenceBytes: trace.DefaultBytes,
 		Web: &toolkit.FlagConfig{WebConfigFile: new("")}, TelemetryPath: metricsPath, NativeHistograms: true, ClassicHistograms: true, TotalShards: 1,
 		Lifecycle: true,
 	}, log)
@@ -61,7 +68,7 @@ func inside(ctx context.Context, listeners int, log *slog.Logger) error {
 func (p *peer) build(ctx context.Context, t netlab.T, plan netlab.Plan) string {
 	t.Helper()
 	provider := netlab.NewProviderAt(t, plan)
-	address := provider.ServerAddr(false)
+	address := provider.ServerAddr(p.ipv6)
 	provider.Server.Do(t, func() {
 		if _, err := responder.Start(ctx, responder.Config{Addrs: []netip.Addr{address}}); err != nil {
 			t.Fatalf("gateway of %s: %v", p.name, err)

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,8 +102,8 @@ type run struct {
 	ended chan struct{}
 	out   text
 	log   text
-	// spaces are the namespaces that it has; links are the network devices that the host had
-	// before.
+	// spaces are the namespaces that it has; links are the devices with a name of the
+	// demo that the host had before.
 	spaces []string
 	links  []string
 }
@@ -272,7 +275,8 @@ func (r *run) namespaces(t *testing.T) []string {
 	return slices.Collect(maps.Keys(all))
 }
 
-// links are the network devices of the host and their addresses.
+// links are the network devices of the host that have a name of the demo. The host may have any
+// others, which come and go with its containers.
 func links(t *testing.T) (all []string) {
 	t.Helper()
 	devices, err := net.Interfaces()
@@ -280,17 +284,15 @@ func links(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	for _, d := range devices {
-		addrs, err := d.Addrs()
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, d.Name+" "+strconv.Itoa(d.MTU))
-		for _, a := range addrs {
-			all = append(all, d.Name+" "+a.String())
+		if linkName.MatchString(d.Name) {
+			all = append(all, fmt.Sprintf("%s %d %d", d.Name, d.Index, d.MTU))
 		}
 	}
 	return all
 }
+
+// linkName matches the devices of the demo's paths.
+var linkName = regexp.MustCompile(`^net\d-\d+$`)
 
 // leavesNothing waits for the end, and finds out whether anything is left.
 func (r *run) leavesNothing(t *testing.T) {
@@ -313,8 +315,13 @@ func (r *run) leavesNothing(t *testing.T) {
 		t.Errorf("files: %v, %v", files, err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || bytes.Contains(mounts, []byte(r.dir)) || bytes.Contains(mounts, []byte(" - nsfs ")) {
+	// A namespace with a name is a mount of it.
+	ours := slices.ContainsFunc(append(r.spaces, r.dir, hubDir), func(s string) bool { return bytes.Contains(mounts, []byte(s)) })
+	if err != nil || ours {
 		t.Errorf("mounts: %v\n%s", err, mounts)
+	}
+	if _, err := os.Stat(hubDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", hubDir, err)
 	}
 	if now := links(t); !slices.Equal(now, r.links) {
 		t.Errorf("network devices %q, before %q", now, r.links)

@@ -1,6 +1,9 @@
 package demo
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +56,9 @@ ipsec_path_peer_healthy{peer="fine"} 1
 func TestReport(t *testing.T) {
 	var out strings.Builder
 	v := visitor{out: &out, began: time.Now(), seen: make(map[string]string), peers: []peer{
-		{name: "fine"}, {name: "hole", diagnoses: []string{"pmtu_black_hole", "icmp_blocked"}},
+		{name: "fine"},
+		{name: "hole", diagnoses: []string{"pmtu_black_hole", "icmp_blocked"}},
+		{name: "hung", diagnoses: []string{"negotiation_stuck"}},
 	}}
 	for _, step := range []struct {
 		found map[string]string
@@ -66,26 +71,64 @@ func TestReport(t *testing.T) {
 		{
 			map[string]string{"fine": "no fault"},
 			late + time.Second,
-			"\nNot yet diagnosed as expected after 91 s: hole. A slow machine takes longer.\n\n",
+			"\nNot yet diagnosed as expected after 301 s (a slow machine takes longer):\n\nhole\n  expected  icmp_blocked, pmtu_black_hole\n  found     unknown\n" +
+				"hung\n  expected  negotiation_stuck\n  found     unknown\n\n",
 		},
 		{map[string]string{"fine": "no fault"}, late + time.Second, ""},
 		{
 			map[string]string{"fine": "no fault", "hole": "icmp_blocked, pmtu_black_hole"},
-			100 * time.Second,
-			" 100 s  hole                  icmp_blocked, pmtu_black_hole\n\nAll 2 peers diagnosed as expected after 100 s.\n\n",
+			310 * time.Second,
+			" 310 s  hole                  icmp_blocked, pmtu_black_hole\n\n2 of 3 peers diagnosed as expected after 310 s.\nA negotiation is stuck when readings show it for two minutes.\n\n",
 		},
 		{
-			map[string]string{"fine": "peer_silent"},
-			200 * time.Second,
-			" 200 s  fine                  peer_silent\n 200 s  hole                  unknown\n",
+			map[string]string{"fine": "no fault", "hole": "icmp_blocked, pmtu_black_hole", "hung": "negotiation_stuck"},
+			320 * time.Second,
+			" 320 s  hung                  negotiation_stuck\n\nAll 3 peers diagnosed as expected after 320 s.\n\n",
+		},
+		{
+			map[string]string{"fine": "peer_silent", "hung": "negotiation_stuck"},
+			400 * time.Second,
+			" 400 s  fine                  peer_silent\n 400 s  hole                  unknown\n",
 		},
 	} {
 		out.Reset()
 		v.began = time.Now().Add(-step.since)
-		v.report(step.found)
+		if err := v.report(step.found); (err != nil) != strings.Contains(step.want, "Not yet") {
+			t.Errorf("after %v the verdict is %v", step.since, err)
+		}
 		if diff := cmp.Diff(step.want, out.String()); diff != "" {
 			t.Errorf("after %v (-want +got):\n%s", step.since, diff)
 		}
+	}
+}
+
+// TestOnce: the demo ends with its verdict, and with an error if a result is not the expected one.
+func TestOnce(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("# TYPE ipsec_path_diagnosis gauge\nipsec_path_diagnosis{diagnosis=\"peer_silent\",peer=\"hq\"} 1\n"))
+	}))
+	defer s.Close()
+	for expected, want := range map[string]string{"peer_silent": "", "no_route": "1 of 1 peers are not diagnosed as expected"} {
+		var out strings.Builder
+		v := visitor{out: &out, base: s.URL, once: true, began: time.Now().Add(-late), peers: []peer{{name: "hq", diagnoses: []string{expected}}}}
+		got := ""
+		if err := v.visit(t.Context()); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("expected %s: the verdict is %q, want %q\n%s", expected, got, want, out.String())
+		}
+	}
+	s.Config.Handler = http.NotFoundHandler()
+	broken := visitor{out: io.Discard, base: s.URL, once: true, began: time.Now().Add(-late)}
+	if err := broken.visit(t.Context()); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("an exporter that does not answer: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	v := visitor{base: s.URL, once: true, out: io.Discard}
+	if err := v.visit(ended); !errors.Is(err, errNoVerdict) {
+		t.Errorf("stopped early: %v", err)
 	}
 }
 
@@ -111,7 +154,7 @@ func TestConfiguration(t *testing.T) {
 	for i := range addresses {
 		addresses[i] = net.IPv4(192, 0, 2, byte(i)).String()
 	}
-	cfg, err := config.Parse("demo", configuration(all, addresses))
+	cfg, err := config.Parse("demo", configuration(all, addresses, &login{address: "127.0.0.1:1", passwordFile: "/run/demo/password", caFile: "/run/demo/ca.pem"}))
 	if err != nil {
 		t.Fatal(err)
 	}

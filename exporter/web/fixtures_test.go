@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,6 +87,8 @@ const (
 	silentWords  = "The peer answers nothing: neither echo requests nor IKE on any port."
 	espWords     = "IP protocol 50 (esp) is blocked on the path to the peer, other packets get further."
 	pieceWords   = "Messages in IP fragments vanish, whole ones are answered: fragments are dropped on the path or by the peer."
+	builtWords   = "The gateway builds packets for a path MTU of 1500 bytes, but packets that large vanish on the path to the peer."
+	stuckWords   = "The negotiation of the tunnel is stuck after phase 1, while addresses are handed out (mode config)."
 	nattWords    = "IKE is answered on UDP 500 but not on UDP 4500: that port is filtered on the path or by the peer."
 )
 
@@ -122,16 +125,33 @@ func espBlocked(r *report.Report) {
 	}}
 }
 
+// overIPv6 moves a peer to IPv6 addresses.
+func overIPv6(r *report.Report) {
+	r.Host, r.Address, r.Source = "2001:db8:1::10", addr("2001:db8:1::10"), addr("2001:db8::7")
+	r.PMTU.Hops = []netip.Addr{addr("2001:db8::1"), addr("2001:db8::2"), addr("2001:db8::3"), r.Address}
+}
+
+// stuckAt adds the table of a gateway whose negotiation with the peer hangs.
+func stuckAt(r *report.Report) {
+	sa := &gateways.IKESA{Version: 1, State: gateways.ModeCfg, VendorState: "AM_TM_INIT_MODECFG_V6H"}
+	r.Gateways = append(r.Gateways, gateways.Snapshot{
+		Gateway: "hub", Attempted: true, Up: true, At: now.Add(-3 * time.Second),
+		Peers: []gateways.PeerSnapshot{{PeerReading: gateways.PeerReading{
+			Up: gateways.No, Negotiating: sa, IKESAs: 1, IKE: map[gateways.IKEClass]int{{Version: 1, State: gateways.ModeCfg}: 1}, Vendor: map[string]int{sa.VendorState: 1},
+		}}},
+	})
+}
+
 // demonstration returns the peers of the demo as its exporter finds them.
 func demonstration(tb testing.TB) []*report.Report {
 	tb.Helper()
 	none := func(*report.Report) {}
 	lossy := faulty(tb, "lossy", "globex", func(r *report.Report) { r.ICMP.Loss.Lost = 5 })
 	lossy.Healthy = true
-	fine := faulty(tb, "healthy", "globex", none)
-	fine.Healthy = true
+	fine, fine6 := faulty(tb, "healthy", "globex", none), faulty(tb, "healthy-ipv6", "globex", overIPv6)
+	fine.Healthy, fine6.Healthy = true, true
 	return []*report.Report{
-		fine, lossy,
+		fine, fine6, lossy,
 		faulty(tb, "icmp-dropped", "globex", noEcho, [2]string{diagnosis.ICMPBlocked, icmpWords}),
 		faulty(tb, "fragments-dropped", "initech", func(r *report.Report) {
 			r.Fragments = &fragments.Results{At: now, Results: []fragments.Result{{Method: collectors.IKE, State: fragments.Dropped}, {Method: collectors.NATT, State: fragments.Dropped}}}
@@ -156,7 +176,32 @@ func demonstration(tb testing.TB) []*report.Report {
 			reverseHole(r)
 		}, [2]string{diagnosis.PMTUBlackHole, holeWords}, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
 		faulty(tb, "black-hole-back", "acme", reverseHole, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
+		faulty(tb, "black-hole-ipv6", "acme", func(r *report.Report) {
+			overIPv6(r)
+			hole(r, collectors.Methods()...)
+			r.PMTU.Results[1].LastHopPassed, r.PMTU.Results[1].FirstHopFailed = r.PMTU.Hops[1], r.PMTU.Hops[2]
+			r.PMTU.Reverse = pmtu.Reverse{State: search.BlackHole, LowerBytes: 1400, UpperBytes: 1400, At: now}
+		}, [2]string{diagnosis.PMTUBlackHole, holeWords}, [2]string{diagnosis.PMTUBlackHoleReverse, reverseWords}),
+		atHub(faulty(tb, "tunnel-oversized", "acme", func(r *report.Report) {
+			hole(r, collectors.Methods()...)
+			atGateway(r, 1500)
+		}, [2]string{diagnosis.PMTUBlackHole, holeWords}, [2]string{diagnosis.TunnelOversized, builtWords})),
+		atHub(faulty(tb, "negotiation-stuck", "acme", func(r *report.Report) {
+			noEcho(r)
+			hole(r, collectors.IKEMethods()...)
+			stuckAt(r)
+		}, [2]string{diagnosis.ICMPBlocked, icmpWords}, [2]string{diagnosis.PMTUBlackHole, holeWords}, [2]string{diagnosis.NegotiationStuck, stuckWords})),
 	}
+}
+
+// atHub names the gateway of the diagnoses that a gateway has.
+func atHub(r *report.Report) *report.Report {
+	for i := range r.Diagnoses {
+		if d := &r.Diagnoses[i]; slices.Contains([]string{diagnosis.TunnelOversized, diagnosis.NegotiationStuck}, d.Name) {
+			d.Gateway = "hub"
+		}
+	}
+	return r
 }
 
 // atGateway adds the table of a gateway that builds packets for a path MTU.

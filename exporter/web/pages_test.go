@@ -22,6 +22,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/exportertest"
 	"ipsec_path_exporter/exporter/history"
 	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
@@ -283,17 +284,25 @@ func TestHostileNames(t *testing.T) {
 func TestList(t *testing.T) {
 	s := full(t)
 	for query, want := range map[string][]string{
-		"":                          {"black-hole", "black-hole-both-ways", "black-hole-no-icmp", "unreachable", "black-hole-back", "esp-blocked", "fragments-dropped", "udp4500-blocked", "icmp-dropped", "new", "healthy", "lossy"},
-		"?level=critical":           {"black-hole", "black-hole-both-ways", "black-hole-no-icmp", "unreachable"},
-		"?level=unknown":            {"new"},
-		"?level=fault&sort=name":    {"black-hole", "black-hole-back", "black-hole-both-ways", "black-hole-no-icmp", "esp-blocked", "fragments-dropped", "icmp-dropped", "udp4500-blocked", "unreachable"},
-		"?provider=globex":          {"icmp-dropped", "healthy", "lossy"},
+		"": {
+			"black-hole", "black-hole-both-ways", "black-hole-ipv6", "black-hole-no-icmp", "negotiation-stuck", "tunnel-oversized", "unreachable",
+			"black-hole-back", "esp-blocked", "fragments-dropped", "udp4500-blocked", "icmp-dropped", "new", "healthy", "healthy-ipv6", "lossy",
+		},
+		"?level=critical": {
+			"black-hole", "black-hole-both-ways", "black-hole-ipv6", "black-hole-no-icmp", "negotiation-stuck", "tunnel-oversized", "unreachable",
+		},
+		"?level=unknown": {"new"},
+		"?level=fault&sort=name": {
+			"black-hole", "black-hole-back", "black-hole-both-ways", "black-hole-ipv6", "black-hole-no-icmp", "esp-blocked", "fragments-dropped",
+			"icmp-dropped", "negotiation-stuck", "tunnel-oversized", "udp4500-blocked", "unreachable",
+		},
+		"?provider=globex":          {"icmp-dropped", "healthy", "healthy-ipv6", "lossy"},
 		"?q=FRAGMENTS":              {"fragments-dropped"},
 		"?q=esp_blocked":            {"esp-blocked"},
 		"?q=new.example":            {"new"},
 		"?provider=acme&level=info": nil,
 		"?level=nonsense&sort=nonsense&page=-1&q=unreach": {"unreachable"},
-		"?provider=globex&sort=age":                       {"healthy", "icmp-dropped", "lossy"},
+		"?provider=globex&sort=age":                       {"healthy", "healthy-ipv6", "icmp-dropped", "lossy"},
 	} {
 		page := s.ask(t, "GET", "/"+query).Body.String()
 		var got []string
@@ -336,7 +345,7 @@ func TestPeerPageDrawings(t *testing.T) {
 		"esp-blocked":     {"ESP (IP protocol 50): blocked after hop 2 (198.51.100.2).", "AH (IP protocol 51): unknown whether the peer receives it; seen up to hop 3 (198.51.100.3)."},
 		"unreachable":     {"IKE on UDP 500: no answer; routers were not asked how far it gets.", "How many routers are before the peer is not known."},
 	} {
-		text := strings.Join(lines(t, s.ask(t, "GET", "/peers/"+peer).Body.String()), "\n")
+		text := strings.Join(exportertest.Lines(t, s.ask(t, "GET", "/peers/"+peer).Body.String()), "\n")
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q:\n%s", peer, want, text)

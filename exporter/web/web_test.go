@@ -21,6 +21,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/diagnosis"
+	"ipsec_path_exporter/exporter/exportertest"
 	"ipsec_path_exporter/exporter/history"
 	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
@@ -213,7 +214,7 @@ func TestPagesEscape(t *testing.T) {
 		}
 		const escaped = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;"
 		if n := strings.Count(body, escaped); n != texts {
-			t.Errorf("%s: %d of %d texts in:\n%s", path, n, texts, lines(t, body))
+			t.Errorf("%s: %d of %d texts in:\n%s", path, n, texts, exportertest.Lines(t, body))
 		}
 		if kind := w.Header().Get("Content-Type"); kind != "text/html; charset=utf-8" {
 			t.Errorf("%s: Content-Type %q", path, kind)

@@ -36,15 +36,7 @@ func New(t T) *NS {
 		t.Fatalf("new network namespace: %v", err)
 	}
 	n.endWith(t)
-	// Duplicate address detection would delay addresses by a second, and no router here sends
-	// advertisements. The last sysctl matters on hosts that disable IPv6 by default. A kernel
-	// without IPv6 has none of the three.
-	for _, path := range []string{
-		"net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad", "net/ipv6/conf/default/dad_transmits",
-		"net/ipv6/conf/default/accept_ra", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6",
-	} {
-		n.sysctlIfPresent(t, path, "0")
-	}
+	n.useIPv6AtOnce(t)
 	lo, err := n.link.LinkByName("lo")
 	if err == nil {
 		err = n.link.LinkSetUp(lo)
@@ -53,6 +45,19 @@ func New(t T) *NS {
 		t.Fatalf("lo up: %v", err)
 	}
 	return n
+}
+
+// useIPv6AtOnce permits IPv6, also on a host that disables it by default, and its addresses without a
+// delay: duplicate address detection would take a second, and no router here sends advertisements.
+// A kernel without IPv6 has none of these.
+func (n *NS) useIPv6AtOnce(t T) {
+	t.Helper()
+	for _, path := range []string{
+		"net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad", "net/ipv6/conf/default/dad_transmits",
+		"net/ipv6/conf/default/accept_ra", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6",
+	} {
+		n.sysctlIfPresent(t, path, "0")
+	}
 }
 
 // endWith opens netlink in the namespace and closes it at the end of the test.

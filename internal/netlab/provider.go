@@ -107,6 +107,9 @@ func NewProviderAt(t T, plan Plan) *Provider {
 	for _, n := range []*NS{p.R1, p.R2, p.R3, p.Server, p.Client} {
 		quieten(t, n)
 	}
+	if plan.shared() && !plan.OnlyIPv4 {
+		p.Client.useIPv6AtOnce(t) // it may be the namespace of the process
+	}
 	for _, n := range []*NS{p.R1, p.R2, p.R3} {
 		n.Sysctl(t, "net/ipv4/ip_forward", "1")
 		if !plan.OnlyIPv4 {
