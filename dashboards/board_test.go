@@ -108,6 +108,7 @@ type variable struct {
 	Multi       bool            `json:"multi"`
 	IncludeAll  bool            `json:"includeAll"`
 	AllValue    string          `json:"allValue"`
+	Regex       string          `json:"regex"`
 	Query       json.RawMessage `json:"query"`
 }
 

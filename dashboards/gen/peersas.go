@@ -10,17 +10,18 @@ func peerSAs() []panel {
 			about:    "Whether an IKE SA is established and a child SA installed, at each gateway where the peer is expected.",
 			queries:  []query{series("{{gateway}}", sel("tunnel_up", one))},
 			mappings: byValue(yesNo("up", "DOWN")),
-		}.timeline(),
+		}.timeline("gateway"),
 		panel{
 			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
 			about:   "IKE SAs with the peer by class of their state. connecting, xauth and modecfg are transient; an SA that stays in one of them is stuck.",
 			queries: []query{series("{{gateway}}: {{state}}, IKEv{{version}}", sel("ike_sas", one))},
 		}.stacked(),
 		panel{
-			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: sel("gateway_up", process),
+			unknown: "no gateway is read",
 			about:   "IKE SAs with the peer by the gateway's own name of their state. docs/ike-states.md explains the states of Cisco devices.",
-			queries: []query{series("{{gateway}}: {{vendor_state}}", sel("ike_sas_vendor_state", one))},
-		}.timeline(),
+			queries: []query{series("{{gateway}} {{vendor_state}}", sel("ike_sas_vendor_state", one))},
+		}.timeline("gateway"),
 		panel{
 			title: "Child SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
 			about:   "Child (IPsec) SAs with the peer by class of their state.",

@@ -121,6 +121,14 @@ func record(metric, labels string) string {
 	return fmt.Sprintf("provider:ipsec_path_%s{%s}", metric, labels)
 }
 
+// turns is how much a counter grew in the time range. Counters of what rarely happens appear with their
+// first event, as 1, which increase does not count.
+func turns(metric, labels string) string {
+	c := sel(metric, labels)
+	return fmt.Sprintf("(increase(%[1]s[$__range]) + (min_over_time(%[1]s[$__range]) unless %[1]s offset $__range) or increase(%[1]s[$__range]) or "+
+		"min_over_time(%[1]s[$__range]) unless %[1]s offset $__range)", c)
+}
+
 // perPeer are the labels that identify a measured path: two exporters may measure one peer.
 const perPeer = "instance, peer"
 
@@ -129,8 +137,15 @@ const ofPeer = "{{peer}} {{from}}"
 
 // distinct adds the label from, the exporter, to the series of peers that several exporters measure: only
 // their names need it. by are the labels of the series.
-func distinct(by, expr string) string {
-	twice := "count by (peer) (" + sel("peer_info", many) + ") > 1"
+func distinct(by, expr string) string { return distinctAmong(sel("peer_info", many), by, expr) }
+
+// distinctInRange is distinct for what happened in the time range: the exporters may be gone by its end.
+func distinctInRange(by, expr string) string {
+	return distinctAmong("last_over_time("+sel("peer_info", many)+"[$__range])", by, expr)
+}
+
+func distinctAmong(peers, by, expr string) string {
+	twice := "count by (peer) (count by (" + perPeer + ") (" + peers + ")) > 1"
 	return fmt.Sprintf(`label_join((%[2]s) and on (peer) (%[3]s), "from", "", "instance") or on (%[1]s) (%[2]s)`, by, expr, twice)
 }
 

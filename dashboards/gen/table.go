@@ -1,6 +1,9 @@
 package main
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -21,6 +24,8 @@ type column struct {
 	min   *float64
 	max   *float64
 	width int
+	// least is the smallest width of a column that takes what the others leave.
+	least int
 }
 
 // table shows the columns in the given order. Queries aggregate, because a peer may have any
@@ -35,9 +40,13 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	if p.unit == ago || p.unit == date {
 		p.unit = states // a date belongs to its column: Grafana reads the text of the others as dates too
 	}
+	if len(p.queries) > 1 {
+		p = p.withFallback(cols[0].field)
+	}
 	rename, index := map[string]any{}, map[string]any{}
 	for i, c := range cols {
 		rename[c.field], index[c.field] = c.title, i
+		c.mappings = p.columnMappings(c)
 		if o := c.override(); len(o.Properties) > 0 {
 			p.overrides = append(p.overrides, o)
 		}
@@ -62,6 +71,22 @@ func (p panel) table(sortBy string, cols ...column) panel {
 		"excludeByName": hidden, "renameByName": rename, "indexByName": index,
 	}})
 	return p
+}
+
+// columnMappings returns the mappings of a column, of a row that stands for nothing and, where the texts
+// have colours, of a missing value.
+func (p panel) columnMappings(c column) []dashboard.ValueMapping {
+	all := slices.Clip(c.mappings)
+	if f := p.fallback; f != nil && c.field == f.label && len(all) > 0 {
+		all = append(all, byValue([]state{{f.unknown, f.unknown, unknown}, {f.none, f.none, good}})...)
+	}
+	if p.fallback != nil && c.field == value(0) {
+		all = append(all, byValue([]state{{notKnown, "-", unknown}, {nothingHere, "-", unknown}})...)
+	}
+	if len(all) > 0 || p.fallback != nil && strings.HasPrefix(c.field, "Value") {
+		all = append(all, missing("-", len(all)))
+	}
+	return all
 }
 
 // override returns the settings of the column, matched by its title.
@@ -99,6 +124,9 @@ func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
 	if c.width != 0 {
 		set("custom.width", c.width)
 	}
+	if c.least != 0 {
+		set("custom.minWidth", c.least)
+	}
 	return o
 }
 
@@ -108,9 +136,9 @@ func value(n int) string { return "Value #" + string(rune('A'+n)) }
 // peerColumns identify the path of a row.
 func peerColumns(links []dashboard.DashboardLink) []column {
 	return []column{
-		{field: "peer", title: "peer", links: links},
-		{field: "isp", title: "provider"},
-		{field: "site", title: "site"},
-		{field: "instance", title: "seen from"},
+		{field: "peer", title: "peer", links: links, width: 190},
+		{field: "isp", title: "provider", width: 110},
+		{field: "site", title: "site", width: 110},
+		{field: "instance", title: "seen from", width: 170},
 	}
 }
