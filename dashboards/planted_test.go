@@ -39,7 +39,7 @@ func plantedFaults(t *testing.T, s server, at int64) {
 		"no text for nothing":          {board: "peer", old: `"noValue": "not answered"`, to: `"noValue": ""`, panel: "Round-trip time of IKE", fault: "nothing says nothing", late: true},
 		"an empty legend":              {board: "peer", old: `"legendFormat": "{{method}}"`, to: `"legendFormat": ""`, panel: "State of the path MTU", fault: "no name"},
 		"a value without a header":     {board: "evidence", old: `"Value #C": "answers IKE"`, to: `"Value #X": "answers IKE"`, panel: "Sizes that pass now", fault: "no name"},
-		"jargon":                       {board: "fleet", old: `"unit": "suffix: B"`, to: `"unit": "short"`, panel: "Smallest path MTU", fault: "odd unit"},
+		"jargon":                       {board: "fleet", old: `"unit": "suffix:B"`, to: `"unit": "short"`, panel: "Smallest path MTU", fault: "odd unit"},
 	} {
 		// The board is known by the name of the fault.
 		board := bytes.ReplaceAll(p.plant(t, name), []byte(`"uid": "ipsec-path-`+p.board+`"`), []byte(`"uid": "`+name+`"`))

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,9 +71,7 @@ func modules(t *testing.T) string {
 func (s server) render(t *testing.T, vars map[string]string, ends int64, boards ...[]byte) []shown {
 	t.Helper()
 	all := map[string]string{"rateInterval": "4m", "range": "1h", "interval": "1m"}
-	for name, value := range vars {
-		all[name] = value
-	}
+	maps.Copy(all, vars)
 	input := struct {
 		World  shownWorld        `json:"world"`
 		Boards []json.RawMessage `json:"boards"`
@@ -160,6 +159,37 @@ func TestBoardsCanBeRead(t *testing.T) {
 		})
 		read(t, serve(t, w), now, "branch")
 	})
+}
+
+// TestManyPeersCanBeRead shows the boards over 2,000 peers of one exporter.
+func TestManyPeersCanBeRead(t *testing.T) {
+	modules(t)
+	s := many(t, 2000, filepath.Join(t.TempDir(), "none"))
+	// Graphs of all peers read recorded series, which this world does not have.
+	s.series = slices.DeleteFunc(s.series, func(one scaleSeries) bool {
+		return one.labels["peer"] != thePeer && (one.labels["le"] != "" || strings.HasPrefix(one.labels["__name__"], "ipsec_path_sa_"))
+	})
+	s.writeHistory(t, 4*scaleStep, false)
+	vars := everything(thePeer)
+	panels := s.render(t, vars, s.world.ends, texts(t)...)
+	for _, f := range faults(panels) {
+		t.Error(f)
+	}
+	rows := 0
+	for _, p := range panels {
+		if n := len(p.Cells); n > 500 {
+			t.Errorf("%s: %s: %d values are too many to read", p.Board, p.Panel, n)
+		}
+		if p.Panel == "Peers" && (len(p.Cells) != 1 || p.Cells[0].Text != "2,000") {
+			t.Errorf("%s: %s: %v, not 2,000", p.Board, p.Panel, p.Cells)
+		}
+		if strings.HasPrefix(p.Panel, "Peers with a fault (") {
+			rows = len(p.Rows)
+		}
+	}
+	if want := 2000 / *faultyPeers; rows != want {
+		t.Errorf("%d rows of peers with a fault, not %d", rows, want)
+	}
 }
 
 // nothingIsWell looks for green in what is shown of an exporter that is gone, at the time that is looked at.

@@ -274,7 +274,7 @@ func readingProblems(p panel) []string {
 			say("a single bar has no name")
 		}
 	}
-	if f.Unit == "suffix: B" && len(f.Thresholds.Steps) > 1 {
+	if f.Unit == "suffix:B" && len(f.Thresholds.Steps) > 1 {
 		say("a colour by the size of a path MTU: small is no fault")
 	}
 	return found
@@ -314,9 +314,9 @@ func TestSoundnessCanFail(t *testing.T) {
 	for name, change := range map[string][2]string{
 		"no title":               {`"title": "Faults by provider"`, `"title": ""`},
 		"no description":         {`"description": "Number of paths with each diagnosis now."`, `"description": ""`},
-		"no unit":                {`"unit": "suffix: B"`, `"unit": ""`},
+		"no unit":                {`"unit": "suffix:B"`, `"unit": ""`},
 		"no unit of an axis":     {`"unit": "s"`, `"unit": ""`},
-		"rounded size":           {`"unit": "suffix: B"`, `"unit": "decbytes"`},
+		"rounded size":           {`"unit": "suffix:B"`, `"unit": "decbytes"`},
 		"fixed data source":      {`"uid": "${datasource}"`, `"uid": "prom-1"`},
 		"id twice":               {`"id": 3,`, `"id": 2,`},
 		"overlap":                {`"y": 5`, `"y": 2`},

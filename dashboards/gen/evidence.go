@@ -71,15 +71,18 @@ func sizes(p exporterPages) panel {
 }
 
 func wayBack() panel {
+	bound := func(metric, name string) string {
+		return fmt.Sprintf(`label_replace(%s, "bound", %q, "", "")`, sel(metric, one), name)
+	}
 	return panel{
 		title: "Each direction", unit: packetSize, decimals: new(0.0), w: 12, h: 7, noValue: "unknown",
 		about: "Path MTU from the peer to this host, by the size of echo replies: between the lower and the upper line. The upper line exists only if a limit was found. " +
 			"Where echoes find a black hole and no IKE message shows its direction, the same of the path to the peer, by the routers that received large packets. " +
 			"An exporter at the peer's end shows more.",
-		queries: []query{
-			series("back, at least", sel("mtu_reverse_lower_bytes", one)), series("back, at most", sel("mtu_reverse_upper_bytes", one)),
-			series("to the peer, at least", sel("mtu_forward_lower_bytes", one)), series("to the peer, at most", sel("mtu_forward_upper_bytes", one)),
-		},
+		queries: []query{series("{{bound}}", strings.Join([]string{
+			bound("mtu_reverse_lower_bytes", "back, at least"), bound("mtu_reverse_upper_bytes", "back, at most"),
+			bound("mtu_forward_lower_bytes", "to the peer, at least"), bound("mtu_forward_upper_bytes", "to the peer, at most"),
+		}, " or "))},
 		overrides: dashed(".*at most$"),
 	}.sizeGraph()
 }

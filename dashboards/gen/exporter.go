@@ -14,7 +14,7 @@ func exporterBoard() board {
 			{title: "Measurements", panels: []panel{runs(), failures(), sentPackets(), sentBytes()}},
 			{title: "Path MTU search", collapsed: true, panels: []panel{searchCost(), searchTime(), icmpErrors(), rejected()}},
 			{title: "Shards, peer files and requests", collapsed: true, panels: []panel{shards(), peerFiles(), requests()}},
-			{title: "This host", panels: []panel{localDrops(), strays(), underWay(), withheld(), scrape()}},
+			{title: "This host", collapsed: true, panels: []panel{localDrops(), strays(), underWay(), withheld(), scrape()}},
 			{title: "The process", collapsed: true, panels: []panel{cpu(), memory(), goroutines(), files()}},
 		},
 	}
@@ -140,7 +140,7 @@ func shards() panel {
 
 func peerFiles() panel {
 	return panel{
-		title: "Broken peer files", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+		title: "Broken peer files", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: sel("exporter_build_info", process),
 		about: "Files of peer_files whose newest content is not in use, and the peers of their last good content.",
 		queries: []query{
 			columns("topk(100, max by (instance, file) (" + sel("peer_file_peers", process) + " and on (job, instance, file) " + sel("peer_file_valid", process) + " == 0))"),
@@ -169,6 +169,8 @@ func sentPackets() panel {
 }
 
 func sentBytes() panel {
-	return byLabel("Bytes sent", "Bytes per second that the exporters send, IP headers included, by collector.", bytesRate, "probe_bytes_total",
-		"collector", "{{collector}}", 12).stacked()
+	p := byLabel("Bytes sent", "Bytes per second that the exporters send, IP headers included, by collector.", bytesRate, "probe_bytes_total",
+		"collector", "{{collector}}", 12)
+	p.queries[0].expr = wholeBytes(p.queries[0].expr)
+	return p.stacked()
 }

@@ -21,7 +21,7 @@ func fleetBoard(p exporterPages) board {
 			{title: "History", panels: []panel{worstPeers(p), diagnosesOverTime()}},
 			{title: "Path MTU", panels: []panel{sizesInFleet(), smallestPaths(p), mostChanges(p)}},
 			{title: "Loss and delay", panels: []panel{mostLoss(p), slowestIKE(p)}},
-			{title: "Unstable peers", panels: []panel{restless(p), overdue(p)}},
+			{title: "Unstable peers", collapsed: true, panels: []panel{restless(p), overdue(p)}},
 			{title: "Round-trip times of all peers", collapsed: true, panels: []panel{fleetRoundTrips(), fleetQuantiles().graph()}},
 		},
 	}

@@ -17,13 +17,13 @@ import (
 
 // Units. Sizes of packets are exact, so they are never shown as kilobytes.
 const (
-	packetSize = "suffix: B"
-	count      = "locale"    // 2,000 peers, not 2 K
-	age        = "suffix: s" // 100 s, not 1.67 mins
+	packetSize = "suffix:B"
+	count      = "locale"   // 2,000 peers, not 2 K
+	age        = "suffix:s" // 100 s, not 1.67 mins
 	states     = "none"
 	share      = "percentunit"
 	seconds    = "s"
-	perSecond  = "suffix: /s"
+	perSecond  = "suffix:/s"
 	bytesRate  = "Bps"
 	ago        = "dateTimeFromNow"
 	date       = "dateTimeAsIso"
@@ -186,7 +186,7 @@ func (p panel) bars() panel {
 // axis, because Grafana uses the panel's own unit for the counts.
 func (p panel) heat() panel {
 	axis := p.unit
-	p.unit = "suffix: /s"
+	p.unit = "suffix:/s"
 	p.kind = heatmap.NewPanelBuilder().Calculate(false).ShowLegend().
 		Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Oranges").Fill("dark-orange").
 			Scale(heatmap.HeatmapColorScaleExponential).Exponent(0.5).Steps(64)).

@@ -42,23 +42,23 @@ func whoItIs(w, h uint32) panel {
 
 // peerNumbers are the most important values.
 func peerNumbers() []panel {
-	number := func(title, about, unit, expr string, w uint32, p panel) panel {
-		p.title, p.about, p.unit, p.w, p.h = title, about, unit, w, 4
+	number := func(title, about, unit, expr string, p panel) panel {
+		p.title, p.about, p.unit, p.w, p.h = title, about, unit, 4, 4
 		p.queries = []query{latest(title, expr)}
 		return p
 	}
 	return []panel{
-		number("Verdict", "Whether a diagnosis holds for the path or for the peer's SAs.", states, sel("peer_healthy", one), 4,
+		number("Verdict", "Whether a diagnosis holds for the path or for the peer's SAs.", states, sel("peer_healthy", one),
 			panel{mappings: byValue(yesNo("healthy", "FAULT")), noValue: "unknown"}).verdict(),
-		number("Black hole", "Whether packets above the path MTU vanish without an ICMP error, by any method.", states, sel("mtu_black_hole", one), 4,
+		number("Black hole", "Whether packets above the path MTU vanish without an ICMP error, by any method.", states, sel("mtu_black_hole", one),
 			panel{mappings: byValue([]state{{"0", "none", good}, {"1", "BLACK HOLE", bad}}), noValue: "unknown"}).verdict(),
-		number("Path MTU", "The largest whole IP packet that is proven to pass, the smallest of all methods.", packetSize, "min("+sel("mtu_bytes", one)+")", 4,
+		number("Path MTU", "The largest whole IP packet that is proven to pass, the smallest of all methods.", packetSize, "min("+sel("mtu_bytes", one)+")",
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("Tunnel MTU", "The largest MTU for the ESP tunnel, computed for the configured cipher.", packetSize, sel("tunnel_mtu_bytes", one), 4,
+		number("Tunnel MTU", "The largest MTU for the ESP tunnel, computed for the configured cipher.", packetSize, sel("tunnel_mtu_bytes", one),
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("MSS to set", "The TCP MSS to clamp to inside the tunnel, for IPv4.", packetSize, sel("tunnel_mss_bytes", one), 4,
+		number("MSS to set", "The TCP MSS to clamp to inside the tunnel, for IPv4.", packetSize, sel("tunnel_mss_bytes", one),
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("Echo loss, 5 min", "Share of ICMP echo requests without an answer. Filtered: only echo is not answered, IKE is.", share, lossNow(), 4,
+		number("Echo loss, 5 min", "Share of ICMP echo requests without an answer. Filtered: only echo is not answered, IKE is.", share, lossNow(),
 			panel{
 				decimals: new(1.0), thresholds: limits(good, step{0.02, notice}, step{0.1, bad}), mappings: byValue([]state{{nothingHere, "filtered", unknown}}),
 				noValue: "unknown",
@@ -211,7 +211,7 @@ func comparedFlows(w, h uint32) panel {
 // ikeForms lists the form of probe that the peer answers.
 func ikeForms(w, h uint32) panel {
 	return panel{
-		title: "Answered form of IKE", unit: states, w: w, h: h, noValue: "IKE is not answered",
+		title: "Answered form of IKE", unit: states, w: w, h: h, noValue: "IKE is not answered", known: sel("ike_responding", one),
 		about:   "Form of probe that the peer answers now, the IKE version and the reply.",
 		queries: []query{columns("max by (method, port, version, probe, reply) (" + sel("ike_response_info", one) + ")")},
 	}.table("",

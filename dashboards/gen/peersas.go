@@ -44,7 +44,7 @@ func traffic(title, labels, groups, legend string, w uint32) panel {
 	return panel{
 		title: title, unit: bytesRate, w: w, h: 7, noValue: "no SA",
 		about:   "Bytes per second through the SAs; outgoing traffic is below zero. If one direction is missing, the tunnel works in one direction only.",
-		queries: []query{series(legend, "sum by ("+groups+") (rate("+sel("sa_bytes_total", labels)+"[$__rate_interval]))")},
+		queries: []query{series(legend, wholeBytes("sum by ("+groups+") (rate("+sel("sa_bytes_total", labels)+"[$__rate_interval]))"))},
 		overrides: []dashboard.DashboardFieldConfigSourceOverrides{{
 			Matcher:    dashboard.MatcherConfig{Id: "byRegexp", Options: ".*out$"},
 			Properties: []dashboard.DynamicConfigValue{{Id: "custom.transform", Value: "negative-Y"}},

@@ -129,6 +129,9 @@ func turns(metric, labels string) string {
 		"min_over_time(%[1]s[$__range]) unless %[1]s offset $__range)", c)
 }
 
+// wholeBytes rounds a rate of bytes up: Grafana shows a part of one as "mB".
+func wholeBytes(expr string) string { return "ceil(" + expr + ")" }
+
 // perPeer are the labels that identify a measured path: two exporters may measure one peer.
 const perPeer = "instance, peer"
 

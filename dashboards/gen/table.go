@@ -40,9 +40,9 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	if p.unit == ago || p.unit == date {
 		p.unit = states // a date belongs to its column: Grafana reads the text of the others as dates too
 	}
-	if len(p.queries) > 1 {
-		p = p.withFallback(cols[0].field)
-	}
+	name := slices.IndexFunc(cols, func(c column) bool { return !strings.HasPrefix(c.field, "Value") })
+	p = p.withFallback(cols[name].field)
+	p.noValue = "-" // of a cell
 	rename, index := map[string]any{}, map[string]any{}
 	for i, c := range cols {
 		rename[c.field], index[c.field] = c.title, i
@@ -77,13 +77,13 @@ func (p panel) table(sortBy string, cols ...column) panel {
 // have colours, of a missing value.
 func (p panel) columnMappings(c column) []dashboard.ValueMapping {
 	all := slices.Clip(c.mappings)
-	if f := p.fallback; f != nil && c.field == f.label && len(all) > 0 {
+	if f := p.fallback; c.field == f.label && len(all) > 0 {
 		all = append(all, byValue([]state{{f.unknown, f.unknown, unknown}, {f.none, f.none, good}})...)
 	}
-	if p.fallback != nil && c.field == value(0) {
+	if c.field == value(0) || c.field == "Value" {
 		all = append(all, byValue([]state{{notKnown, "-", unknown}, {nothingHere, "-", unknown}})...)
 	}
-	if len(all) > 0 || p.fallback != nil && strings.HasPrefix(c.field, "Value") {
+	if len(all) > 0 || strings.HasPrefix(c.field, "Value") {
 		all = append(all, missing("-", len(all)))
 	}
 	return all

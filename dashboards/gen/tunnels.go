@@ -119,7 +119,7 @@ func vendorWords() panel {
 
 func youngest() panel {
 	return panel{
-		title: "Newest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none",
+		title: "Newest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none", known: sel("gateway_up", gateways), unknown: "no gateway is read",
 		about:   "The 50 most recently established IKE SAs. The same time for all SAs means that the gateway or its uplink was down.",
 		queries: []query{columns("topk(50, max by (" + perPeer + ", gateway) (" + sel("ike_sa_established_timestamp_seconds", tunnels) + ")) * 1000")},
 	}.table("established", column{field: "Value", title: "established", unit: ago, width: 130}, column{field: "peer", title: "peer", links: linksToPeer(), least: 150},

@@ -18,7 +18,7 @@ func tunnelsDown() panel {
 	down := "topk(100, max by (" + by + ", isp, site) (" + sel("tunnel_up", tunnels) + " == 0))"
 	why := "max by (" + by + ", isp, site, diagnosis) (" + sel("diagnosis", tunnels) + ")"
 	return panel{
-		title: "Tunnels down", unit: states, w: 14, h: 9, noValue: "none",
+		title: "Tunnels down", unit: states, w: 14, h: 9, noValue: "none", known: sel("gateway_up", gateways), unknown: "no gateway is read",
 		about:   "Expected tunnels without an IKE SA and a child SA, at most 100, with the reason if the gateway's table shows one. The path may have a fault too.",
 		queries: []query{columns(fmt.Sprintf("topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s)", why, by, down))},
 	}.table("", column{field: "peer", title: "peer", links: linksToPeer(), least: 120}, column{field: "gateway", title: "gateway", width: 90},
@@ -99,7 +99,7 @@ func packets() panel {
 
 func busiest() panel {
 	p := rankedTunnels("Busiest tunnels", "The 10 tunnels with the most traffic in the last five minutes, in both directions.", bytesRate,
-		"sum by ("+perPeer+", gateway) (rate("+sel("sa_bytes_total", tunnels)+"[5m])) > 0", 8)
+		wholeBytes("sum by ("+perPeer+", gateway) (rate("+sel("sa_bytes_total", tunnels)+"[5m]))")+" > 0", 8)
 	p.h, p.thresholds = 7, limits(neutral)
 	return p
 }

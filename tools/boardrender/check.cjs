@@ -5,7 +5,7 @@ const { theme } = require('./grafana.cjs');
 
 const broken = /\bNaN\b|Invalid date|undefined|∞/i;
 // Units that are no language of people: 2 K peers, 1.67 mins.
-const jargon = /\d\s*(K|Mil|mins|mp\/s|kp\/s)$/;
+const jargon = /\d\s*(K|Mil|mins|mp\/s|kp\/s|mB\/s)$/;
 const ignorance = /^(unknown|not measured|not scraped|no data)\b/i;
 
 // grey is the colour of what is not known.
