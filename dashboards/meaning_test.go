@@ -25,11 +25,15 @@ func serveTracks(t *testing.T, tracks ...track) (s server, ends int64) {
 		if strings.HasSuffix(one.metric, "_total") {
 			kind = "counter"
 		}
-		fmt.Fprintf(&text, "# TYPE ipsec_path_%s %s\n", strings.TrimSuffix(one.metric, "_total"), kind)
+		name := "ipsec_path_" + one.metric
+		if one.metric == "up" {
+			name = one.metric
+		}
+		fmt.Fprintf(&text, "# TYPE %s %s\n", strings.TrimSuffix(name, "_total"), kind)
 		for i, v := range one.values {
 			if v >= 0 {
-				fmt.Fprintf(&text, "ipsec_path_%s{job=\"ipsec\",instance=\"exporter1:10500\",peer=\"branch\"%s} %g %d\n",
-					one.metric, one.labels, v, ends-int64(len(one.values)-1-i)*step)
+				fmt.Fprintf(&text, "%s{job=\"ipsec\",instance=\"exporter1:10500\",peer=\"branch\"%s} %g %d\n",
+					name, one.labels, v, ends-int64(len(one.values)-1-i)*step)
 			}
 		}
 	}
@@ -112,5 +116,31 @@ func TestProtocolThatReachesThePeerAnswers(t *testing.T) {
 	}
 	if want := map[string]float64{"icmp": 4, "esp": 3}; !maps.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
+	}
+}
+
+// TestNoneIsSaidOnlyWhereAllIsKnown: without a fault, tables say "none" only if every exporter is scraped and
+// every gateway read.
+func TestNoneIsSaidOnlyWhereAllIsKnown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		exporter, gateway   float64
+		wantPeers, wantDown float64
+	}{
+		"all known":        {1, 1, -1, -1},
+		"exporter down":    {0, 1, -2, -2},
+		"gateway not read": {1, 0, -1, -2},
+		"no gateway":       {1, -1, -1, -2},
+	} {
+		s, ends := serveTracks(t, track{"up", "", steady(tt.exporter)}, track{"gateway_up", `,gateway="hub"`, steady(tt.gateway)}, track{"peer_healthy", "", steady(1)})
+		for title, want := range map[string]float64{"Peers with a fault ($rows)": tt.wantPeers, "Tunnels that are down": tt.wantDown} {
+			uid := "ipsec-path-fleet"
+			if title == "Tunnels that are down" {
+				uid = "ipsec-path-tunnels"
+			}
+			r := s.answer(t, panelOf(t, uid, title).Targets[0], everything("branch"), ends-3600, ends)
+			if len(r) != 1 || r[0].numbers()[0] != want {
+				t.Errorf("%s: %s: %v, not %g", name, title, r, want)
+			}
+		}
 	}
 }

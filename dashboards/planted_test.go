@@ -39,6 +39,8 @@ func plantedFaults(t *testing.T, s server, at int64) {
 		"no text for nothing":          {board: "peer", old: `"noValue": "not answered"`, to: `"noValue": ""`, panel: "Round-trip time of IKE", fault: "nothing says nothing", late: true},
 		"an empty legend":              {board: "peer", old: `"legendFormat": "{{method}}"`, to: `"legendFormat": ""`, panel: "State of the path MTU", fault: "no name"},
 		"a value without a header":     {board: "evidence", old: `"Value #C": "answers IKE"`, to: `"Value #X": "answers IKE"`, panel: "Sizes that pass now", fault: "no name"},
+		"a link by a text":             {board: "fleet", old: "${__value.raw}", to: "${__data.fields.diagnosis}", panel: "Peers with a fault", fault: "broken link"},
+		"a link without its peer":      {board: "fleet", old: "var-peer=${__data.fields.peer", to: "var-peer=${__data.fields.peers", panel: "Peers with a fault", fault: "broken link"},
 		"jargon":                       {board: "fleet", old: `"unit": "suffix:B"`, to: `"unit": "short"`, panel: "Smallest path MTU", fault: "odd unit"},
 	} {
 		// The board is known by the name of the fault.

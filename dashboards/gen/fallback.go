@@ -16,10 +16,29 @@ const (
 	notKnown    = "-2"
 )
 
+// Without faults of the known paths, all is well only if every exporter is scraped and every gateway read.
+const (
+	notScraped = "unknown: an exporter is not scraped"
+	notRead    = "unknown"
+)
+
+// allHealthKnown selects the health of paths with the labels, if every exporter is scraped.
+func allHealthKnown(labels string, more ...string) string {
+	return sel("peer_healthy", labels, more...) + " unless on () up{" + process + "} == 0"
+}
+
+// allGatewaysRead selects the gateways, if every one of them is read.
+func allGatewaysRead(labels string) string {
+	up := sel("gateway_up", labels)
+	return up + " unless on () (" + up + " == 0 or up{" + process + "} == 0)"
+}
+
 // A fallback is what a panel says that would be empty.
 type fallback struct {
-	// label becomes the name of the row.
+	// label becomes the name of the row. Without it, the value says everything.
 	label string
+	// whole is set where the name has to say everything, because no text takes its place.
+	whole bool
 	// known selects series whose existence makes nothing a fact. Without it, nothing is always unknown.
 	known string
 	// none and unknown are the texts.
@@ -32,7 +51,10 @@ type fallback struct {
 func (f fallback) orSay(expr string) string {
 	all := []string{"(" + expr + ")"}
 	row := func(value, text string) string {
-		named := fmt.Sprintf(`label_replace(%s, %q, %q, "", "")`, value, f.label, text)
+		named := value
+		if f.label != "" {
+			named = fmt.Sprintf(`label_replace(%s, %q, %q, "", "")`, value, f.label, f.name(text))
+		}
 		if f.others != "" {
 			named = "(" + named + " unless on () " + f.others + ")"
 		}
@@ -42,6 +64,15 @@ func (f fallback) orSay(expr string) string {
 		all = append(all, row(fmt.Sprintf("%s + 0 * count(%s)", nothingHere, f.known), f.none))
 	}
 	return strings.Join(append(all, row("vector("+notKnown+")", f.unknown)), " or on () ")
+}
+
+// name is the name of a row with a text.
+func (f fallback) name(text string) string {
+	if f.whole {
+		return text
+	}
+	short, _, _ := strings.Cut(text, ":")
+	return short
 }
 
 // states are the texts of the values.
@@ -54,8 +85,8 @@ func (f fallback) states() []state {
 }
 
 // withFallback completes the fallback by what the panel says already, and adds it to the first query.
-func (p panel) withFallback(label string) panel {
-	f := fallback{label: label, known: p.known, none: p.noValue, unknown: p.unknown, others: p.others}
+func (p panel) withFallback(label string, whole bool) panel {
+	f := fallback{label: label, whole: whole, known: p.known, none: p.noValue, unknown: p.unknown, others: p.others}
 	if f.unknown == "" {
 		f.unknown = "unknown"
 		if p.known == "" {

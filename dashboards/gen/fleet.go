@@ -80,7 +80,7 @@ func faultyPeers(p exporterPages) panel {
 	among := " and on (" + perPeer + ") " + worst // without the row that stands for nothing
 	since := "max by (" + labels + ") (" + sel("diagnosis_since_timestamp_seconds", many) + ") * 1000 and on (" + labels + ") " + worst
 	return panel{
-		title: "Peers with a fault ($rows)", unit: states, w: 24, h: 11, noValue: "none", known: sel("peer_healthy", many), unknown: "unknown: nothing is measured",
+		title: "Peers with a fault ($rows)", unit: states, w: 24, h: 11, noValue: "none", known: allHealthKnown(many), unknown: notScraped,
 		about: "The worst diagnosis of each peer at each exporter: critical ones first, then the newest, at most 50. The name of the peer links to its boards, " +
 			"the diagnosis to its runbook.",
 		queries: []query{
@@ -114,7 +114,7 @@ func byProvider() panel {
 	begin := "quantile by (isp) (0.5, min by (" + perPeer + ", isp) (" + sel("diagnosis_since_timestamp_seconds", many, `isp!=""`) + ")) * 1000"
 	of := func(expr string) query { return columns(expr + " and on (isp) " + worst) }
 	return panel{
-		title: "Faults by provider", unit: states, w: 14, h: 10, noValue: "none", known: healthy, unknown: "no peer has the label isp",
+		title: "Faults by provider", unit: states, w: 14, h: 10, noValue: "none", known: allHealthKnown(many, `isp!=""`), unknown: "unknown",
 		about: "The ten providers with the largest share of paths with a fault, and the time since which half of them have one. The name links to the peers of the provider. " +
 			"Needs the label isp on the peers.",
 		queries: []query{columns(worst), of(faulty), of(all), of(begin)},
@@ -141,9 +141,9 @@ func worstPeers(p exporterPages) panel {
 	sum := "clamp_max(sum by (" + perPeer + ") (" + d + "), 5)"
 	ranking := "sum by (" + perPeer + ") (sum_over_time(" + d + "[$__range] @ end()))"
 	return panel{
-		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "none", known: sel("peer_healthy", many),
+		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "none", known: allHealthKnown(many), unknown: notScraped,
 		about:    "Number of active diagnoses. A gap is a time without a diagnosis: healthy or unknown.",
-		queries:  []query{series(ofPeer, distinct(perPeer, worstOfRange(20, sum, ranking)))},
+		queries:  []query{series(ofPeer, distinctOverTime(perPeer, worstOfRange(20, sum, ranking)))},
 		mappings: byValue([]state{{"1", "1", warning}, {"2", "2", bad}, {"3", "3", bad}, {"4", "4", bad}, {"5", "5 or more", bad}}), links: p.peerLinks(ofSeries),
 	}.timeline("peer")
 }

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Panels of the fleet board that rank peers.
 
@@ -22,20 +19,16 @@ func smallestPaths(p exporterPages) panel {
 	return panel{
 		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "no path is smaller than its link",
 		about:      "The 15 smallest paths that carry less than the exporter's own link.",
-		queries:    []query{latest(ofPeer, "sort("+distinct(perPeer, "bottomk(15, "+smallest+")")+")")},
+		queries:    []query{latest(ofPeer, "sort("+distinct("bottomk(15, "+smallest+")")+")")},
 		thresholds: limits(neutral), links: p.peerLinks(ofSeries),
 	}.bars()
 }
 
 // ranked shows a bar for each of the peers with the largest values.
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
-	names := distinct
-	if strings.Contains(expr, "[$__range]") {
-		names = distinctInRange
-	}
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
-		queries: []query{latest(ofPeer, "sort_desc("+names(perPeer, "topk(15, "+expr+")")+")")}, thresholds: limits(neutral),
+		queries: []query{latest(ofPeer, "sort_desc("+distinct("topk(15, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 

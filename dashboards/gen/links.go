@@ -54,9 +54,9 @@ func (p exporterPages) paper() dashboard.DashboardLink {
 	return l
 }
 
-// runbook links from a table's column diagnosis to what to do.
+// runbook links from a table's column diagnosis to what to do. The text of the cell is that of a mapping.
 func runbook() dashboard.DashboardLink {
-	return dataLink("What to do", runbooks+"${__data.fields.diagnosis}", true)
+	return dataLink("What to do", runbooks+"${__value.raw}", true)
 }
 
 // toPeer links from many peers to the board about one.
@@ -67,7 +67,7 @@ func toPeer(title, uid, of string) dashboard.DashboardLink {
 
 // toProvider links to the fleet of one provider.
 func toProvider(of string) dashboard.DashboardLink {
-	return dataLink("Peers of the provider", "/d/"+uidFleet+"?${datasource:queryparam}&${job:queryparam}&var-isp="+label(of, "provider")+"&${__url_time_range}", false)
+	return dataLink("Peers of the provider", "/d/"+uidFleet+"?${datasource:queryparam}&${job:queryparam}&var-isp="+label(of, "isp")+"&${__url_time_range}", false)
 }
 
 // peerLinks are the links of a panel about many peers.

@@ -93,21 +93,16 @@ func (p panel) build() (dashboard.Panel, error) {
 	return d, nil
 }
 
-// allMappings returns the mappings of the values, of a row that stands for nothing and, if that has a
-// colour, of a missing value.
+// allMappings returns the mappings of the values and, if that has a colour, of a missing value.
 func (p panel) allMappings() []dashboard.ValueMapping {
-	all := slices.Clip(p.mappings)
-	if p.fallback != nil && p.overrides == nil {
-		all = append(all, byValue(p.fallback.states())...)
-	}
 	if !p.greyed {
-		return all
+		return p.mappings
 	}
 	text := p.noValue
 	if text == "" {
 		text = "unknown"
 	}
-	return append(all, missing(text, len(all)))
+	return append(slices.Clip(p.mappings), missing(text, len(p.mappings)))
 }
 
 // number is one large value. Its query is instant, because the last value of a time range may be
@@ -164,7 +159,8 @@ func (p panel) stacked() panel {
 // give the words and colours: where Grafana colours by thresholds and merges equal values, it shows the
 // ranges of the thresholds in place of the words.
 func (p panel) timeline(label string) panel {
-	p = p.withFallback(label)
+	p = p.withFallback(label, false)
+	p.mappings = append(slices.Clip(p.mappings), byValue(p.fallback.states())...)
 	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
 		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(neutral))

@@ -17,8 +17,8 @@ func peerSAs() []panel {
 			queries: []query{series("{{gateway}}: {{state}}, IKEv{{version}}", sel("ike_sas", one))},
 		}.stacked(),
 		panel{
-			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: sel("gateway_up", process),
-			unknown: "no gateway is read",
+			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: allGatewaysRead(process),
+			unknown: notRead,
 			about:   "IKE SAs with the peer by the gateway's own name of their state. docs/ike-states.md explains the states of Cisco devices.",
 			queries: []query{series("{{gateway}} {{vendor_state}}", sel("ike_sas_vendor_state", one))},
 		}.timeline("gateway"),

@@ -138,19 +138,28 @@ const perPeer = "instance, peer"
 // ofPeer is the legend of a series of distinct.
 const ofPeer = "{{peer}} {{from}}"
 
-// distinct adds the label from, the exporter, to the series of peers that several exporters measure: only
-// their names need it. by are the labels of the series.
-func distinct(by, expr string) string { return distinctAmong(sel("peer_info", many), by, expr) }
-
-// distinctInRange is distinct for what happened in the time range: the exporters may be gone by its end.
-func distinctInRange(by, expr string) string {
-	return distinctAmong("last_over_time("+sel("peer_info", many)+"[$__range])", by, expr)
+// distinct adds the label from, the exporter, to the newest values of peers that several exporters measure:
+// only their names need it. Series of peers that are not configured are left out. Where the values are of
+// the time range, an exporter may be gone by its end.
+func distinct(expr string) string {
+	info := sel("peer_info", many)
+	if strings.Contains(expr, "$__range") {
+		info = lastInfo
+	}
+	peers := "max by (" + perPeer + ") (" + info + ")"
+	named := fmt.Sprintf(`label_join(%[1]s and on (peer) count by (peer) (%[1]s) > 1, "from", "", "instance") or on (%[2]s) %[1]s`, peers, perPeer)
+	return fmt.Sprintf("(%s) * on (%s) group_left (from) (%s)", expr, perPeer, named)
 }
 
-func distinctAmong(peers, by, expr string) string {
-	twice := "count by (peer) (count by (" + perPeer + ") (" + peers + ")) > 1"
+// distinctOverTime is distinct for series over time: by are their labels. At each step, few series are
+// compared with the few peers that several exporters measure, which Prometheus selects once.
+func distinctOverTime(by, expr string) string {
+	twice := "count by (peer) (count by (" + perPeer + ") (" + lastInfo + ")) > 1"
 	return fmt.Sprintf(`label_join((%[2]s) and on (peer) (%[3]s), "from", "", "instance") or on (%[1]s) (%[2]s)`, by, expr, twice)
 }
+
+// lastInfo selects the peers of the whole time range.
+var lastInfo = "last_over_time(" + sel("peer_info", many) + "[$__range] @ end())"
 
 // worstOfRange keeps the series of the peers that rank highest over the whole time range. A plain
 // topk would select peers at every step and return many more series.

@@ -40,8 +40,11 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	if p.unit == ago || p.unit == date {
 		p.unit = states // a date belongs to its column: Grafana reads the text of the others as dates too
 	}
-	name := slices.IndexFunc(cols, func(c column) bool { return !strings.HasPrefix(c.field, "Value") })
-	p = p.withFallback(cols[name].field)
+	label, whole := "", false
+	if i := slices.IndexFunc(cols, func(c column) bool { return !strings.HasPrefix(c.field, "Value") }); !cols[i].ofOne() {
+		label, whole = cols[i].field, cols[i].mappings == nil
+	}
+	p = p.withFallback(label, whole)
 	p.noValue = "-" // of a cell
 	rename, index := map[string]any{}, map[string]any{}
 	for i, c := range cols {
@@ -73,14 +76,23 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	return p
 }
 
+// ofOne reports whether the links of the column lead to what its text names: a row that stands for
+// nothing has to leave it empty.
+func (c column) ofOne() bool {
+	return slices.ContainsFunc(c.links, func(l dashboard.DashboardLink) bool { return strings.Contains(*l.Url, "${__data.fields.") })
+}
+
 // columnMappings returns the mappings of a column, of a row that stands for nothing and, where the texts
 // have colours, of a missing value.
 func (p panel) columnMappings(c column) []dashboard.ValueMapping {
 	all := slices.Clip(c.mappings)
-	if f := p.fallback; c.field == f.label && len(all) > 0 {
-		all = append(all, byValue([]state{{f.unknown, f.unknown, unknown}, {f.none, f.none, good}})...)
-	}
-	if c.field == value(0) || c.field == "Value" {
+	f := p.fallback
+	switch first := c.field == value(0) || c.field == "Value"; {
+	case c.field == f.label && len(all) > 0:
+		all = append(all, byValue([]state{{f.name(f.unknown), f.unknown, unknown}, {f.name(f.none), f.none, good}})...)
+	case first && f.label == "":
+		all = append(all, byValue(f.states())...)
+	case first:
 		all = append(all, byValue([]state{{notKnown, "-", unknown}, {nothingHere, "-", unknown}})...)
 	}
 	if len(all) > 0 || strings.HasPrefix(c.field, "Value") {

@@ -102,9 +102,9 @@ func unfinished() panel {
 	sum := "sum by (" + perPeer + ", gateway, state) (" + in + ")"
 	ranking := "sum by (" + perPeer + ", gateway, state) (sum_over_time(" + in + "[$__range] @ end()))"
 	return panel{
-		title: "Long negotiations", unit: count, w: 10, h: 9, noValue: "none", known: sel("gateway_up", gateways), unknown: "no gateway is read",
+		title: "Long negotiations", unit: count, w: 10, h: 9, noValue: "none", known: allGatewaysRead(gateways), unknown: notRead,
 		about:   "Of known peers, the 20 peers with the most time in a state before established. A span as long as the panel is a negotiation that hangs in that state.",
-		queries: []query{series("{{peer}} {{gateway}} {{from}} {{state}}", distinct(perPeer+", gateway, state", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")"))},
+		queries: []query{series("{{peer}} {{gateway}} {{from}} {{state}}", distinctOverTime(perPeer+", gateway, state", sum+" and on ("+perPeer+", gateway, state) topk(20, "+ranking+")"))},
 	}.timeline("peer")
 }
 
@@ -119,7 +119,7 @@ func vendorWords() panel {
 
 func youngest() panel {
 	return panel{
-		title: "Newest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none", known: sel("gateway_up", gateways), unknown: "no gateway is read",
+		title: "Newest IKE SAs", unit: ago, w: 12, h: 8, noValue: "none", known: allGatewaysRead(gateways), unknown: notRead,
 		about:   "The 50 most recently established IKE SAs. The same time for all SAs means that the gateway or its uplink was down.",
 		queries: []query{columns("topk(50, max by (" + perPeer + ", gateway) (" + sel("ike_sa_established_timestamp_seconds", tunnels) + ")) * 1000")},
 	}.table("established", column{field: "Value", title: "established", unit: ago, width: 130}, column{field: "peer", title: "peer", links: linksToPeer(), least: 150},

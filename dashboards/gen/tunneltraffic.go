@@ -18,7 +18,7 @@ func tunnelsDown() panel {
 	down := "topk(100, max by (" + by + ", isp, site) (" + sel("tunnel_up", tunnels) + " == 0))"
 	why := "max by (" + by + ", isp, site, diagnosis) (" + sel("diagnosis", tunnels) + ")"
 	return panel{
-		title: "Tunnels down", unit: states, w: 14, h: 9, noValue: "none", known: sel("gateway_up", gateways), unknown: "no gateway is read",
+		title: "Tunnels that are down", unit: states, w: 14, h: 9, noValue: "none", known: allGatewaysRead(gateways), unknown: notRead,
 		about:   "Expected tunnels without an IKE SA and a child SA, at most 100, with the reason if the gateway's table shows one. The path may have a fault too.",
 		queries: []query{columns(fmt.Sprintf("topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s)", why, by, down))},
 	}.table("", column{field: "peer", title: "peer", links: linksToPeer(), least: 120}, column{field: "gateway", title: "gateway", width: 90},
@@ -46,14 +46,10 @@ func childStates() panel {
 
 // rankedTunnels shows a bar for each of the tunnels with the largest values.
 func rankedTunnels(title, about, unit, expr string, w uint32) panel {
-	names := distinct
-	if strings.Contains(expr, "[$__range]") {
-		names = distinctInRange
-	}
 	return panel{
 		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none",
 		links:   []dashboard.DashboardLink{toPeer("Peer board", uidPeer, ofSeries)},
-		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+names(perPeer+", gateway", "topk(10, "+expr+")")+")")}, thresholds: limits(neutral),
+		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+distinct("topk(10, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 
@@ -112,8 +108,8 @@ func oversized() panel {
 	excess := fmt.Sprintf("topk(50, %s - on (%s) group_left () %s > 0)", used, perPeer, measured)
 	among := " and on (" + by + ") " + excess
 	return panel{
-		title: "Gateways with a path MTU that is too large", unit: packetSize, decimals: new(0.0), w: 14, h: 9, noValue: "none", known: sel("gateway_up", gateways),
-		unknown: "no gateway is read",
+		title: "Gateways with a path MTU that is too large", unit: packetSize, decimals: new(0.0), w: 14, h: 9, noValue: "none", known: allGatewaysRead(gateways),
+		unknown: notRead,
 		about:   "Gateways whose path MTU exceeds the smallest measured path MTU to the same peer, the 50 largest differences. If packets of that size vanish, the diagnosis is tunnel_oversized.",
 		queries: []query{columns(excess), columns(used + among), columns(used + " * 0 + on (" + perPeer + ") group_left () " + measured + among)},
 	}.table("too large by", column{field: "peer", title: "peer", links: linksToPeer(), least: 150}, column{field: "gateway", title: "gateway", width: 110},

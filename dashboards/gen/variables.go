@@ -92,8 +92,8 @@ func resultVariable(name, title, about, expr, label string) dashboard.VariableMo
 	}
 }
 
-// peerVariable is for boards about one peer. Peers with a fault come first, those whose health is not
-// known last: who opens the board without a link sees one that needs attention.
+// peerVariable is for boards about one peer. Peers with a fault come first, peers without a known health
+// last: a board that is opened without a link shows a peer that needs attention.
 func peerVariable() dashboard.VariableModel {
 	const labels = `{job=~"$job",isp=~"$isp",site=~"$site"}`
 	return resultVariable("peer", "Peer", "The VPN gateways whose path is measured. Those with a fault come first.",
@@ -106,7 +106,7 @@ func rowsVariable() dashboard.VariableModel {
 	v := resultVariable("rows", "Rows", "How many of the peers with a fault the table shows.", fmt.Sprintf(
 		`label_join(count_values("all", %[1]s) * on () group_left (shown) count_values("shown", clamp_max(%[1]s, %[2]d)), "text", " of ", "shown", "all") `+
 			`or on () label_replace(vector(0), "text", "unknown", "", "")`, all, mostRows), "text")
-	v.Hide = new(dashboard.VariableHideHideVariable)
+	v.Hide, v.SkipUrlSync = new(dashboard.VariableHideHideVariable), new(true)
 	return v
 }
 

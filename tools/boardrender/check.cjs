@@ -1,8 +1,6 @@
 'use strict';
 // Finds what a person cannot read, or would misread, in what a panel shows.
 
-const { theme } = require('./grafana.cjs');
-
 const broken = /\bNaN\b|Invalid date|undefined|∞/i;
 // Units that are no language of people: 2 K peers, 1.67 mins.
 const jargon = /\d\s*(K|Mil|mins|mp\/s|kp\/s|mB\/s)$/;
@@ -51,6 +49,11 @@ function checkCell(panel, cell, say) {
 			say('no words', `${where}${cell.text} for ${cell.raw}`);
 		} else if (!cell.color) {
 			say('no colour', `${where}${cell.text}`);
+		}
+	}
+	for (const link of cell.raw === '' ? [] : cell.links ?? []) {
+		if (/\s|undefined|\$\{|%20|=&/.test(link)) {
+			say('broken link', `${where}${link}`);
 		}
 	}
 	if (ignorance.test(cell.text) && !grey(cell.color) && (cell.type !== 'string' || mappings(panel, cell.name).length > 0)) {
@@ -106,4 +109,4 @@ function check(panel, shown) {
 	return found;
 }
 
-module.exports = { check, theme };
+module.exports = { check };

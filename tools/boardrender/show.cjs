@@ -7,11 +7,25 @@ const { data: grafana, fieldOptions, theme } = require('./grafana.cjs');
 
 const text = grafana.formattedValueToString;
 
-// replaceVariables knows the one expression that names of fields use.
+// replaceVariables knows the expressions that names and links of the boards use (dataMacros.ts in the
+// sources of @grafana/scenes). Variables of the board get a value of their own.
 function replaceVariables(template, scope) {
-	return template.replace(/\$\{__series\.name\}/g, () => {
-		const { frame, frameIndex } = scope.__dataContext.value;
-		return grafana.getFrameDisplayName(frame, frameIndex);
+	const { frame, frameIndex, field, rowIndex } = scope?.__dataContext?.value ?? {};
+	const value = {
+		'__series.name': () => grafana.getFrameDisplayName(frame, frameIndex),
+		'__value.raw': () => field.values[rowIndex],
+	};
+	const fields = rowIndex === undefined ? {} : grafana.getFieldDisplayValuesProxy({ frame, rowIndex });
+	return template.replace(/\$\{([\w.]+)(?::(\w+))?\}/g, (all, path, format) => {
+		let text = value[path]?.();
+		if (path.startsWith('__data.fields.')) {
+			text = fields[path.slice('__data.fields.'.length)];
+		} else if (path.startsWith('__field.labels.')) {
+			text = field?.labels?.[path.slice('__field.labels.'.length)];
+		} else if (text === undefined) {
+			text = path;
+		}
+		return format === 'percentencode' ? encodeURIComponent(String(text ?? '')) : String(text);
 	});
 }
 
@@ -53,6 +67,11 @@ function cell(field, value, frame, frames) {
 	return { name: grafana.getFieldDisplayName(field, frame, frames), text: text(shown), color: shown.color, raw: value, type: field.type, unit: field.config.unit };
 }
 
+// links are the addresses that the links of a row's cell lead to.
+function links(field, valueRowIndex) {
+	return (field.getLinks?.({ valueRowIndex }) ?? []).map(({ href }) => href);
+}
+
 // values are those of a stat or a bar gauge.
 function values(panel, frames) {
 	const { defaults } = panel.fieldConfig;
@@ -63,7 +82,8 @@ function values(panel, frames) {
 	const nameless = list.length === 1 && (panel.type === 'stat' || !defaults.displayName);
 	const none = hasNothing(frames);
 	return {
-		cells: list.map(({ display, field }) => ({
+		cells: list.map(({ display, field, getLinks }) => ({
+			links: (getLinks?.() ?? []).map(({ href }) => href),
 			name: nameless ? undefined : display.title, text: text(display), color: theme.visualization.getColorByName(display.color ?? ''), raw: display.numeric,
 			type: 'number', unit: field.unit,
 		})),
@@ -80,7 +100,9 @@ function table(panel, frames) {
 	const fields = frame.fields.filter((field) => !field.config.custom?.hidden);
 	const headers = fields.map((field) => grafana.getFieldDisplayName(field, frame, frames));
 	// Only headers without rows: no text, whatever noValue says.
-	const rows = Array.from({ length: frame.length }, (_, row) => fields.map((field) => cell(field, field.values[row], frame, frames)));
+	const rows = Array.from({ length: frame.length }, (_, row) => fields.map((field) => ({
+		...cell(field, field.values[row], frame, frames), links: links(field, row),
+	})));
 	return { headers, rows, cells: rows.flat() };
 }
 
