@@ -192,17 +192,20 @@ func TestManyPeersCanBeRead(t *testing.T) {
 	}
 }
 
-// nothingIsWell looks for green in what is shown of an exporter that is gone, at the time that is looked at.
+// nothingIsWell looks for green, and for "none", in what is shown of an exporter that is gone.
 func nothingIsWell(t *testing.T, panels []shown) {
 	t.Helper()
 	const green = "#73BF69"
 	for _, p := range panels {
+		if p.Nothing != nil && (*p.Nothing == "none" || p.Kind == "stat" && *p.Nothing != "unknown") {
+			t.Errorf("%s: %s: %q is said of what is not known", p.Board, p.Panel, *p.Nothing)
+		}
 		if p.Kind != "stat" && p.Kind != "table" {
 			continue
 		}
 		for _, c := range p.Cells {
-			if strings.EqualFold(c.Color, green) {
-				t.Errorf("%s: %s: %s %s is green", p.Board, p.Panel, c.Name, c.Text)
+			if strings.EqualFold(c.Color, green) || c.Text == "none" {
+				t.Errorf("%s: %s: %s %s is said of what is not known", p.Board, p.Panel, c.Name, c.Text)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func builds() panel {
 
 func rights() panel {
 	return panel{
-		title: "Missing capabilities", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: "none",
+		title: "Missing capabilities", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: noneKnown,
 		about: "Number of exporters without each capability. Without raw_icmp and raw_ip an exporter runs with reduced capabilities; only then it needs ping_socket. ipv6 is needed only " +
 			"for IPv6 peers.",
 		queries:    []query{latest("{{name}}", "count by (name) ("+sel("capability", process)+" == 0)")},
@@ -118,7 +118,7 @@ func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel 
 func grown(title, about, metric, labels, legend string, w uint32) panel {
 	p := byLabel(title, about, perSecond, metric, labels, legend, w)
 	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
-	p.noValue = "none in this time"
+	p.noValue = "none known in this time"
 	return p
 }
 

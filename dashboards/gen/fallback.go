@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -15,6 +16,9 @@ const (
 	nothingHere = "-1"
 	notKnown    = "-2"
 )
+
+// noneKnown is the text of graphs and bars without data: they do not distinguish none from unknown.
+const noneKnown = "none known"
 
 // Without faults of the known paths, all is well only if every exporter is scraped and every gateway read.
 const (
@@ -43,6 +47,7 @@ type fallback struct {
 	known string
 	// none and unknown are the texts.
 	none, unknown string
+	colour        string
 	// others selects series that bring rows by another query.
 	others string
 }
@@ -79,14 +84,14 @@ func (f fallback) name(text string) string {
 func (f fallback) states() []state {
 	all := []state{{notKnown, f.unknown, unknown}}
 	if f.known != "" {
-		all = append(all, state{nothingHere, f.none, good})
+		all = append(all, state{nothingHere, f.none, f.colour})
 	}
 	return all
 }
 
 // withFallback completes the fallback by what the panel says already, and adds it to the first query.
 func (p panel) withFallback(label string, whole bool) panel {
-	f := fallback{label: label, whole: whole, known: p.known, none: p.noValue, unknown: p.unknown, others: p.others}
+	f := fallback{label: label, whole: whole, known: p.known, none: p.noValue, unknown: p.unknown, others: p.others, colour: cmp.Or(p.noneColour, good)}
 	if f.unknown == "" {
 		f.unknown = "unknown"
 		if p.known == "" {

@@ -128,7 +128,7 @@ func byProvider() panel {
 
 func byDiagnosis() panel {
 	return panel{
-		title: "Active diagnoses", unit: count, w: 10, h: 10, min: new(0.0), noValue: "none",
+		title: "Active diagnoses", unit: count, w: 10, h: 10, min: new(0.0), noValue: noneKnown,
 		about:      "Number of paths with each diagnosis now.",
 		queries:    []query{latest("{{diagnosis}}", "sort_desc(count by (diagnosis) ("+sel("diagnosis", many)+"))")},
 		thresholds: limits(neutral),
@@ -141,7 +141,8 @@ func worstPeers(p exporterPages) panel {
 	sum := "clamp_max(sum by (" + perPeer + ") (" + d + "), 5)"
 	ranking := "sum by (" + perPeer + ") (sum_over_time(" + d + "[$__range] @ end()))"
 	return panel{
-		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "none", known: allHealthKnown(many), unknown: notScraped,
+		title: "The 20 peers with most faults in this time", unit: states, w: 14, h: 12, noValue: "no diagnosis", noneColour: unknown,
+		known: "up{" + process + "} unless on () up{" + process + "} == 0", unknown: notScraped,
 		about:    "Number of active diagnoses. A gap is a time without a diagnosis: healthy or unknown.",
 		queries:  []query{series(ofPeer, distinctOverTime(perPeer, worstOfRange(20, sum, ranking)))},
 		mappings: byValue([]state{{"1", "1", warning}, {"2", "2", bad}, {"3", "3", bad}, {"4", "4", bad}, {"5", "5 or more", bad}}), links: p.peerLinks(ofSeries),
@@ -150,7 +151,7 @@ func worstPeers(p exporterPages) panel {
 
 func diagnosesOverTime() panel {
 	return panel{
-		title: "Diagnoses over time", unit: count, w: 10, h: 12, min: new(0.0), noValue: "none",
+		title: "Diagnoses over time", unit: count, w: 10, h: 12, min: new(0.0), noValue: noneKnown,
 		about:   "Number of paths with each diagnosis. Faults that start at many peers at once have one cause.",
 		queries: []query{series("{{diagnosis}}", "count by (diagnosis) ("+sel("diagnosis", many)+")")},
 	}.stacked()

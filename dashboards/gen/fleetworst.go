@@ -17,7 +17,7 @@ func smallestPaths(p exporterPages) panel {
 	smallest := fmt.Sprintf("min by (%[1]s) (%[2]s) < min by (%[1]s) (%[3]s)",
 		perPeer, sel("mtu_bytes", many), sel("mtu_link_bytes", many))
 	return panel{
-		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "no path is smaller than its link",
+		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: noneKnown,
 		about:      "The 15 smallest paths that carry less than the exporter's own link.",
 		queries:    []query{latest(ofPeer, "sort("+distinct("bottomk(15, "+smallest+")")+")")},
 		thresholds: limits(neutral), links: p.peerLinks(ofSeries),
@@ -27,14 +27,14 @@ func smallestPaths(p exporterPages) panel {
 // ranked shows a bar for each of the peers with the largest values.
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 	return panel{
-		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
+		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: noneKnown, links: p.peerLinks(ofSeries),
 		queries: []query{latest(ofPeer, "sort_desc("+distinct("topk(15, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 
 func mostChanges(p exporterPages) panel {
 	return ranked(p, "Most changes of path MTU", "The 15 peers with the most changes of the path MTU or its state in the time range.", count,
-		"round(sum by ("+perPeer+") ("+turns("mtu_changes_total", many)+")) > 0", 8)
+		"round(sum by ("+perPeer+") (increase("+sel("mtu_changes_total", many)+"[$__range]))) > 0", 8)
 }
 
 func mostLoss(p exporterPages) panel {

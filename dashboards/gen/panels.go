@@ -43,6 +43,8 @@ type panel struct {
 	// known selects series whose existence makes it a fact that there is nothing to show; unknown is the
 	// text if they are missing (see fallback).
 	known, unknown string
+	// noneColour is the colour of nothing as a fact, if not that of what is well.
+	noneColour string
 	// others selects series that bring rows by a query that is not the first.
 	others   string
 	fallback *fallback

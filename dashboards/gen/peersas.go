@@ -6,13 +6,14 @@ import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 func peerSAs() []panel {
 	return []panel{
 		panel{
-			title: "Tunnel", unit: states, w: 8, h: 7, noValue: "expected at no gateway",
+			title: "Tunnel", unit: states, w: 8, h: 7, noValue: "expected at no gateway", known: allGatewaysRead(process),
+			unknown:  notRead,
 			about:    "Whether an IKE SA is established and a child SA installed, at each gateway where the peer is expected.",
 			queries:  []query{series("{{gateway}}", sel("tunnel_up", one))},
 			mappings: byValue(yesNo("up", "DOWN")),
 		}.timeline("gateway"),
 		panel{
-			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
+			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: noneKnown,
 			about:   "IKE SAs with the peer by class of their state. connecting, xauth and modecfg are transient; an SA that stays in one of them is stuck.",
 			queries: []query{series("{{gateway}}: {{state}}, IKEv{{version}}", sel("ike_sas", one))},
 		}.stacked(),
@@ -23,7 +24,7 @@ func peerSAs() []panel {
 			queries: []query{series("{{gateway}} {{vendor_state}}", sel("ike_sas_vendor_state", one))},
 		}.timeline("gateway"),
 		panel{
-			title: "Child SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
+			title: "Child SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: noneKnown,
 			about:   "Child (IPsec) SAs with the peer by class of their state.",
 			queries: []query{series("{{gateway}}: {{state}}", sel("child_sas", one))},
 		}.stacked(),

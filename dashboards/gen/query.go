@@ -121,12 +121,11 @@ func record(metric, labels string) string {
 	return fmt.Sprintf("provider:ipsec_path_%s{%s}", metric, labels)
 }
 
-// turns is how much a counter grew in the time range. Counters of what rarely happens appear with their
-// first event, as 1, which increase does not count.
+// turns is how much a counter grew in the time range, in one or two series with the labels of each of its
+// own, to be summed. Counters of what rarely happens appear with their first event, as 1, which increase does
+// not count.
 func turns(metric, labels string) string {
-	c := sel(metric, labels)
-	return fmt.Sprintf("(increase(%[1]s[$__range]) + (min_over_time(%[1]s[$__range]) unless %[1]s offset $__range) or increase(%[1]s[$__range]) or "+
-		"min_over_time(%[1]s[$__range]) unless %[1]s offset $__range)", c)
+	return fmt.Sprintf(`(increase(%[1]s[$__range]) or label_replace(min_over_time(%[1]s[$__range]) unless %[1]s offset $__range, "first", "1", "", ""))`, sel(metric, labels))
 }
 
 // wholeBytes rounds a rate of bytes up: Grafana shows a part of one as "mB".
@@ -139,14 +138,9 @@ const perPeer = "instance, peer"
 const ofPeer = "{{peer}} {{from}}"
 
 // distinct adds the label from, the exporter, to the newest values of peers that several exporters measure:
-// only their names need it. Series of peers that are not configured are left out. Where the values are of
-// the time range, an exporter may be gone by its end.
+// only their names need it. Series of peers that are not measured now are left out.
 func distinct(expr string) string {
-	info := sel("peer_info", many)
-	if strings.Contains(expr, "$__range") {
-		info = lastInfo
-	}
-	peers := "max by (" + perPeer + ") (" + info + ")"
+	peers := "max by (" + perPeer + ") (" + sel("peer_info", many) + ")"
 	named := fmt.Sprintf(`label_join(%[1]s and on (peer) count by (peer) (%[1]s) > 1, "from", "", "instance") or on (%[2]s) %[1]s`, peers, perPeer)
 	return fmt.Sprintf("(%s) * on (%s) group_left (from) (%s)", expr, perPeer, named)
 }
@@ -154,12 +148,9 @@ func distinct(expr string) string {
 // distinctOverTime is distinct for series over time: by are their labels. At each step, few series are
 // compared with the few peers that several exporters measure, which Prometheus selects once.
 func distinctOverTime(by, expr string) string {
-	twice := "count by (peer) (count by (" + perPeer + ") (" + lastInfo + ")) > 1"
+	twice := "count by (peer) (count by (" + perPeer + ") (last_over_time(" + sel("peer_info", many) + "[$__range] @ end()))) > 1"
 	return fmt.Sprintf(`label_join((%[2]s) and on (peer) (%[3]s), "from", "", "instance") or on (%[1]s) (%[2]s)`, by, expr, twice)
 }
-
-// lastInfo selects the peers of the whole time range.
-var lastInfo = "last_over_time(" + sel("peer_info", many) + "[$__range] @ end())"
 
 // worstOfRange keeps the series of the peers that rank highest over the whole time range. A plain
 // topk would select peers at every step and return many more series.

@@ -89,7 +89,7 @@ func (p panel) columnMappings(c column) []dashboard.ValueMapping {
 	f := p.fallback
 	switch first := c.field == value(0) || c.field == "Value"; {
 	case c.field == f.label && len(all) > 0:
-		all = append(all, byValue([]state{{f.name(f.unknown), f.unknown, unknown}, {f.name(f.none), f.none, good}})...)
+		all = append(all, byValue([]state{{f.name(f.unknown), f.unknown, unknown}, {f.name(f.none), f.none, f.colour}})...)
 	case first && f.label == "":
 		all = append(all, byValue(f.states())...)
 	case first:

@@ -25,7 +25,9 @@ func tunnelNumbers() []panel {
 	red := limits(good, step{1, bad})
 	number := func(title, about, expr string, p panel) panel {
 		p.title, p.about, p.unit, p.w, p.h = title, about, count, 4, 4
-		p.queries = []query{latest(title, expr)}
+		// Without a gateway there is nothing to count, which is known if an exporter is.
+		p.queries = []query{latest(title, expr+" or on () "+nothingHere+" + 0 * count("+sel("peer_info", process)+")")}
+		p.mappings, p.noValue = byValue([]state{{nothingHere, "no gateway", unknown}}), "unknown"
 		return p.number()
 	}
 	up := sel("tunnel_up", tunnels)
@@ -34,15 +36,15 @@ func tunnelNumbers() []panel {
 	}
 	return []panel{
 		number("Gateways not read", "Gateways whose SA table could not be read; the state of their tunnels is unknown.",
-			countOf(sel("gateway_up", gateways)+" == 0", sel("gateway_up", gateways)), panel{thresholds: red, noValue: "none configured"}),
-		number("Tunnels up", "Expected tunnels with an IKE SA and a child SA.", countOf(up+" == 1", up), panel{noValue: "none expected"}),
+			countOf(sel("gateway_up", gateways)+" == 0", sel("gateway_up", gateways)), panel{thresholds: red}),
+		number("Tunnels up", "Expected tunnels with an IKE SA and a child SA.", countOf(up+" == 1", up), panel{}),
 		number("Tunnels down", "Expected tunnels without an IKE SA and a child SA. An idle tunnel on demand is not a fault.", countOf(up+" == 0", up),
-			panel{thresholds: limits(good, step{1, warning}), noValue: "none expected"}),
-		number("Stuck negotiations", "Negotiations that do not complete (negotiation_stuck).", holds("negotiation_stuck"), panel{thresholds: red, noValue: "no gateway"}),
+			panel{thresholds: limits(good, step{1, warning})}),
+		number("Stuck negotiations", "Negotiations that do not complete (negotiation_stuck).", holds("negotiation_stuck"), panel{thresholds: red}),
 		number("Other faults", "no_sa, child_missing and esp_one_way.", holds("no_sa|child_missing|esp_one_way"),
-			panel{thresholds: red, noValue: "no gateway"}),
+			panel{thresholds: red}),
 		number("Oversized", "Gateways that build packets that are too large for the path to a peer (tunnel_oversized).", holds("tunnel_oversized"),
-			panel{thresholds: red, noValue: "no gateway"}),
+			panel{thresholds: red}),
 	}
 }
 
@@ -69,7 +71,7 @@ func gatewayTable() panel {
 func gatewaysUp() panel {
 	up := sel("gateway_up", gateways)
 	return panel{
-		title: "Failed readings", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: "none",
+		title: "Failed readings", unit: share, w: 10, h: 8, min: new(0.0), max: new(1.0), noValue: noneKnown,
 		about:   "Share of failed readings in the last 15 minutes, of the 20 gateways with most failures in this time.",
 		queries: []query{series("{{gateway}} ({{instance}})", "1 - avg_over_time("+up+"[15m]) and on (instance, gateway) topk(20, 1 - avg_over_time("+up+"[$__range] @ end()) > 0)")},
 	}.graph()
@@ -90,7 +92,7 @@ func topOfRange(n int, by, metric string) string {
 
 func ikeStates() panel {
 	return panel{
-		title: "Unfinished IKE SAs", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none, or the rules are not loaded",
+		title: "Unfinished IKE SAs", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none known, or the rules are not loaded",
 		about:   "IKE SAs that are not established, at all chosen gateways by class of their state; a gateway that two exporters read counts twice. A growing number of connecting, xauth or modecfg means that negotiations hang.",
 		queries: []query{series("{{state}}, IKEv{{version}}", sasBy("state, version", "ike_sas", `state!="established"`))},
 	}.stacked()
@@ -110,7 +112,7 @@ func unfinished() panel {
 
 func vendorWords() panel {
 	return panel{
-		title: "Vendor states of IKE SAs", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none",
+		title: "Vendor states of IKE SAs", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: noneKnown,
 		about: "IKE SAs that are not established, by the gateway's own name of their state, the 10 most frequent. docs/ike-states.md explains the states of Cisco devices.",
 		queries: []query{latest("{{vendor_state}} at {{gateway}}", "topk(10, sum by (gateway, vendor_state) ("+
 			sel("ike_sas_vendor_state", tunnels, `vendor_state!~"(?i:.*established.*|.*active|ready|qm_idle)"`)+"))")},

@@ -38,7 +38,7 @@ func sasBy(labels, metric string, more ...string) string {
 
 func childStates() panel {
 	return panel{
-		title: "Child SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none, or the rules are not loaded",
+		title: "Child SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none known, or the rules are not loaded",
 		about:   "Child (IPsec) SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice.",
 		queries: []query{series("{{state}}", sasBy("state", "child_sas"))},
 	}.stacked()
@@ -47,7 +47,7 @@ func childStates() panel {
 // rankedTunnels shows a bar for each of the tunnels with the largest values.
 func rankedTunnels(title, about, unit, expr string, w uint32) panel {
 	return panel{
-		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none",
+		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: noneKnown,
 		links:   []dashboard.DashboardLink{toPeer("Peer board", uidPeer, ofSeries)},
 		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+distinct("topk(10, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
@@ -55,7 +55,7 @@ func rankedTunnels(title, about, unit, expr string, w uint32) panel {
 
 func flapping() panel {
 	return rankedTunnels("Flapping tunnels", "The 10 tunnels that went down most often in the time range.", count,
-		"round(sum by ("+perPeer+", gateway) ("+turns("tunnel_downs_total", tunnels)+")) > 0", 12)
+		"round(sum by ("+perPeer+", gateway) (increase("+sel("tunnel_downs_total", tunnels)+"[$__range]))) > 0", 12)
 }
 
 // oneWay compares sent and received packets of the SAs.
@@ -121,7 +121,7 @@ func oversized() panel {
 
 func deviceErrors() panel {
 	return panel{
-		title: "Error counters of gateways", unit: count, w: 10, h: 9, min: new(0.0), noValue: "none",
+		title: "Error counters of gateways", unit: count, w: 10, h: 9, min: new(0.0), noValue: noneKnown,
 		about:   "Errors per hour by the gateway's own counters, the 20 kinds that grew most in this time.",
 		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", "rate("+sel("gateway_errors_total", gateways)+"[$__rate_interval]) * 3600 and on (instance, gateway, kind) topk(20, increase("+sel("gateway_errors_total", gateways)+"[$__range] @ end()) > 0)")},
 	}.graph()
