@@ -141,7 +141,7 @@ const ofPeer = "{{peer}} {{from}}"
 // only their names need it. Series of peers that are not measured now are left out.
 func distinct(expr string) string {
 	peers := "max by (" + perPeer + ") (" + sel("peer_info", many) + ")"
-	named := fmt.Sprintf(`label_join(%[1]s and on (peer) count by (peer) (%[1]s) > 1, "from", "", "instance") or on (%[2]s) %[1]s`, peers, perPeer)
+	named := fmt.Sprintf(`label_join(%[1]s and on (peer) count by (peer) (%[1]s) > 1, "from", "", "instance") or on (%[2]s) label_replace(%[1]s, "from", "", "", "")`, peers, perPeer)
 	return fmt.Sprintf("(%s) * on (%s) group_left (from) (%s)", expr, perPeer, named)
 }
 
