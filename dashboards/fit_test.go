@@ -61,9 +61,10 @@ func (p panel) columnWidths(t *testing.T) (sum, elastic int) {
 		}
 	}
 	for title := range titles {
-		width := 0
+		width, hidden := 0, false
 		for _, o := range p.FieldConfig.Overrides {
 			for _, property := range o.Properties {
+				hidden = hidden || o.Matcher.Options == title && property.ID == "custom.hidden"
 				if o.Matcher.Options != title || property.ID != "custom.width" && property.ID != "custom.minWidth" {
 					continue
 				}
@@ -74,6 +75,9 @@ func (p panel) columnWidths(t *testing.T) (sum, elastic int) {
 					elastic++
 				}
 			}
+		}
+		if hidden {
+			continue
 		}
 		if width == 0 {
 			width = autoColumn

@@ -41,6 +41,7 @@ func plantedFaults(t *testing.T, s server, at int64) {
 		"a value without a header":     {board: "evidence", old: `"Value #C": "answers IKE"`, to: `"Value #X": "answers IKE"`, panel: "Sizes that pass now", fault: "no name"},
 		"a link by a text":             {board: "fleet", old: "${__value.raw}", to: "${__data.fields.diagnosis}", panel: "Peers with a fault", fault: "broken link"},
 		"a link without its peer":      {board: "fleet", old: "var-peer=${__data.fields.peer", to: "var-peer=${__data.fields.peers", panel: "Peers with a fault", fault: "broken link"},
+		"a tooltip of no column":       {board: "tunnels", old: `"field": "meaning"`, to: `"field": "purpose"`, panel: "Tunnels that are down", fault: "no tooltip"},
 		"jargon":                       {board: "fleet", old: `"unit": "suffix:B"`, to: `"unit": "short"`, panel: "Smallest path MTU", fault: "odd unit"},
 	} {
 		// The board is known by the name of the fault.

@@ -26,6 +26,10 @@ type column struct {
 	width int
 	// least is the smallest width of a column that takes what the others leave.
 	least int
+	// tooltip is the title of the column, usually a hidden one, whose text shows at the cell. Grafana has
+	// that since version 12.2.
+	tooltip string
+	hidden  bool
 }
 
 // table shows the columns in the given order. Queries aggregate, because a peer may have any
@@ -135,6 +139,13 @@ func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
 	}
 	if c.width != 0 {
 		set("custom.width", c.width)
+	}
+	if c.tooltip != "" {
+		set("custom.tooltip", map[string]any{"field": c.tooltip, "placement": "auto"})
+	}
+	if c.hidden {
+		set("custom.hidden", true) // until Grafana 12
+		set("custom.hideFrom", map[string]any{"viz": true, "legend": true, "tooltip": true})
 	}
 	if c.least != 0 {
 		set("custom.minWidth", c.least)

@@ -20,10 +20,11 @@ func tunnelsDown() panel {
 	return panel{
 		title: "Tunnels that are down", unit: states, w: 14, h: 9, noValue: "none", known: allGatewaysRead(gateways), unknown: notRead,
 		about:   "Expected tunnels without an IKE SA and a child SA, at most 100, with the reason if the gateway's table shows one. The path may have a fault too.",
-		queries: []query{columns(fmt.Sprintf("topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s)", why, by, down))},
+		queries: []query{columns(fmt.Sprintf(`label_join(topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s), "meaning", "", "diagnosis")`, why, by, down))},
 	}.table("", column{field: "peer", title: "peer", links: linksToPeer(), least: 120}, column{field: "gateway", title: "gateway", width: 90},
 		column{field: "isp", title: "provider", width: 80}, column{field: "site", title: "site", width: 80},
-		column{field: "diagnosis", title: "diagnosis", mappings: byValue(short(diagnoses())), cell: "color-text", width: 150, links: []dashboard.DashboardLink{runbook()}},
+		column{field: "diagnosis", title: "diagnosis", mappings: byValue(short(diagnoses())), cell: "color-text", width: 150, links: []dashboard.DashboardLink{runbook()}, tooltip: "meaning"},
+		column{field: "meaning", title: "meaning", mappings: byValue(diagnoses()), hidden: true},
 		column{field: "instance", title: "read by", width: 120},
 		column{field: "Value", title: "reason", mappings: byValue([]state{{"0", "unknown", unknown}, {"1", "known", bad}}), cell: "color-text", width: 80})
 }

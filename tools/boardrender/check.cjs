@@ -51,6 +51,9 @@ function checkCell(panel, cell, say) {
 			say('no colour', `${where}${cell.text}`);
 		}
 	}
+	if (cell.tooltip === '' && cell.raw !== '') {
+		say('no tooltip', `${where}${cell.text}`);
+	}
 	for (const link of cell.raw === '' ? [] : cell.links ?? []) {
 		if (/\s|undefined|\$\{|%20|=&/.test(link)) {
 			say('broken link', `${where}${link}`);

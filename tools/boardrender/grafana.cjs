@@ -44,7 +44,7 @@ function fieldOptions() {
 		color: data.identityOverrideProcessor,
 		fieldMinMax: data.identityOverrideProcessor,
 	};
-	const custom = ['width', 'minWidth', 'align', 'hidden', 'cellOptions', 'axisPlacement', 'transform', 'lineStyle', 'spanNulls', 'hideFrom'];
+	const custom = ['width', 'minWidth', 'align', 'hidden', 'cellOptions', 'axisPlacement', 'transform', 'lineStyle', 'spanNulls', 'hideFrom', 'tooltip'];
 	for (const [id, processor] of Object.entries(process)) {
 		registry.register({ id, path: id, name: id, process: processor, shouldApply: () => true, isCustom: false, settings: { expandTemplateVars: true } });
 	}

@@ -67,6 +67,16 @@ function cell(field, value, frame, frames) {
 	return { name: grafana.getFieldDisplayName(field, frame, frames), text: text(shown), color: shown.color, raw: value, type: field.type, unit: field.config.unit };
 }
 
+// tooltip is the text that shows at a cell, if its column names another one for that.
+function tooltip(field, row, frame, frames) {
+	const name = field.config.custom?.tooltip?.field;
+	if (!name) {
+		return undefined;
+	}
+	const other = frame.fields.find((one) => grafana.getFieldDisplayName(one, frame, frames) === name);
+	return other ? text(other.display(other.values[row])) : '';
+}
+
 // links are the addresses that the links of a row's cell lead to.
 function links(field, valueRowIndex) {
 	return (field.getLinks?.({ valueRowIndex }) ?? []).map(({ href }) => href);
@@ -97,11 +107,11 @@ function table(panel, frames) {
 	if (!frame) {
 		return empty(panel);
 	}
-	const fields = frame.fields.filter((field) => !field.config.custom?.hidden);
+	const fields = frame.fields.filter((field) => !field.config.custom?.hideFrom?.viz);
 	const headers = fields.map((field) => grafana.getFieldDisplayName(field, frame, frames));
 	// Only headers without rows: no text, whatever noValue says.
 	const rows = Array.from({ length: frame.length }, (_, row) => fields.map((field) => ({
-		...cell(field, field.values[row], frame, frames), links: links(field, row),
+		...cell(field, field.values[row], frame, frames), links: links(field, row), tooltip: tooltip(field, row, frame, frames),
 	})));
 	return { headers, rows, cells: rows.flat() };
 }
