@@ -53,7 +53,7 @@ func plantedFaults(t *testing.T, s server, at int64) {
 	for late, boards := range moments {
 		when := at
 		if late {
-			when += 9000
+			when += longGone
 		}
 		for _, shown := range s.render(t, everything("branch"), when, boards...) {
 			for _, f := range shown.Faults {

@@ -123,6 +123,9 @@ func faults(panels []shown) []string {
 	return all
 }
 
+// longGone is the time in seconds after which an exporter that is gone has left nothing in the time range.
+const longGone = 9000
+
 // TestBoardsCanBeRead shows every panel of every board over several worlds.
 func TestBoardsCanBeRead(t *testing.T) {
 	modules(t)
@@ -139,11 +142,11 @@ func TestBoardsCanBeRead(t *testing.T) {
 		return panels
 	}
 	t.Run("every diagnosis", func(t *testing.T) {
-		s := serve(t, newWorld(t, somePeers(), now-9000))
-		read(t, s, now-9000, "branch")
-		t.Run("dead exporter", func(t *testing.T) { nothingIsWell(t, read(t, s, now-9000+3000, "branch")) })
+		s := serve(t, newWorld(t, somePeers(), now-longGone))
+		read(t, s, now-longGone, "branch")
+		t.Run("dead exporter", func(t *testing.T) { nothingIsWell(t, read(t, s, now-longGone+3000, "branch")) })
 		t.Run("long dead exporter", func(t *testing.T) { nothingIsWell(t, read(t, s, now, "branch")) })
-		t.Run("planted", func(t *testing.T) { plantedFaults(t, s, now-9000) })
+		t.Run("planted", func(t *testing.T) { plantedFaults(t, s, now-longGone) })
 	})
 	t.Run("no fault", func(t *testing.T) {
 		peers := somePeers()

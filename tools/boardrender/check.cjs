@@ -8,8 +8,7 @@ const ignorance = /^(unknown|not measured|not scraped|no data)\b/i;
 
 // grey is the colour of what is not known.
 function grey(color) {
-	const hex = /^#(..)(..)\1?/i.exec(color ?? '');
-	return hex !== null && hex[1] === hex[2] && color.slice(1, 3) === color.slice(5, 7);
+	return /^#(..)\1\1$/i.test(color ?? '');
 }
 
 // texts are all texts that a panel's mappings give.
