@@ -39,6 +39,7 @@ type panel struct {
 	FieldConfig fieldConfig `json:"fieldConfig"`
 	Options     struct {
 		Content string `json:"content"`
+		Sizing  string `json:"sizing"`
 		YAxis   struct {
 			Unit string `json:"unit"`
 		} `json:"yAxis"`
@@ -46,7 +47,9 @@ type panel struct {
 	Transformations []struct {
 		ID      string `json:"id"`
 		Options struct {
-			IndexByName map[string]int `json:"indexByName"`
+			IndexByName   map[string]int    `json:"indexByName"`
+			RenameByName  map[string]string `json:"renameByName"`
+			ExcludeByName map[string]bool   `json:"excludeByName"`
 		} `json:"options"`
 	} `json:"transformations"`
 }
@@ -81,6 +84,9 @@ type fieldConfig struct {
 		Custom      json.RawMessage `json:"custom"`
 	} `json:"defaults"`
 	Overrides []struct {
+		Matcher struct {
+			Options any `json:"options"`
+		} `json:"matcher"`
 		Properties []struct {
 			ID    string          `json:"id"`
 			Value json.RawMessage `json:"value"`
@@ -108,6 +114,7 @@ type variable struct {
 	Multi       bool            `json:"multi"`
 	IncludeAll  bool            `json:"includeAll"`
 	AllValue    string          `json:"allValue"`
+	Regex       string          `json:"regex"`
 	Query       json.RawMessage `json:"query"`
 }
 

@@ -47,7 +47,7 @@ func TestWorstDiagnosisLeads(t *testing.T) {
 	want := []string{"new child_missing", "old pmtu_black_hole", "mild loss_high", "policy icmp_blocked"}
 	for _, b := range load(t) {
 		for _, p := range b.all() {
-			if p.Title != "Peers with a fault" {
+			if p.Title != "Peers with a fault ($rows)" {
 				continue
 			}
 			rows := s.answer(t, p.Targets[0], everything(""), now-3600, now)

@@ -66,14 +66,21 @@ type scaleSeries struct {
 // as there are any. With long, it has what panels draw.
 func scale(b *testing.B, rules string, long bool) *scaled {
 	b.Helper()
-	need(b, "prometheus")
-	dir := b.TempDir()
-	s := &scaled{server: start(b, dir, filepath.Join(dir, "data"), fmt.Sprintf("global: {evaluation_interval: 15s}\nrule_files: [%q]\n", rules),
+	s := many(b, *manyPeers, rules)
+	s.writeHistory(b, recent, long)
+	return s
+}
+
+// many starts a Prometheus for many peers, without their history.
+func many(tb testing.TB, peers int, rules string) *scaled {
+	tb.Helper()
+	need(tb, "prometheus")
+	dir := tb.TempDir()
+	s := &scaled{server: start(tb, dir, filepath.Join(dir, "data"), fmt.Sprintf("global: {evaluation_interval: 15s}\nrule_files: [%q]\n", rules),
 		// The history may be older than what Prometheus has already.
 		"--web.enable-lifecycle", "--web.enable-remote-write-receiver", "--storage.tsdb.min-block-duration=4d", "--storage.tsdb.max-block-duration=4d")}
-	s.world = newWorld(b, crowdOf(*manyPeers), time.Now().Unix()/scaleStep*scaleStep)
+	s.world = newWorld(tb, crowdOf(peers), time.Now().Unix()/scaleStep*scaleStep)
 	s.series = scaleSeriesOf(s.world)
-	s.writeHistory(b, long)
 	return s
 }
 
@@ -168,6 +175,9 @@ func (w *world) eachSeries(
 	}
 	if f.kind != "histogram" {
 		value := w.value(f, labels, p)
+		if labels["state"] != "" && strings.HasSuffix(f.name, "_state") {
+			value = func(int64) float64 { return 1 } // the peer is in this state
+		}
 		if changes.MatchString(f.name) {
 			// A peer with a fault changes once in an hour, the others do not.
 			value = func(i int64) float64 { return float64(i / 60 * int64(oneOf(p != nil && p.faulty, true))) }
@@ -185,16 +195,16 @@ func (w *world) eachSeries(
 	add(f.name+"_count", labels, func(i int64) float64 { return float64(i * 12) })
 }
 
-// writeHistory writes the past: some minutes of each series. With long, it writes a day of the peer
+// writeHistory writes the past: some seconds of each series. With long, it writes a day of the peer
 // that is shown, and six hours of the metrics that panels draw for all peers.
-func (s *scaled) writeHistory(b *testing.B, long bool) {
-	b.Helper()
-	drawn := drawnForAll(b)
+func (s *scaled) writeHistory(tb testing.TB, seconds int64, long bool) {
+	tb.Helper()
+	drawn := drawnForAll(tb)
 	now := s.world.ends
 	for chunk := range slices.Chunk(s.series, seriesPerWrite) {
 		var request []byte
 		for _, one := range chunk {
-			from := now - recent
+			from := now - seconds
 			switch {
 			case !long:
 			case one.labels["peer"] == thePeer:
@@ -204,7 +214,7 @@ func (s *scaled) writeHistory(b *testing.B, long bool) {
 			}
 			request = appendSeries(request, one, from, now, now-peerRange)
 		}
-		s.write(b, request)
+		s.write(tb, request)
 	}
 }
 
@@ -265,21 +275,21 @@ func appendSeries(dst []byte, s scaleSeries, from, to, origin int64) []byte {
 }
 
 // write sends a remote write request.
-func (s *scaled) write(b *testing.B, request []byte) {
-	b.Helper()
-	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, s.url+"/api/v1/write", bytes.NewReader(storedSnappy(request)))
+func (s *scaled) write(tb testing.TB, request []byte) {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, s.url+"/api/v1/write", bytes.NewReader(storedSnappy(request)))
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.Header.Set("Content-Encoding", "snappy")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode/100 != 2 {
 		text, err := io.ReadAll(answer.Body)
-		b.Fatalf("write: %s: %s %v", answer.Status, text, err)
+		tb.Fatalf("write: %s: %s %v", answer.Status, text, err)
 	}
 }
 

@@ -66,7 +66,8 @@ func variableProblems(b board) []string {
 		if v.Type == "datasource" {
 			continue
 		}
-		if v.Type != "query" || v.Refresh != 2 || !isVariable(v.Datasource) || !strings.Contains(string(v.Query), "label_values(") {
+		asks := strings.HasPrefix(v.Definition, "label_values(") || strings.HasPrefix(v.Definition, "query_result(") && v.Regex != ""
+		if v.Type != "query" || v.Refresh != 2 || !isVariable(v.Datasource) || !asks {
 			found = append(found, "variable "+v.Name+": does not ask ${datasource} for a label's values whenever the time range changes")
 		}
 		// What a configuration may leave out must not hide the series that lack it.
@@ -173,6 +174,9 @@ func linkProblems(t *testing.T, b board, uids []string) []string {
 	back := b.UID == "ipsec-path-fleet"
 	for _, l := range b.Links {
 		back = back || l.URL == "/d/ipsec-path-fleet"+carried
+		if !strings.HasPrefix(l.URL, "/d/") {
+			continue
+		}
 		if !l.KeepTime || l.IncludeVars || !strings.HasSuffix(l.URL, carried) {
 			found = append(found, "link "+l.Title+": loses the time, or takes the peer of this board along")
 		}
@@ -270,7 +274,7 @@ func readingProblems(p panel) []string {
 			say("a single bar has no name")
 		}
 	}
-	if f.Unit == "suffix: B" && len(f.Thresholds.Steps) > 1 {
+	if f.Unit == "suffix:B" && len(f.Thresholds.Steps) > 1 {
 		say("a colour by the size of a path MTU: small is no fault")
 	}
 	return found
@@ -308,11 +312,11 @@ func TestSoundnessCanFail(t *testing.T) {
 	}
 	uids := uidsOf(load(t))
 	for name, change := range map[string][2]string{
-		"no title":               {`"title": "Newest diagnoses"`, `"title": ""`},
+		"no title":               {`"title": "Faults by provider"`, `"title": ""`},
 		"no description":         {`"description": "Number of paths with each diagnosis now."`, `"description": ""`},
-		"no unit":                {`"unit": "suffix: B"`, `"unit": ""`},
+		"no unit":                {`"unit": "suffix:B"`, `"unit": ""`},
 		"no unit of an axis":     {`"unit": "s"`, `"unit": ""`},
-		"rounded size":           {`"unit": "suffix: B"`, `"unit": "decbytes"`},
+		"rounded size":           {`"unit": "suffix:B"`, `"unit": "decbytes"`},
 		"fixed data source":      {`"uid": "${datasource}"`, `"uid": "prom-1"`},
 		"id twice":               {`"id": 3,`, `"id": 2,`},
 		"overlap":                {`"y": 5`, `"y": 2`},

@@ -277,6 +277,7 @@ func (w *world) writeRecorded(b *strings.Builder) {
 		add("mtu_changes:peers3m", 1)
 		add("peer_overdue_collectors:peers", 1)
 		add("ike_sas:sum", 3, "gateway", "hub", "version", "2", "state", "established")
+		add("ike_sas:sum", 1, "gateway", "hub", "version", "2", "state", "connecting")
 		add("child_sas:sum", 3, "gateway", "hub", "state", "installed")
 		for _, direction := range w.values["direction"] {
 			add("sa_bytes:rate5m", 1e6, "gateway", "hub", "direction", direction)

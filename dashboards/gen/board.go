@@ -30,6 +30,8 @@ type board struct {
 	variables   []dashboard.VariableModel
 	annotations []dashboard.AnnotationQuery
 	rows        []row
+	// more are links that follow those to the other boards.
+	more []dashboard.DashboardLink
 }
 
 // A row is a heading and its panels. The panels of a collapsed row send no query until it is
@@ -85,7 +87,7 @@ func (b board) links() []dashboard.DashboardLink {
 			Url: new("/d/" + to.uid + "?${datasource:queryparam}&${job:queryparam}"), Tags: []string{}, KeepTime: true,
 		})
 	}
-	return links
+	return append(links, b.more...)
 }
 
 // A layout places panels side by side; a line is as high as its highest panel.

@@ -12,10 +12,10 @@ func exporterBoard() board {
 			{title: "Now", panels: append(exporterNumbers(), builds(), rights())},
 			{title: "Schedule", panels: []panel{lag(), pacing(), late(), searches()}},
 			{title: "Measurements", panels: []panel{runs(), failures(), sentPackets(), sentBytes()}},
-			{title: "Path MTU search", panels: []panel{searchCost(), searchTime(), icmpErrors(), rejected()}},
-			{title: "Shards, peer files and requests", panels: []panel{shards(), peerFiles(), requests()}},
-			{title: "This host", panels: []panel{localDrops(), strays(), underWay(), withheld(), scrape()}},
-			{title: "The process", panels: []panel{cpu(), memory(), goroutines(), files()}},
+			{title: "Path MTU search", collapsed: true, panels: []panel{searchCost(), searchTime(), icmpErrors(), rejected()}},
+			{title: "Shards, peer files and requests", collapsed: true, panels: []panel{shards(), peerFiles(), requests()}},
+			{title: "This host", collapsed: true, panels: []panel{localDrops(), strays(), underWay(), withheld(), scrape()}},
+			{title: "The process", collapsed: true, panels: []panel{cpu(), memory(), goroutines(), files()}},
 		},
 	}
 }
@@ -44,9 +44,9 @@ func exporterNumbers() []panel {
 		number("Missing privileges", "Exporters without raw sockets or without the bypass of IPsec policies; they run with reduced capabilities.", count,
 			countOf("count by (instance) ("+sel("capability", process, `name=~"raw_icmp|raw_ip|policy_bypass"`)+" == 0)", sel("capability", process)),
 			panel{thresholds: red}),
-		number("Behind schedule", "The largest schedule lag of any exporter.", seconds, "max("+sel("schedule_lag_seconds", process)+")",
+		number("Behind schedule", "The largest schedule lag of any exporter.", age, "max("+sel("schedule_lag_seconds", process)+")",
 			panel{thresholds: limits(good, step{5, notice}, step{30, bad})}),
-		number("Peers not measured in time", "Paths with a collector that is more than three intervals late.", count,
+		number("Peers not in time", "Paths with a collector that is more than three intervals late.", count,
 			countOf(sel("peer_overdue_collectors", many)+" > 0", sel("peer_overdue_collectors", many)), panel{thresholds: red}),
 		number("Panics", "Measurements that ended in a panic since the start of the exporter. Please report them with the log.", count,
 			"sum("+sel("schedule_panics_total", process)+")", panel{thresholds: red}),
@@ -55,7 +55,7 @@ func exporterNumbers() []panel {
 
 func builds() panel {
 	return panel{
-		title: "Exporters", unit: date, w: 14, h: 8, noValue: "none",
+		title: "Exporters", unit: date, w: 14, h: 8, noValue: "unknown",
 		about: "Version, start time and time of the last configuration load, of the 100 exporters that started last.",
 		queries: []query{
 			columns("topk(100, max by (instance, version, goversion) (" + sel("exporter_build_info", process) + " * on (job, instance) group_left () process_start_time_seconds{" + process + "})) * 1000"),
@@ -63,15 +63,15 @@ func builds() panel {
 			columns("count by (instance) (" + sel("peer_info", process) + ")"),
 		},
 	}.table("started",
-		column{field: "instance", title: "exporter"}, column{field: "version", title: "version"}, column{field: "goversion", title: "Go"},
-		column{field: value(0), title: "started", unit: date}, column{field: value(1), title: "configuration loaded", unit: date},
-		column{field: value(2), title: "peers", unit: count, decimals: new(0.0)},
+		column{field: "instance", title: "exporter", least: 130}, column{field: "version", title: "version", width: 80}, column{field: "goversion", title: "Go", width: 80},
+		column{field: value(0), title: "started", unit: date, width: 170}, column{field: value(1), title: "configuration loaded", unit: date, width: 170},
+		column{field: value(2), title: "peers", unit: count, decimals: new(0.0), width: 70},
 	)
 }
 
 func rights() panel {
 	return panel{
-		title: "Missing capabilities", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: "none",
+		title: "Missing capabilities", unit: count, decimals: new(0.0), w: 10, h: 8, min: new(0.0), noValue: noneKnown,
 		about: "Number of exporters without each capability. Without raw_icmp and raw_ip an exporter runs with reduced capabilities; only then it needs ping_socket. ipv6 is needed only " +
 			"for IPv6 peers.",
 		queries:    []query{latest("{{name}}", "count by (name) ("+sel("capability", process)+" == 0)")},
@@ -80,7 +80,7 @@ func rights() panel {
 }
 
 func lag() panel {
-	return perInstance("Schedule lag", "The largest lag of the last one to two minutes. It grows if the limits are too low for the configured intervals.", seconds,
+	return perInstance("Schedule lag", "The largest lag of the last one to two minutes. It grows if the limits are too low for the configured intervals.", age,
 		sel("schedule_lag_seconds", process), 8).graph()
 }
 
@@ -118,13 +118,13 @@ func byLabel(title, about, unit, metric, labels, legend string, w uint32) panel 
 func grown(title, about, metric, labels, legend string, w uint32) panel {
 	p := byLabel(title, about, perSecond, metric, labels, legend, w)
 	p.queries[0].expr += fmt.Sprintf(" and on (%[1]s) (sum by (%[1]s) (increase(%[2]s[$__range] @ end())) > 0)", labels, sel(metric, process))
-	p.noValue = "none in this time"
+	p.noValue = "none known in this time"
 	return p
 }
 
 func shards() panel {
 	return panel{
-		title: "Shards", unit: count, decimals: new(0.0), w: 9, h: 7, noValue: "none",
+		title: "Shards", unit: count, decimals: new(0.0), w: 9, h: 7, noValue: "unknown", others: sel("peer_info", process),
 		about: "The shard of each exporter, the number of shards, and how many of the configured peers each measures and leaves to others.",
 		queries: []query{
 			columns("max by (instance, shard) (" + sel("shard_info", process) + " * on (job, instance) group_left () " + sel("shards", process) + ")"),
@@ -132,22 +132,22 @@ func shards() panel {
 			columns("max by (instance) (" + sel("shard_other_peers", process) + ")"),
 		},
 	}.table("shard",
-		column{field: "instance", title: "exporter"}, column{field: "shard", title: "shard"},
-		column{field: value(0), title: "shards", unit: count, decimals: new(0.0)}, column{field: value(1), title: "peers", unit: count, decimals: new(0.0)},
-		column{field: value(2), title: "peers of others", unit: count, decimals: new(0.0)},
+		column{field: "instance", title: "exporter", least: 130}, column{field: "shard", title: "shard", width: 60},
+		column{field: value(0), title: "shards", unit: count, decimals: new(0.0), width: 70}, column{field: value(1), title: "peers", unit: count, decimals: new(0.0), width: 70},
+		column{field: value(2), title: "of others", unit: count, decimals: new(0.0), width: 90},
 	)
 }
 
 func peerFiles() panel {
 	return panel{
-		title: "Broken peer files", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+		title: "Broken peer files", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: sel("exporter_build_info", process),
 		about: "Files of peer_files whose newest content is not in use, and the peers of their last good content.",
 		queries: []query{
 			columns("topk(100, max by (instance, file) (" + sel("peer_file_peers", process) + " and on (job, instance, file) " + sel("peer_file_valid", process) + " == 0))"),
 		},
 	}.table("file",
-		column{field: "instance", title: "exporter"}, column{field: "file", title: "file"},
-		column{field: "Value", title: "peers", unit: count, decimals: new(0.0)},
+		column{field: "instance", title: "exporter", width: 140}, column{field: "file", title: "file", least: 150},
+		column{field: "Value", title: "peers", unit: count, decimals: new(0.0), width: 70},
 	)
 }
 
@@ -169,6 +169,8 @@ func sentPackets() panel {
 }
 
 func sentBytes() panel {
-	return byLabel("Bytes sent", "Bytes per second that the exporters send, IP headers included, by collector.", bytesRate, "probe_bytes_total",
-		"collector", "{{collector}}", 12).stacked()
+	p := byLabel("Bytes sent", "Bytes per second that the exporters send, IP headers included, by collector.", bytesRate, "probe_bytes_total",
+		"collector", "{{collector}}", 12)
+	p.queries[0].expr = wholeBytes(p.queries[0].expr)
+	return p.stacked()
 }

@@ -17,9 +17,9 @@ func smallestPaths(p exporterPages) panel {
 	smallest := fmt.Sprintf("min by (%[1]s) (%[2]s) < min by (%[1]s) (%[3]s)",
 		perPeer, sel("mtu_bytes", many), sel("mtu_link_bytes", many))
 	return panel{
-		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: "no path is smaller than its link",
-		about:      "The 20 smallest paths that carry less than the exporter's own link.",
-		queries:    []query{latest(ofPeer, "sort("+distinct(perPeer, "bottomk(20, "+smallest+")")+")")},
+		title: "Smallest path MTU", unit: packetSize, decimals: new(0.0), w: 8, h: 12, min: new(500.0), max: new(1500.0), noValue: noneKnown,
+		about:      "The 15 smallest paths that carry less than the exporter's own link.",
+		queries:    []query{latest(ofPeer, "sort("+distinct("bottomk(15, "+smallest+")")+")")},
 		thresholds: limits(neutral), links: p.peerLinks(ofSeries),
 	}.bars()
 }
@@ -27,34 +27,34 @@ func smallestPaths(p exporterPages) panel {
 // ranked shows a bar for each of the peers with the largest values.
 func ranked(p exporterPages, title, about, unit, expr string, w uint32) panel {
 	return panel{
-		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: "none", links: p.peerLinks(ofSeries),
-		queries: []query{latest(ofPeer, "sort_desc("+distinct(perPeer, "topk(20, "+expr+")")+")")}, thresholds: limits(neutral),
+		title: title, about: about, unit: unit, w: w, h: 12, min: new(0.0), noValue: noneKnown, links: p.peerLinks(ofSeries),
+		queries: []query{latest(ofPeer, "sort_desc("+distinct("topk(15, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 
 func mostChanges(p exporterPages) panel {
-	return ranked(p, "Most changes of path MTU", "The 20 peers with the most changes of the path MTU or its state in the time range.", count,
+	return ranked(p, "Most changes of path MTU", "The 15 peers with the most changes of the path MTU or its state in the time range.", count,
 		"round(sum by ("+perPeer+") (increase("+sel("mtu_changes_total", many)+"[$__range]))) > 0", 8)
 }
 
 func mostLoss(p exporterPages) panel {
 	answering := " and on (" + perPeer + ") " + sel("icmp_reachable", many) + " == 1"
-	return ranked(p, "Most echo loss", "The 20 peers with the largest echo loss in the last five minutes, among peers that answer echo.", share,
+	return ranked(p, "Most echo loss", "The 15 peers with the largest echo loss in the last five minutes, among peers that answer echo.", share,
 		"(max by ("+perPeer+") ("+lost(many, "5m")+")"+answering+") > 0", 12)
 }
 
 func slowestIKE(p exporterPages) panel {
-	return ranked(p, "Slowest IKE answers", "The 20 peers with the longest round-trip time of the newest IKE probe on either port.", seconds,
+	return ranked(p, "Slowest IKE answers", "The 15 peers with the longest round-trip time of the newest IKE probe on either port.", seconds,
 		"max by ("+perPeer+") ("+sel("ike_round_trip_seconds", many)+")", 12)
 }
 
 func restless(p exporterPages) panel {
-	return ranked(p, "Most changes of diagnoses", "The 20 peers whose diagnoses were raised or cleared most often in the time range.", count,
-		"round(sum by ("+perPeer+") (increase("+sel("diagnosis_changes_total", many)+"[$__range]))) > 0", 12)
+	return ranked(p, "Most changes of diagnoses", "The 15 peers whose diagnoses were raised or cleared most often in the time range.", count,
+		"round(sum by ("+perPeer+") ("+turns("diagnosis_changes_total", many)+")) > 0", 12)
 }
 
 func overdue(p exporterPages) panel {
-	return ranked(p, "Not measured in time", "The 20 peers with most collectors that are more than three intervals late; their results are old or absent.", count,
+	return ranked(p, "Not measured in time", "The 15 peers with most collectors that are more than three intervals late; their results are old or absent.", count,
 		"sum by ("+perPeer+") ("+sel("peer_overdue_collectors", many)+") > 0", 12)
 }
 
@@ -89,7 +89,7 @@ func fleetQuantiles() panel {
 // roundTrips is the distribution of ICMP round trips.
 func roundTrips(labels, whose string) panel {
 	return panel{
-		title: "Round-trip times of ICMP echo", unit: seconds, w: 12, h: 9,
+		title: "Round-trip times of ICMP echo", unit: seconds, w: 12, h: 9, noValue: "no echo reply",
 		about:   "Echo replies per second by round-trip time, " + whose + ". From native histograms if Prometheus has them, else from the classic buckets.",
 		queries: []query{distribution("icmp_round_trip_seconds", labels)},
 	}.heat()

@@ -36,6 +36,9 @@ func asked(b board) map[string]string {
 	for _, v := range b.variables {
 		if v.Definition != nil {
 			metric, _, _ := strings.Cut(strings.TrimPrefix(*v.Definition, "label_values("), ", ")
+			if result, ok := strings.CutPrefix(*v.Definition, "query_result("); ok {
+				metric = strings.TrimSuffix(result, ")")
+			}
 			all["variable "+v.Name] = metric
 		}
 	}
@@ -130,9 +133,9 @@ func strict(text []byte) error {
 
 func TestLinksToTheExporter(t *testing.T) {
 	for flag, want := range map[string]string{
-		usualPages:                         "http://${instance:raw}/peers/${peer:percentencode}/report",
-		"https://INSTANCE/ipsec":           "https://${instance:raw}/ipsec/peers/${peer:percentencode}/report",
-		"https://ipsec.example.net/prefix": "https://ipsec.example.net/prefix/peers/${peer:percentencode}/report",
+		usualPages:                         "http://${instance:raw}/peers/${peer:percentencode}/report?format=html",
+		"https://INSTANCE/ipsec":           "https://${instance:raw}/ipsec/peers/${peer:percentencode}/report?format=html",
+		"https://ipsec.example.net/prefix": "https://ipsec.example.net/prefix/peers/${peer:percentencode}/report?format=html",
 	} {
 		links := exporterPages(flag).pageLinks()
 		if !slices.ContainsFunc(links, func(l dashboard.DashboardLink) bool { return *l.Url == want }) {

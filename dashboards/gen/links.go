@@ -32,18 +32,42 @@ func (p exporterPages) page(title, of, below string) dashboard.DashboardLink {
 	return dataLink(title, strings.ReplaceAll(string(p), "INSTANCE", instance)+"/peers/"+label(of, "peer")+below, true)
 }
 
+// report links to the document for the provider, which fits on paper.
+func (p exporterPages) report() dashboard.DashboardLink {
+	return p.page("Report for the provider, to print", ofBoard, "/report?format=html")
+}
+
 // runbooks is where the runbook of each diagnosis is linked.
 const runbooks = "https://github.com/ipsec-path-exporter/ipsec_path_exporter/blob/main/docs/runbooks/README.md#"
 
-// runbook links from a table's column diagnosis to what to do.
+// help links from a board to the runbooks.
+func help() dashboard.DashboardLink {
+	l := dataLink("What to do", runbooks+"by-diagnosis", true)
+	l.Icon, l.Tooltip = "question", "Runbook of each diagnosis"
+	return l
+}
+
+// paper links from a board about a peer to the report.
+func (p exporterPages) paper() dashboard.DashboardLink {
+	l := p.report()
+	l.Icon, l.Tooltip = "doc", "The exporter's report about this peer, as a page for A4"
+	return l
+}
+
+// runbook links from a table's column diagnosis to what to do. The text of the cell is that of a mapping.
 func runbook() dashboard.DashboardLink {
-	return dataLink("What to do", runbooks+"${__data.fields.diagnosis}", true)
+	return dataLink("What to do", runbooks+"${__value.raw}", true)
 }
 
 // toPeer links from many peers to the board about one.
 func toPeer(title, uid, of string) dashboard.DashboardLink {
 	return dataLink(title, "/d/"+uid+"?${datasource:queryparam}&${job:queryparam}&var-peer="+label(of, "peer")+
 		"&var-instance="+label(of, "instance")+"&${__url_time_range}", false)
+}
+
+// toProvider links to the fleet of one provider.
+func toProvider(of string) dashboard.DashboardLink {
+	return dataLink("Peers of the provider", "/d/"+uidFleet+"?${datasource:queryparam}&${job:queryparam}&var-isp="+label(of, "isp")+"&${__url_time_range}", false)
 }
 
 // peerLinks are the links of a panel about many peers.
@@ -59,7 +83,7 @@ func (p exporterPages) peerLinks(of string) []dashboard.DashboardLink {
 func (p exporterPages) pageLinks() []dashboard.DashboardLink {
 	return []dashboard.DashboardLink{
 		p.page("Evidence page of the exporter", ofBoard, ""),
-		p.page("Report for the provider", ofBoard, "/report"),
+		p.report(),
 		p.page("Packets for Wireshark", ofBoard, "/pcap"),
 	}
 }

@@ -17,12 +17,13 @@ import (
 
 // Units. Sizes of packets are exact, so they are never shown as kilobytes.
 const (
-	packetSize = "suffix: B"
-	count      = "locale" // 2,000 peers, not 2 K
+	packetSize = "suffix:B"
+	count      = "locale"   // 2,000 peers, not 2 K
+	age        = "suffix:s" // 100 s, not 1.67 mins
 	states     = "none"
 	share      = "percentunit"
 	seconds    = "s"
-	perSecond  = "suffix: /s"
+	perSecond  = "suffix:/s"
 	bytesRate  = "Bps"
 	ago        = "dateTimeFromNow"
 	date       = "dateTimeAsIso"
@@ -39,6 +40,14 @@ type panel struct {
 	mappings           []dashboard.ValueMapping
 	// noValue replaces a missing value.
 	noValue string
+	// known selects series whose existence makes it a fact that there is nothing to show; unknown is the
+	// text if they are missing (see fallback).
+	known, unknown string
+	// noneColour is the colour of nothing as a fact, if not that of what is well.
+	noneColour string
+	// others selects series that bring rows by a query that is not the first.
+	others   string
+	fallback *fallback
 	// greyed shows a missing value in the colour of the unknown: without it, in that of the first
 	// threshold, which is often green.
 	greyed bool
@@ -86,7 +95,7 @@ func (p panel) build() (dashboard.Panel, error) {
 	return d, nil
 }
 
-// allMappings are those of the values and, if that has a colour, of a missing value.
+// allMappings returns the mappings of the values and, if that has a colour, of a missing value.
 func (p panel) allMappings() []dashboard.ValueMapping {
 	if !p.greyed {
 		return p.mappings
@@ -95,10 +104,7 @@ func (p panel) allMappings() []dashboard.ValueMapping {
 	if text == "" {
 		text = "unknown"
 	}
-	missing := dashboard.NewSpecialValueMap()
-	missing.Options.Match = dashboard.SpecialValueMatchNullAndNan
-	missing.Options.Result = dashboard.ValueMappingResult{Text: &text, Color: new(unknown), Index: new(int32(len(p.mappings)))}
-	return append(slices.Clip(p.mappings), dashboard.ValueMapping{SpecialValueMap: missing})
+	return append(slices.Clip(p.mappings), missing(text, len(p.mappings)))
 }
 
 // number is one large value. Its query is instant, because the last value of a time range may be
@@ -138,16 +144,25 @@ func (p panel) stepGraph() panel {
 	return p
 }
 
+// sizeGraph is a stepGraph of packet sizes. All have the same axis.
+func (p panel) sizeGraph() panel {
+	p.kind = plot().LineInterpolation(common.LineInterpolationStepAfter).LineWidth(2).AxisSoftMin(1200).AxisSoftMax(1520)
+	return p
+}
+
 func (p panel) stacked() panel {
 	p.kind = plot().FillOpacity(40).LineInterpolation(common.LineInterpolationStepAfter).
 		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
 	return p
 }
 
-// timeline is a row of coloured spans for each series. Times without a value stay gaps. The mappings
+// timeline is a row of coloured spans for each series. Times without a value stay gaps. label names the
+// row that stands for nothing. The mappings
 // give the words and colours: where Grafana colours by thresholds and merges equal values, it shows the
 // ranges of the thresholds in place of the words.
-func (p panel) timeline() panel {
+func (p panel) timeline(label string) panel {
+	p = p.withFallback(label, false)
+	p.mappings = append(slices.Clip(p.mappings), byValue(p.fallback.states())...)
 	p.kind = statetimeline.NewPanelBuilder().MergeValues(true).NeverSpanNulls().ShowValue(common.VisibilityModeAuto).RowHeight(0.85).FillOpacity(80).LineWidth(0).
 		PerPage(20).Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeHidden).Placement(common.LegendPlacementBottom)).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(neutral))
@@ -158,6 +173,8 @@ func (p panel) bars() panel {
 	p.named = true
 	p.kind = bargauge.NewPanelBuilder().DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
 		ValueMode(common.BarGaugeValueModeColor).ShowUnfilled(false).
+		Sizing(common.BarGaugeSizingManual).MinVizHeight(16).MaxVizHeight(20).NamePlacement(common.BarGaugeNamePlacementLeft).
+		Text(common.NewVizTextDisplayOptionsBuilder().TitleSize(12).ValueSize(12)).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds))
 	return p
@@ -167,7 +184,7 @@ func (p panel) bars() panel {
 // axis, because Grafana uses the panel's own unit for the counts.
 func (p panel) heat() panel {
 	axis := p.unit
-	p.unit = "suffix: /s"
+	p.unit = "suffix:/s"
 	p.kind = heatmap.NewPanelBuilder().Calculate(false).ShowLegend().
 		Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Oranges").Fill("dark-orange").
 			Scale(heatmap.HeatmapColorScaleExponential).Exponent(0.5).Steps(64)).
@@ -178,6 +195,14 @@ func (p panel) heat() panel {
 
 func words(title, about, content string, w, h uint32) panel {
 	return panel{title: title, about: about, w: w, h: h, unit: states, kind: text.NewPanelBuilder().Mode(text.TextModeMarkdown).Content(content)}
+}
+
+// dashed draws the lines that match in dashes, so that lines below them show.
+func dashed(regexp string) []dashboard.DashboardFieldConfigSourceOverrides {
+	return []dashboard.DashboardFieldConfigSourceOverrides{{
+		Matcher:    dashboard.MatcherConfig{Id: "byRegexp", Options: regexp},
+		Properties: []dashboard.DynamicConfigValue{{Id: "custom.lineStyle", Value: map[string]any{"fill": "dash", "dash": []int{10, 10}}}},
+	}}
 }
 
 // rightAxis moves the series that match to an axis of their own.

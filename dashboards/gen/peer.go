@@ -1,12 +1,17 @@
 package main
 
-import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
 
 func peerBoard(p exporterPages) board {
 	return board{
 		uid: uidPeer, title: "IPsec path / Peer", from: "now-24h",
 		about:     "The path to one VPN gateway as measured by one exporter: active faults and their start, path MTU, answers, round-trip times, SAs at gateways.",
-		variables: onePeer(), annotations: oneAnnotations(),
+		variables: onePeer(), annotations: oneAnnotations(), more: []dashboard.DashboardLink{help(), p.paper()},
 		rows: []row{
 			{title: "$peer, seen from $instance", panels: append([]panel{whoItIs(24, 3)}, append(peerNumbers(), diagnosesOf(p, 24, 6))...)},
 			{title: "History", panels: []panel{diagnosisSpans(12, 8), answers(12, 8)}},
@@ -17,7 +22,7 @@ func peerBoard(p exporterPages) board {
 			{title: "Protocols (collector protocols)", collapsed: true, panels: []panel{protocolSpans(12, 7), lastHops(12, 7)}},
 			{title: "Flows (collector flows)", collapsed: true, panels: []panel{comparedFlows(24, 7)}},
 			{title: "SAs at gateways", collapsed: true, panels: peerSAs()},
-			{title: "Measurement", collapsed: true, panels: []panel{ikeForms(12, 7), sinceRun(), packetTooBig(8), ikeExchange(), extraEchoes()}},
+			{title: "Measurement", collapsed: true, panels: append(measurementNumbers(), ikeForms(12, 7), sinceRun(), packetTooBig(8), ikeExchange(), extraEchoes())},
 		},
 	}
 }
@@ -29,54 +34,73 @@ func whoItIs(w, h uint32) panel {
 		about:   "The address that is measured now, the provider and the site of the peer, and where it is measured from. Site is the configured label of this name.",
 		queries: []query{columns("max by (address, isp, site, source, instance) (" + sel("peer_info", one) + ")")},
 	}.table("",
-		column{field: "address", title: "address"}, column{field: "isp", title: "provider"}, column{field: "site", title: "site"},
-		column{field: "source", title: "measured via"}, column{field: "instance", title: "measured by"},
-		column{field: "Value", title: "configured", mappings: byValue([]state{{"1", "yes", unknown}})},
+		column{field: "address", title: "address", least: 150}, column{field: "isp", title: "provider", width: 200}, column{field: "site", title: "site", width: 200},
+		column{field: "source", title: "measured via", width: 200}, column{field: "instance", title: "measured by", width: 300},
+		column{field: "Value", title: "configured", width: 100, mappings: byValue([]state{{"1", "yes", unknown}})},
 	)
 }
 
 // peerNumbers are the most important values.
 func peerNumbers() []panel {
-	number := func(title, about, unit, expr string, w uint32, p panel) panel {
-		p.title, p.about, p.unit, p.w, p.h = title, about, unit, w, 4
+	number := func(title, about, unit, expr string, p panel) panel {
+		p.title, p.about, p.unit, p.w, p.h = title, about, unit, 4, 4
 		p.queries = []query{latest(title, expr)}
 		return p
 	}
 	return []panel{
-		number("Verdict", "Whether a diagnosis holds for the path or for the peer's SAs.", states, sel("peer_healthy", one), 4,
+		number("Verdict", "Whether a diagnosis holds for the path or for the peer's SAs.", states, sel("peer_healthy", one),
 			panel{mappings: byValue(yesNo("healthy", "FAULT")), noValue: "unknown"}).verdict(),
-		number("Black hole", "Whether packets above the path MTU vanish without an ICMP error, by any method.", states, sel("mtu_black_hole", one), 4,
+		number("Black hole", "Whether packets above the path MTU vanish without an ICMP error, by any method.", states, sel("mtu_black_hole", one),
 			panel{mappings: byValue([]state{{"0", "none", good}, {"1", "BLACK HOLE", bad}}), noValue: "unknown"}).verdict(),
-		number("Path MTU", "The largest whole IP packet that is proven to pass, the smallest of all methods.", packetSize, "min("+sel("mtu_bytes", one)+")", 3,
+		number("Path MTU", "The largest whole IP packet that is proven to pass, the smallest of all methods.", packetSize, "min("+sel("mtu_bytes", one)+")",
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("MTU for the tunnel", "The largest MTU for the ESP tunnel, computed for the configured cipher.", packetSize, sel("tunnel_mtu_bytes", one), 3,
+		number("Tunnel MTU", "The largest MTU for the ESP tunnel, computed for the configured cipher.", packetSize, sel("tunnel_mtu_bytes", one),
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("TCP MSS in the tunnel", "The TCP MSS to clamp to inside the tunnel, for IPv4.", packetSize, sel("tunnel_mss_bytes", one), 3,
+		number("MSS to set", "The TCP MSS to clamp to inside the tunnel, for IPv4.", packetSize, sel("tunnel_mss_bytes", one),
 			panel{decimals: new(0.0), noValue: "unknown"}).number(),
-		number("Echo loss, 5 minutes", "Share of ICMP echo requests without an answer; 100 % if echo is filtered.", share, lost(one, "5m"), 3,
-			panel{decimals: new(1.0), thresholds: limits(good, step{0.02, notice}, step{0.1, bad}), noValue: "unknown"}).number(),
-		number("Hops", "TTL that reaches the peer: number of routers on the path, plus one. From the collector protocols.", count, sel("hops", one), 2,
-			panel{decimals: new(0.0), noValue: "-"}).number(),
-		number("Late", "Collectors of this peer that are more than three intervals late.", count, sel("peer_overdue_collectors", one), 2,
-			panel{decimals: new(0.0), thresholds: limits(good, step{1, bad}), noValue: "-"}).number(),
+		number("Echo loss, 5 min", "Share of ICMP echo requests without an answer. Filtered: only echo is not answered, IKE is.", share, lossNow(),
+			panel{
+				decimals: new(1.0), thresholds: limits(good, step{0.02, notice}, step{0.1, bad}), mappings: byValue([]state{{nothingHere, "filtered", unknown}}),
+				noValue: "unknown",
+			}).number(),
 	}
+}
+
+// measurementNumbers are values about the measurement of the peer.
+func measurementNumbers() []panel {
+	number := func(title, about, expr string, p panel) panel {
+		p.title, p.about, p.unit, p.w, p.h, p.decimals, p.noValue = title, about, count, 12, 4, new(0.0), "unknown"
+		p.queries = []query{latest(title, expr)}
+		return p.number()
+	}
+	return []panel{
+		number("Hops", "TTL that reaches the peer: number of routers on the path, plus one. From the collector protocols.", sel("hops", one), panel{}),
+		number("Late collectors", "Collectors of this peer that are more than three intervals late.", sel("peer_overdue_collectors", one),
+			panel{thresholds: limits(good, step{1, bad})}),
+	}
+}
+
+// lossNow is the loss of the last minutes, or the value for nothing where a filter of ICMP explains it.
+func lossNow() string {
+	filtered := fmt.Sprintf("%s + 0 * count(%s == 1) and on () %s == 0", nothingHere, sel("ike_responding", one), sel("icmp_reachable", one))
+	return fmt.Sprintf("(%s) or on () (%s)", filtered, lost(one, "5m"))
 }
 
 // diagnosesOf lists the active diagnoses of the peer.
 func diagnosesOf(p exporterPages, w, h uint32) panel {
 	since := "max by (diagnosis, gateway) (" + sel("diagnosis_since_timestamp_seconds", one) + ") * 1000"
-	turns := "sum by (diagnosis, gateway) (increase(" + sel("diagnosis_changes_total", one) + "[$__range]))"
+	changes := "sum by (diagnosis, gateway) " + turns("diagnosis_changes_total", one)
 	return panel{
-		title: "Active diagnoses", unit: date, w: w, h: h, noValue: "none",
+		title: "Active diagnoses", unit: date, w: w, h: h, noValue: "none", known: sel("peer_healthy", one),
 		about: "Diagnoses that hold now, each confirmed by a second measurement. The links lead to the evidence: every probe and answer, " +
 			"a report for the provider, and the packets.",
-		queries: []query{columns(since), columns(since), columns("round(" + turns + ") and on (diagnosis, gateway) " + sel("diagnosis", one))},
+		queries: []query{columns(since), columns(since), columns("round(" + changes + ") and on (diagnosis, gateway) " + sel("diagnosis", one))},
 	}.table("since",
-		column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", links: append([]dashboard.DashboardLink{runbook()}, p.pageLinks()...), width: 460},
-		column{field: "gateway", title: "gateway"},
-		column{field: value(0), title: "since", unit: date},
-		column{field: value(1), title: "age", unit: ago},
-		column{field: value(2), title: "changes in this time", unit: count, decimals: new(0.0)},
+		column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", links: append([]dashboard.DashboardLink{runbook()}, p.pageLinks()...), least: 460},
+		column{field: "gateway", title: "gateway", width: 160},
+		column{field: value(0), title: "since", unit: date, width: 180},
+		column{field: value(1), title: "age", unit: ago, width: 130},
+		column{field: value(2), title: "changes in this time", unit: count, decimals: new(0.0), width: 170},
 	)
 }
 
@@ -87,27 +111,27 @@ func diagnosisSpans(w, h uint32) panel {
 	held := "max by (diagnosis, gateway) (max_over_time(" + d + "[$__rate_interval]))"
 	others := "0 * max by (diagnosis, gateway) (present_over_time(" + d + "[$__range] @ end())) and on () " + sel("peer_healthy", one)
 	return panel{
-		title: "Diagnoses", unit: states, w: w, h: h, noValue: "none",
-		about:    "When each diagnosis held in this time. A gap is a time at which it was unknown. No row means no diagnosis.",
+		title: "Diagnoses", unit: states, w: w, h: h, noValue: "none", known: sel("peer_healthy", one),
+		about:    "When each diagnosis held in this time. A gap is a time at which it was unknown.",
 		queries:  []query{series("{{diagnosis}} {{gateway}}", held+" or "+others)},
 		mappings: byValue([]state{{"0", "no", good}, {"1", "holds", bad}}),
-	}.timeline()
+	}.timeline("diagnosis")
 }
 
 // answers shows the answered probes. The lowest value of each step counts, so a short failure stays
 // visible.
 func answers(w, h uint32) panel {
-	lowest := func(metric string) string { return "min_over_time(" + sel(metric, one) + "[$__rate_interval])" }
+	lowest := func(metric, name string) string {
+		return fmt.Sprintf(`label_replace(min_over_time(%s[$__rate_interval]), "answer", %q, "", "")`, sel(metric, one), name)
+	}
 	return panel{
 		title: "Answers", unit: states, w: w, h: h, noValue: "not measured",
 		about: "ICMP echo, IKE on UDP 500 (ike) and on UDP 4500 (natt), and IKE messages in IP fragments. A gap is a time at which the answer was unknown.",
-		queries: []query{
-			series("ICMP echo", lowest("icmp_reachable")),
-			series("IKE, {{method}}", lowest("ike_responding")),
-			series("fragments, {{method}}", lowest("ike_fragments_pass")),
-		},
+		queries: []query{series("{{answer}} {{method}}", strings.Join([]string{
+			lowest("icmp_reachable", "ICMP echo"), lowest("ike_responding", "IKE"), lowest("ike_fragments_pass", "fragments"),
+		}, " or "))},
 		mappings: byValue(yesNo("yes", "no")),
-	}.timeline()
+	}.timeline("answer")
 }
 
 // pathMTU compares all known sizes of the path.
@@ -125,7 +149,8 @@ func pathMTU(w, h uint32) panel {
 			series("kernel's cached path MTU", sel("mtu_kernel_cached_bytes", one)),
 			series("{{gateway}} uses", sel("gateway_path_mtu_bytes", one)),
 		},
-	}.stepGraph()
+		overrides: dashed("^(local link|reverse path|kernel).*"),
+	}.sizeGraph()
 }
 
 func mtuStateSpans(w, h uint32) panel {
@@ -135,7 +160,7 @@ func mtuStateSpans(w, h uint32) panel {
 			"packets vanish. unreachable: small packets are not answered either.",
 		queries:  []query{series("{{method}}", stateCode("method", "mtu_state", one, mtuStates()))},
 		mappings: byCode(mtuStates()),
-	}.timeline()
+	}.timeline("method")
 }
 
 func echoLoss(h uint32) panel {
@@ -161,7 +186,7 @@ func protocolSpans(w, h uint32) panel {
 			"the state is unknown.",
 		queries:  []query{series("{{protocol}}", stateCode("protocol", "protocol_state", one, protocolStates()))},
 		mappings: byCode(protocolStates()),
-	}.timeline()
+	}.timeline("protocol")
 }
 
 func lastHops(w, h uint32) panel {
@@ -186,19 +211,19 @@ func comparedFlows(w, h uint32) panel {
 // ikeForms lists the form of probe that the peer answers.
 func ikeForms(w, h uint32) panel {
 	return panel{
-		title: "Answered form of IKE", unit: states, w: w, h: h, noValue: "IKE is not answered",
+		title: "Answered form of IKE", unit: states, w: w, h: h, noValue: "IKE is not answered", known: sel("ike_responding", one),
 		about:   "Form of probe that the peer answers now, the IKE version and the reply.",
 		queries: []query{columns("max by (method, port, version, probe, reply) (" + sel("ike_response_info", one) + ")")},
 	}.table("",
-		column{field: "method", title: "method"}, column{field: "port", title: "UDP port"}, column{field: "version", title: "IKE version"},
-		column{field: "probe", title: "probe"}, column{field: "reply", title: "reply"},
-		column{field: "Value", title: "answered", mappings: byValue([]state{{"1", "yes", good}})},
+		column{field: "method", title: "method", width: 80}, column{field: "port", title: "UDP port", width: 80}, column{field: "version", title: "IKE version", width: 90},
+		column{field: "probe", title: "probe", width: 130}, column{field: "reply", title: "reply", least: 120},
+		column{field: "Value", title: "answered", width: 90, mappings: byValue([]state{{"1", "yes", good}})},
 	)
 }
 
 func sinceRun() panel {
 	return panel{
-		title: "Age of the newest measurement", unit: seconds, w: 12, h: 7, min: new(0.0), noValue: "not measured",
+		title: "Age of the newest measurement", unit: age, w: 12, h: 7, min: new(0.0), noValue: "not measured",
 		about: "Time since the last measurement of this peer by each collector, and the pause between two probes while the peer stays silent and is asked less often. " +
 			"Results older than three intervals, or three pauses, are not shown.",
 		queries: []query{

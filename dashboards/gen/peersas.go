@@ -6,23 +6,25 @@ import "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 func peerSAs() []panel {
 	return []panel{
 		panel{
-			title: "Tunnel", unit: states, w: 8, h: 7, noValue: "expected at no gateway",
+			title: "Tunnel", unit: states, w: 8, h: 7, noValue: "expected at no gateway", known: allGatewaysRead(process),
+			unknown:  notRead,
 			about:    "Whether an IKE SA is established and a child SA installed, at each gateway where the peer is expected.",
 			queries:  []query{series("{{gateway}}", sel("tunnel_up", one))},
 			mappings: byValue(yesNo("up", "DOWN")),
-		}.timeline(),
+		}.timeline("gateway"),
 		panel{
-			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
+			title: "IKE SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: noneKnown,
 			about:   "IKE SAs with the peer by class of their state. connecting, xauth and modecfg are transient; an SA that stays in one of them is stuck.",
 			queries: []query{series("{{gateway}}: {{state}}, IKEv{{version}}", sel("ike_sas", one))},
 		}.stacked(),
 		panel{
-			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none",
+			title: "Vendor state of IKE SAs", unit: count, decimals: new(0.0), w: 8, h: 7, noValue: "none", known: allGatewaysRead(process),
+			unknown: notRead,
 			about:   "IKE SAs with the peer by the gateway's own name of their state. docs/ike-states.md explains the states of Cisco devices.",
-			queries: []query{series("{{gateway}}: {{vendor_state}}", sel("ike_sas_vendor_state", one))},
-		}.timeline(),
+			queries: []query{series("{{gateway}} {{vendor_state}}", sel("ike_sas_vendor_state", one))},
+		}.timeline("gateway"),
 		panel{
-			title: "Child SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: "none",
+			title: "Child SAs by state", unit: count, decimals: new(0.0), w: 8, h: 7, min: new(0.0), noValue: noneKnown,
 			about:   "Child (IPsec) SAs with the peer by class of their state.",
 			queries: []query{series("{{gateway}}: {{state}}", sel("child_sas", one))},
 		}.stacked(),
@@ -43,7 +45,7 @@ func traffic(title, labels, groups, legend string, w uint32) panel {
 	return panel{
 		title: title, unit: bytesRate, w: w, h: 7, noValue: "no SA",
 		about:   "Bytes per second through the SAs; outgoing traffic is below zero. If one direction is missing, the tunnel works in one direction only.",
-		queries: []query{series(legend, "sum by ("+groups+") (rate("+sel("sa_bytes_total", labels)+"[$__rate_interval]))")},
+		queries: []query{series(legend, wholeBytes("sum by ("+groups+") (rate("+sel("sa_bytes_total", labels)+"[$__rate_interval]))"))},
 		overrides: []dashboard.DashboardFieldConfigSourceOverrides{{
 			Matcher:    dashboard.MatcherConfig{Id: "byRegexp", Options: ".*out$"},
 			Properties: []dashboard.DynamicConfigValue{{Id: "custom.transform", Value: "negative-Y"}},

@@ -121,16 +121,34 @@ func record(metric, labels string) string {
 	return fmt.Sprintf("provider:ipsec_path_%s{%s}", metric, labels)
 }
 
+// turns is how much a counter grew in the time range, in one or two series with the labels of each of its
+// own, to be summed. Counters of what rarely happens appear with their first event, as 1, which increase does
+// not count.
+func turns(metric, labels string) string {
+	return fmt.Sprintf(`(increase(%[1]s[$__range]) or label_replace(min_over_time(%[1]s[$__range]) unless %[1]s offset $__range, "first", "1", "", ""))`, sel(metric, labels))
+}
+
+// wholeBytes rounds a rate of bytes up: Grafana shows a part of one as "mB".
+func wholeBytes(expr string) string { return "ceil(" + expr + ")" }
+
 // perPeer are the labels that identify a measured path: two exporters may measure one peer.
 const perPeer = "instance, peer"
 
 // ofPeer is the legend of a series of distinct.
 const ofPeer = "{{peer}} {{from}}"
 
-// distinct adds the label from, the exporter, to the series of peers that several exporters measure: only
-// their names need it. by are the labels of the series.
-func distinct(by, expr string) string {
-	twice := "count by (peer) (" + sel("peer_info", many) + ") > 1"
+// distinct adds the label from, the exporter, to the newest values of peers that several exporters measure:
+// only their names need it. Series of peers that are not measured now are left out.
+func distinct(expr string) string {
+	peers := "max by (" + perPeer + ") (" + sel("peer_info", many) + ")"
+	named := fmt.Sprintf(`label_join(%[1]s and on (peer) count by (peer) (%[1]s) > 1, "from", "", "instance") or on (%[2]s) label_replace(%[1]s, "from", "", "", "")`, peers, perPeer)
+	return fmt.Sprintf("(%s) * on (%s) group_left (from) (%s)", expr, perPeer, named)
+}
+
+// distinctOverTime is distinct for series over time: by are their labels. At each step, few series are
+// compared with the few peers that several exporters measure, which Prometheus selects once.
+func distinctOverTime(by, expr string) string {
+	twice := "count by (peer) (count by (" + perPeer + ") (last_over_time(" + sel("peer_info", many) + "[$__range] @ end()))) > 1"
 	return fmt.Sprintf(`label_join((%[2]s) and on (peer) (%[3]s), "from", "", "instance") or on (%[1]s) (%[2]s)`, by, expr, twice)
 }
 

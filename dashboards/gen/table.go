@@ -1,6 +1,9 @@
 package main
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -21,6 +24,12 @@ type column struct {
 	min   *float64
 	max   *float64
 	width int
+	// least is the smallest width of a column that takes what the others leave.
+	least int
+	// tooltip is the title of the column, usually a hidden one, whose text shows at the cell. Grafana has
+	// that since version 12.2.
+	tooltip string
+	hidden  bool
 }
 
 // table shows the columns in the given order. Queries aggregate, because a peer may have any
@@ -35,9 +44,16 @@ func (p panel) table(sortBy string, cols ...column) panel {
 	if p.unit == ago || p.unit == date {
 		p.unit = states // a date belongs to its column: Grafana reads the text of the others as dates too
 	}
+	label, whole := "", false
+	if i := slices.IndexFunc(cols, func(c column) bool { return !strings.HasPrefix(c.field, "Value") }); !cols[i].ofOne() {
+		label, whole = cols[i].field, cols[i].mappings == nil
+	}
+	p = p.withFallback(label, whole)
+	p.noValue = "-" // of a cell
 	rename, index := map[string]any{}, map[string]any{}
 	for i, c := range cols {
 		rename[c.field], index[c.field] = c.title, i
+		c.mappings = p.columnMappings(c)
 		if o := c.override(); len(o.Properties) > 0 {
 			p.overrides = append(p.overrides, o)
 		}
@@ -62,6 +78,31 @@ func (p panel) table(sortBy string, cols ...column) panel {
 		"excludeByName": hidden, "renameByName": rename, "indexByName": index,
 	}})
 	return p
+}
+
+// ofOne reports whether the links of the column lead to what its text names: a row that stands for
+// nothing has to leave it empty.
+func (c column) ofOne() bool {
+	return slices.ContainsFunc(c.links, func(l dashboard.DashboardLink) bool { return strings.Contains(*l.Url, "${__data.fields.") })
+}
+
+// columnMappings returns the mappings of a column, of a row that stands for nothing and, where the texts
+// have colours, of a missing value.
+func (p panel) columnMappings(c column) []dashboard.ValueMapping {
+	all := slices.Clip(c.mappings)
+	f := p.fallback
+	switch first := c.field == value(0) || c.field == "Value"; {
+	case c.field == f.label && len(all) > 0:
+		all = append(all, byValue([]state{{f.name(f.unknown), f.unknown, unknown}, {f.name(f.none), f.none, f.colour}})...)
+	case first && f.label == "":
+		all = append(all, byValue(f.states())...)
+	case first:
+		all = append(all, byValue([]state{{notKnown, "-", unknown}, {nothingHere, "-", unknown}})...)
+	}
+	if len(all) > 0 || strings.HasPrefix(c.field, "Value") {
+		all = append(all, missing("-", len(all)))
+	}
+	return all
 }
 
 // override returns the settings of the column, matched by its title.
@@ -99,6 +140,16 @@ func (c column) override() dashboard.DashboardFieldConfigSourceOverrides {
 	if c.width != 0 {
 		set("custom.width", c.width)
 	}
+	if c.tooltip != "" {
+		set("custom.tooltip", map[string]any{"field": c.tooltip, "placement": "auto"})
+	}
+	if c.hidden {
+		set("custom.hidden", true) // until Grafana 12
+		set("custom.hideFrom", map[string]any{"viz": true, "legend": true, "tooltip": true})
+	}
+	if c.least != 0 {
+		set("custom.minWidth", c.least)
+	}
 	return o
 }
 
@@ -108,9 +159,9 @@ func value(n int) string { return "Value #" + string(rune('A'+n)) }
 // peerColumns identify the path of a row.
 func peerColumns(links []dashboard.DashboardLink) []column {
 	return []column{
-		{field: "peer", title: "peer", links: links},
-		{field: "isp", title: "provider"},
-		{field: "site", title: "site"},
-		{field: "instance", title: "seen from"},
+		{field: "peer", title: "peer", links: links, width: 190},
+		{field: "isp", title: "provider", width: 110},
+		{field: "site", title: "site", width: 110},
+		{field: "instance", title: "seen from", width: 170},
 	}
 }

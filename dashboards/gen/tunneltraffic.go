@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
@@ -17,24 +18,28 @@ func tunnelsDown() panel {
 	down := "topk(100, max by (" + by + ", isp, site) (" + sel("tunnel_up", tunnels) + " == 0))"
 	why := "max by (" + by + ", isp, site, diagnosis) (" + sel("diagnosis", tunnels) + ")"
 	return panel{
-		title: "Tunnels down", unit: states, w: 14, h: 9, noValue: "none",
+		title: "Tunnels that are down", unit: states, w: 14, h: 9, noValue: "none", known: allGatewaysRead(gateways), unknown: notRead,
 		about:   "Expected tunnels without an IKE SA and a child SA, at most 100, with the reason if the gateway's table shows one. The path may have a fault too.",
-		queries: []query{columns(fmt.Sprintf("topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s)", why, by, down))},
-	}.table("", column{field: "peer", title: "peer", links: linksToPeer()}, column{field: "gateway", title: "gateway"}, column{field: "isp", title: "provider"},
-		column{field: "site", title: "site"}, column{field: "diagnosis", title: "diagnosis", mappings: byValue(diagnoses()), cell: "color-text", width: 380},
-		column{field: "instance", title: "read by"},
-		column{field: "Value", title: "reason", mappings: byValue([]state{{"0", "unknown", unknown}, {"1", "known", bad}}), cell: "color-text"})
+		queries: []query{columns(fmt.Sprintf(`label_join(topk(100, (%[1]s and on (%[2]s) %[3]s) or on (%[2]s) %[3]s), "meaning", "", "diagnosis")`, why, by, down))},
+	}.table("", column{field: "peer", title: "peer", links: linksToPeer(), least: 120}, column{field: "gateway", title: "gateway", width: 90},
+		column{field: "isp", title: "provider", width: 80}, column{field: "site", title: "site", width: 80},
+		column{field: "diagnosis", title: "diagnosis", mappings: byValue(short(diagnoses())), cell: "color-text", width: 150, links: []dashboard.DashboardLink{runbook()}, tooltip: "meaning"},
+		column{field: "meaning", title: "meaning", mappings: byValue(diagnoses()), hidden: true},
+		column{field: "instance", title: "read by", width: 120},
+		column{field: "Value", title: "reason", mappings: byValue([]state{{"0", "unknown", unknown}, {"1", "known", bad}}), cell: "color-text", width: 80})
 }
 
 // sasBy counts the SAs of all chosen tunnels.
-func sasBy(labels, metric string) string {
-	recorded := "sum by (" + labels + ") (" + record(metric+":sum", tunnels) + ")"
-	return fleetwide(tunnels, recorded, func(selected string) string { return "sum by (" + labels + ") (" + sel(metric, selected) + ")" })
+func sasBy(labels, metric string, more ...string) string {
+	recorded := "sum by (" + labels + ") (" + record(metric+":sum", strings.Join(append([]string{tunnels}, more...), ",")) + ")"
+	return fleetwide(tunnels, recorded, func(selected string) string {
+		return "sum by (" + labels + ") (" + sel(metric, selected, more...) + ")"
+	})
 }
 
 func childStates() panel {
 	return panel{
-		title: "Child SAs by state", unit: count, decimals: new(0.0), w: 10, h: 9, min: new(0.0), noValue: "none, or the rules are not loaded",
+		title: "Child SAs by state", unit: count, decimals: new(0.0), w: 12, h: 8, min: new(0.0), noValue: "none known, or the rules are not loaded",
 		about:   "Child (IPsec) SAs at all chosen gateways by class of their state; a gateway that two exporters read counts twice.",
 		queries: []query{series("{{state}}", sasBy("state", "child_sas"))},
 	}.stacked()
@@ -43,14 +48,14 @@ func childStates() panel {
 // rankedTunnels shows a bar for each of the tunnels with the largest values.
 func rankedTunnels(title, about, unit, expr string, w uint32) panel {
 	return panel{
-		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: "none",
+		title: title, about: about, unit: unit, w: w, h: 9, min: new(0.0), noValue: noneKnown,
 		links:   []dashboard.DashboardLink{toPeer("Peer board", uidPeer, ofSeries)},
-		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+distinct(perPeer+", gateway", "topk(20, "+expr+")")+")")}, thresholds: limits(neutral),
+		queries: []query{latest("{{peer}} at {{gateway}} {{from}}", "sort_desc("+distinct("topk(10, "+expr+")")+")")}, thresholds: limits(neutral),
 	}.bars()
 }
 
 func flapping() panel {
-	return rankedTunnels("Flapping tunnels", "The 20 tunnels that went down most often in the time range.", count,
+	return rankedTunnels("Flapping tunnels", "The 10 tunnels that went down most often in the time range.", count,
 		"round(sum by ("+perPeer+", gateway) (increase("+sel("tunnel_downs_total", tunnels)+"[$__range]))) > 0", 12)
 }
 
@@ -60,7 +65,7 @@ func oneWay() panel {
 	rate := func(direction string) string {
 		return fmt.Sprintf("sum by (%s) (rate(%s[5m]))", by, sel("sa_packets_total", tunnels, `direction="`+direction+`"`))
 	}
-	return rankedTunnels("Packets out and none in", "Tunnels that sent packets in the last five minutes and received none, the 20 with the highest rate. The loss is on the reverse path or at "+
+	return rankedTunnels("Packets out and none in", "Tunnels that sent packets in the last five minutes and received none, the 10 with the highest rate. The loss is on the reverse path or at "+
 		"the peer. The confirmed diagnosis is esp_one_way.", perSecond, fmt.Sprintf("(%[1]s > 0) unless on (%[3]s) (%[2]s > 0)", rate("out"), rate("in"), by), 12)
 }
 
@@ -90,8 +95,8 @@ func packets() panel {
 }
 
 func busiest() panel {
-	p := rankedTunnels("Busiest tunnels", "The 20 tunnels with the most traffic in the last five minutes, in both directions.", bytesRate,
-		"sum by ("+perPeer+", gateway) (rate("+sel("sa_bytes_total", tunnels)+"[5m])) > 0", 8)
+	p := rankedTunnels("Busiest tunnels", "The 10 tunnels with the most traffic in the last five minutes, in both directions.", bytesRate,
+		wholeBytes("sum by ("+perPeer+", gateway) (rate("+sel("sa_bytes_total", tunnels)+"[5m]))")+" > 0", 8)
 	p.h, p.thresholds = 7, limits(neutral)
 	return p
 }
@@ -104,18 +109,20 @@ func oversized() panel {
 	excess := fmt.Sprintf("topk(50, %s - on (%s) group_left () %s > 0)", used, perPeer, measured)
 	among := " and on (" + by + ") " + excess
 	return panel{
-		title: "Gateways with a path MTU that is too large", unit: packetSize, decimals: new(0.0), w: 14, h: 9, noValue: "none",
+		title: "Gateways with a path MTU that is too large", unit: packetSize, decimals: new(0.0), w: 14, h: 9, noValue: "none", known: allGatewaysRead(gateways),
+		unknown: notRead,
 		about:   "Gateways whose path MTU exceeds the smallest measured path MTU to the same peer, the 50 largest differences. If packets of that size vanish, the diagnosis is tunnel_oversized.",
 		queries: []query{columns(excess), columns(used + among), columns(used + " * 0 + on (" + perPeer + ") group_left () " + measured + among)},
-	}.table("too large by", column{field: "peer", title: "peer", links: linksToPeer()}, column{field: "gateway", title: "gateway"},
-		column{field: value(1), title: "gateway uses", unit: packetSize, decimals: new(0.0)}, column{field: value(2), title: "path carries", unit: packetSize, decimals: new(0.0)},
-		column{field: value(0), title: "too large by", unit: packetSize, decimals: new(0.0), cell: "color-text", thresholds: limits(warning)},
-		column{field: "instance", title: "read by"})
+	}.table("too large by", column{field: "peer", title: "peer", links: linksToPeer(), least: 150}, column{field: "gateway", title: "gateway", width: 110},
+		column{field: value(1), title: "gateway uses", unit: packetSize, decimals: new(0.0), width: 120},
+		column{field: value(2), title: "path carries", unit: packetSize, decimals: new(0.0), width: 120},
+		column{field: value(0), title: "too large by", unit: packetSize, decimals: new(0.0), cell: "color-text", thresholds: limits(warning), width: 120},
+		column{field: "instance", title: "read by", width: 130})
 }
 
 func deviceErrors() panel {
 	return panel{
-		title: "Error counters of gateways", unit: count, w: 10, h: 9, min: new(0.0), noValue: "none",
+		title: "Error counters of gateways", unit: count, w: 10, h: 9, min: new(0.0), noValue: noneKnown,
 		about:   "Errors per hour by the gateway's own counters, the 20 kinds that grew most in this time.",
 		queries: []query{series("{{gateway}} ({{instance}}): {{kind}}", "rate("+sel("gateway_errors_total", gateways)+"[$__rate_interval]) * 3600 and on (instance, gateway, kind) topk(20, increase("+sel("gateway_errors_total", gateways)+"[$__range] @ end()) > 0)")},
 	}.graph()

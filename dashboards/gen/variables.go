@@ -73,12 +73,41 @@ func siteVariable() dashboard.VariableModel {
 	}.model()
 }
 
-// peerVariable is for boards about one peer, if single.
-func peerVariable(single bool) dashboard.VariableModel {
+func peersVariable() dashboard.VariableModel {
 	return labelVariable{
-		name: "peer", title: "Peer", about: "The VPN gateways whose path is measured.", any: !single, single: single,
+		name: "peer", title: "Peer", about: "The VPN gateways whose path is measured.", any: true,
 		metric: `ipsec_path_peer_info{job=~"$job",isp=~"$isp",site=~"$site"}`,
 	}.model()
+}
+
+// resultVariable takes its values from the labels of a query's result, in the order of the result.
+func resultVariable(name, title, about, expr, label string) dashboard.VariableModel {
+	query := "query_result(" + expr + ")"
+	return dashboard.VariableModel{
+		Type: dashboard.VariableTypeQuery, Name: name, Label: &title, Description: &about, Datasource: source(),
+		Query:      &dashboard.StringOrMap{Map: map[string]any{"qryType": 3, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}},
+		Definition: &query, Regex: new("/" + label + `="([^"]+)"/`),
+		Refresh: new(dashboard.VariableRefreshOnTimeRangeChanged), Sort: new(dashboard.VariableSortDisabled),
+		Multi: new(false), IncludeAll: new(false),
+	}
+}
+
+// peerVariable is for boards about one peer. Peers with a fault come first, peers without a known health
+// last: a board that is opened without a link shows a peer that needs attention.
+func peerVariable() dashboard.VariableModel {
+	const labels = `{job=~"$job",isp=~"$isp",site=~"$site"}`
+	return resultVariable("peer", "Peer", "The VPN gateways whose path is measured. Those with a fault come first.",
+		"sort(min by (peer) (ipsec_path_peer_healthy"+labels+") or max by (peer) (2 * last_over_time(ipsec_path_peer_info"+labels+"[$__range])))", "peer")
+}
+
+// rowsVariable says how many of the peers with a fault the table of the fleet shows. It is for a title.
+func rowsVariable() dashboard.VariableModel {
+	all := countOf(sel("peer_healthy", many)+" == 0", sel("peer_healthy", many))
+	v := resultVariable("rows", "Rows", "How many of the peers with a fault the table shows.", fmt.Sprintf(
+		`label_join(count_values("all", %[1]s) * on () group_left (shown) count_values("shown", clamp_max(%[1]s, %[2]d)), "text", " of ", "shown", "all") `+
+			`or on () label_replace(vector(0), "text", "unknown", "", "")`, all, mostRows), "text")
+	v.Hide, v.SkipUrlSync = new(dashboard.VariableHideHideVariable), new(true)
+	return v
 }
 
 // instanceOfPeer is for boards about one peer: several exporters may measure it, each on its own
@@ -107,13 +136,13 @@ func gatewayVariable() dashboard.VariableModel {
 // manyPeers are the variables of boards about any number of peers.
 func manyPeers(more ...dashboard.VariableModel) []dashboard.VariableModel {
 	return append([]dashboard.VariableModel{
-		datasourceVariable(), jobVariable(), instanceVariable(), ispVariable(), siteVariable(), peerVariable(false),
+		datasourceVariable(), jobVariable(), instanceVariable(), ispVariable(), siteVariable(), peersVariable(),
 	}, more...)
 }
 
 // onePeer are the variables of boards about one peer.
 func onePeer() []dashboard.VariableModel {
 	return []dashboard.VariableModel{
-		datasourceVariable(), jobVariable(), ispVariable(), siteVariable(), peerVariable(true), instanceOfPeer(),
+		datasourceVariable(), jobVariable(), ispVariable(), siteVariable(), peerVariable(), instanceOfPeer(),
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -69,6 +70,15 @@ func diagnoses() []state {
 		{"loss_high", "loss_high: many packets are lost", warning},
 		{"vantage_suspect", "vantage_suspect: check your own uplink first", neutral},
 	}
+}
+
+// short returns states whose text is the value, for narrow columns.
+func short(states []state) []state {
+	all := slices.Clone(states)
+	for i := range all {
+		all[i].text = all[i].value
+	}
+	return all
 }
 
 // byValue maps values to the texts of their states.
