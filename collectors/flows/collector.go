@@ -52,6 +52,8 @@ type Options struct {
 	Hole func(m collectors.Method) int
 	// Silence, if set, is the record of addresses that do not answer.
 	Silence *silence.Record
+	// Once, if set, is the pace of a peer that is measured once.
+	Once *collectors.Once
 	// Account, if set, is charged with what is sent.
 	Account *netio.Account
 	// Seed makes the order within matched pairs; 0 draws one.
@@ -165,7 +167,7 @@ func (c *Collector) sweeps(ctx context.Context, t collectors.Target) (all []Resu
 	if tests, err = c.open(ctx, tests); err != nil {
 		return nil, err
 	}
-	err = each(ctx, tests, func(ctx context.Context, one *test) error { return one.run(ctx) })
+	err = each(ctx, tests, func(ctx context.Context, one *test) error { return c.run(ctx, one) })
 	if err != nil {
 		return nil, err
 	}
@@ -291,8 +293,12 @@ func each(ctx context.Context, tests []*test, f func(ctx context.Context, one *t
 	return g.Wait() //nolint:wrapcheck // of f
 }
 
-// run makes the sweep, or goes on with it.
-func (o *test) run(ctx context.Context) error {
+// run makes the sweep of a test, or goes on with it. What remains of one of echo requests may be many,
+// and compares them.
+func (c *Collector) run(ctx context.Context, o *test) error {
+	if o.method == collectors.ICMP && len(o.sweep.lost()) > 0 {
+		defer c.opts.Once.EchoAlone()()
+	}
 	r, err := o.sweep.run(ctx)
 	r.Method = o.method
 	o.found = []Result{r}
@@ -307,7 +313,7 @@ func (c *Collector) pursue(ctx context.Context, t collectors.Target, o *test, an
 			more = sparingFurther
 		}
 		o.sweep.add(more)
-		if err := o.run(ctx); err != nil {
+		if err := c.run(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -322,8 +328,13 @@ func (c *Collector) pursue(ctx context.Context, t collectors.Target, o *test, an
 			return err
 		}
 	}
+	return c.pursueHole(ctx, t, o)
+}
+
+// pursueHole asks by fresh flows whether packets of a size that vanishes in the flow in use pass.
+func (c *Collector) pursueHole(ctx context.Context, t collectors.Target, o *test) error {
 	hole := c.opts.Hole(o.method)
-	if hole == 0 || !r.Own {
+	if hole == 0 || !o.found[0].Own {
 		return nil
 	}
 	by, err := c.sweep(t, o.method, large, hole).passes(ctx)
@@ -335,12 +346,48 @@ func (c *Collector) pursue(ctx context.Context, t collectors.Target, o *test, an
 	return nil
 }
 
+// Complete adds to the newest results what black holes ask for that were found since. Their time stays
+// that of the oldest.
+func (c *Collector) Complete(ctx context.Context, t collectors.Target) (Results, error) {
+	c.measuring.Lock()
+	defer c.measuring.Unlock()
+	out := c.Snapshot()
+	var tests []*test
+	for i := range out.Results {
+		r := &out.Results[i]
+		if known := out.Large(r.Method); r.Bytes == 0 && known.Bytes != c.opts.Hole(r.Method) {
+			tests = append(tests, &test{method: r.Method, found: []Result{*r}})
+		}
+	}
+	if len(tests) == 0 {
+		return out, nil
+	}
+	err := each(ctx, tests, func(ctx context.Context, one *test) error { return c.pursueHole(ctx, t, one) })
+	if err != nil {
+		return out, fmt.Errorf("flows: %w", err)
+	}
+	var all []Result
+	for _, r := range out.Results {
+		i := slices.IndexFunc(tests, func(one *test) bool { return one.method == r.Method && len(one.found) > 1 })
+		switch {
+		case i < 0:
+			all = append(all, r)
+		case r.Bytes == 0: // what there was of another size is replaced
+			all = append(all, tests[i].found...)
+		}
+	}
+	out.Results = all
+	c.publish(out)
+	return out, nil
+}
+
 // sweep prepares the test of the flow in use and some fresh ones.
 func (c *Collector) sweep(t collectors.Target, m collectors.Method, flows, bytes int) *sweep {
 	s := &sweep{network: c.network, spacing: spacing, seed: matched.Mix(c.opts.Seed + uint64(m)), start: c.start(m), lines: []*line{{flow: t.Path.Flow}}}
 	if bytes > 0 {
 		s.spacing = largeSpacing
 	}
+	c.hasten(s, m, bytes)
 	s.add(flows)
 	forms := c.forms(m)
 	s.shot = func(flow netio.Flow, try int) (*volley.Shot, error) {
@@ -352,6 +399,19 @@ func (c *Collector) sweep(t collectors.Target, m collectors.Method, flows, bytes
 		return c.message(by, m, forms[try%len(forms)], bytes)
 	}
 	return s
+}
+
+// hasten is the pace of a sweep for a person who waits. The answers to echo requests, and those of a
+// closed port, are limited in rate; IKE messages are not.
+func (c *Collector) hasten(s *sweep, m collectors.Method, bytes int) {
+	once, d := c.opts.Once, c.opts.Dialects[m]
+	switch {
+	case once == nil:
+	case bytes > 0:
+		s.spacing, s.known = once.LargeFlowSpacing, once.RoundTrip()
+	case m != collectors.ICMP && d != nil && d.Answered():
+		s.spacing, s.known = once.FlowSpacing, once.RoundTrip()
+	}
 }
 
 // start is the first fresh flow of a method in this round. The two IKE methods have different ones,

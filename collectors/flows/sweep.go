@@ -55,6 +55,8 @@ func (l *line) answered() (n int) {
 type sweep struct {
 	network volley.Sender
 	spacing time.Duration
+	// known is the longest round trip of other requests, 0 if not known.
+	known time.Duration
 	// shot makes the probe for a flow. try counts from 0: while it is not known which form of
 	// message is answered, each try has another one.
 	shot func(flow netio.Flow, try int) (*volley.Shot, error)
@@ -113,8 +115,9 @@ func (s *sweep) next() []*line {
 	return slices.DeleteFunc(slices.Clone(s.lines[1:]), func(l *line) bool { return len(l.shots) > 0 })
 }
 
-// roundTrip is the longest one so far.
+// roundTrip is the longest one so far, 0 if none is known.
 func (s *sweep) roundTrip() (longest time.Duration) {
+	longest = s.known
 	for _, l := range s.lines {
 		for _, shot := range l.shots {
 			if a := shot.Answer(); a.Arrived() {

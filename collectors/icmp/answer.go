@@ -92,6 +92,7 @@ func (e *echo) reply(a *netio.Answer, decided, current bool) {
 	}
 	e.dropped = false
 	c.replies++
+	c.opts.Once.Answered(a.RoundTrip)
 	c.rtt.Observe(a.RoundTrip.Seconds())
 	if !current {
 		return

@@ -26,6 +26,9 @@ const (
 	neighborWait = 3500 * time.Millisecond
 	// slowest is the longest round trip that Measure waits for.
 	slowest = 4 * time.Second
+	// shortTrips is how many times over the timeout of an echo is longer than a short round trip: where
+	// other requests to the peer show one, no reply is under way after the timeout, and this host sends.
+	shortTrips = 4
 )
 
 var _ collectors.Measurer[Result] = (*Collector)(nil)
@@ -46,6 +49,8 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	c.forget()
 	c.mu.Unlock()
 
+	c.opts.Once.Echoing()
+	defer c.echoed()
 	began := time.Now()
 	if lossy {
 		c.volley(ctx, began, slowEchoes, matched.PolitePause)
@@ -53,9 +58,37 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	}
 	c.volley(ctx, began, checkEchoes, checkGap)
 	if ctx.Err() == nil && c.losesSome() {
+		c.opts.Once.Echoing() // again, if all were slow
 		c.volley(ctx, began, lossyEchoes-checkEchoes, checkGap)
 	}
 	return c.checked(ctx, began)
+}
+
+// echoed says that no more echoes follow, and how many have stayed unanswered if all have.
+func (c *Collector) echoed() {
+	c.mu.Lock()
+	unanswered := c.tally.sent + c.pending
+	if c.tally.received > 0 {
+		unanswered = 0
+	}
+	c.mu.Unlock()
+	c.opts.Once.Echoed(unanswered)
+}
+
+// quietSoon says so when the echoes that were sent have had the time for an answer and none came:
+// other collectors need not wait for late answers.
+func (c *Collector) quietSoon() (stop func() bool) {
+	if c.opts.Once == nil {
+		return func() bool { return false }
+	}
+	return time.AfterFunc(matched.Patience(c.opts.Once.RoundTrip(), matched.LeastPatience), func() {
+		c.mu.Lock()
+		answered := c.tally.received > 0
+		c.mu.Unlock()
+		if !answered {
+			c.echoed()
+		}
+	}).Stop
 }
 
 // losesSome reports whether some echoes were lost and others answered.
@@ -79,6 +112,7 @@ func (c *Collector) volley(ctx context.Context, began time.Time, n int, gap time
 		timer.Reset(gap)
 	}
 	last := time.Now()
+	defer c.quietSoon()()
 	timer.Reset(time.Until(began.Add(neighborWait)))
 	for c.underWay(began) {
 		select {
@@ -99,8 +133,11 @@ func (c *Collector) awaitLate(ctx context.Context, began, last time.Time) {
 		t, refused := c.tally, c.refusal().From.IsValid()
 		c.mu.Unlock()
 		end := began.Add(slowest)
-		if t.received > 0 {
+		switch {
+		case t.received > 0:
 			end = last.Add(slowest)
+		case c.shortTrip():
+			return
 		}
 		if refused || t.received == t.sent || t.received > 0 && t.min < c.opts.Timeout {
 			return
@@ -122,7 +159,13 @@ func (c *Collector) underWay(began time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	nothing := c.tally.received == 0 && c.fault == nil && !c.refusal().From.IsValid()
-	return c.pending > 0 || nothing && time.Since(began) < neighborWait
+	return c.pending > 0 || nothing && time.Since(began) < neighborWait && !c.shortTrip()
+}
+
+// shortTrip reports whether other requests have shown that the peer is reached, and soon.
+func (c *Collector) shortTrip() bool {
+	rtt := c.opts.Once.RoundTrip()
+	return rtt > 0 && shortTrips*rtt <= c.opts.Timeout
 }
 
 // checked returns the result of all echoes of one Measure.

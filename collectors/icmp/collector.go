@@ -44,6 +44,8 @@ type Options struct {
 	// Silence, if set, is the record of addresses that do not answer, which says when they may be
 	// asked again.
 	Silence *silence.Record
+	// Once, if set, is the pace of a peer that is measured once.
+	Once *collectors.Once
 	// Done, if set, is called after each decided echo with an empty reason, and after each echo
 	// that measured nothing with a Reason constant. It must not block or call the Collector's Tick.
 	Done func(reason string)

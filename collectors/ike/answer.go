@@ -76,6 +76,7 @@ func (p *probe) take(a *netio.Answer) {
 		}
 		// A late reply corrects Silent; a second reply to the form changes nothing.
 		if current && (w.active || w.crawling || w.result.State != Responding) {
+			p.c.opts.Once.Answered(p.roundTrip(a))
 			w.replied(p.form, reply, p.roundTrip(a))
 		}
 	case netio.Refused, netio.TooBig, netio.Unreachable, netio.TimeExceeded:

@@ -32,6 +32,8 @@ type Options struct {
 	// Silence, if set, is the record of addresses that do not answer, which says when they may be
 	// asked again.
 	Silence *silence.Record
+	// Once, if set, is the pace of a peer that is measured once.
+	Once *collectors.Once
 	// Done, if set, is called when a round has ended, with an empty reason or, if a method could
 	// not be measured, with one of Reasons. It must not block or call the Collector's Tick.
 	Done func(reason string)
@@ -160,7 +162,7 @@ func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 		// The call was meant for a round that an answer has ended; an earlier one asks for another.
 		return time.Time{}, true
 	}
-	earliest := c.started.Add(MinGap)
+	earliest := c.started.Add(c.minGap())
 	if !c.opts.Silence.Spoke(netio.Lane(c.target.Get().Path, netio.Echo, 0), now) {
 		switch {
 		case c.silentRounds == 1:
@@ -173,6 +175,14 @@ func (c *Collector) resting(now time.Time) (next time.Time, rest bool) {
 		return earliest, true
 	}
 	return time.Time{}, false
+}
+
+// minGap is the least time from the start of a round to the start of the next one.
+func (c *Collector) minGap() time.Duration {
+	if c.opts.Once != nil {
+		return c.opts.Once.IKEGap
+	}
+	return MinGap
 }
 
 // begin starts a round if none is active, and returns the reason if it cannot.
@@ -250,6 +260,9 @@ func (c *Collector) prepare(now time.Time) (*netio.Packet, *probe, time.Duration
 			return nil, nil, 0
 		}
 		f, wait, ok := w.plan(w.step)
+		if c.opts.Once != nil && !w.known {
+			wait = min(wait, c.opts.Once.IKEWait)
+		}
 		if !ok {
 			w.exhausted()
 			continue

@@ -9,7 +9,6 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ladder"
-	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -192,12 +191,11 @@ func (c *Collector) searchTo(ctx context.Context, r *Result, link int, ttl uint8
 	p.ttl = ttl
 	cfg := search.Config{
 		Control: p.control(), Link: link, Minimum: minimumIPv4, Known: st.known, KnownBytes: st.bytes, RoundTrip: r.RoundTrip,
-		Hints: []int{r.Bytes + 1}, Packets: c.opts.Packets, Slow: reverseSlow, Raise: true, Seed: matched.Mix(c.opts.Seed + c.searches),
+		Hints: []int{r.Bytes + 1}, Packets: c.opts.Packets, Slow: reverseSlow, Raise: true, Seed: c.seed(),
 	}
 	if c.target.Get().Path.IPv6() {
 		cfg.Minimum = minimumIPv6
 	}
-	c.searches++
 	s, drops := search.New(cfg), c.drops()
 	if err := p.run(ctx, s); err != nil {
 		return Result{}, err

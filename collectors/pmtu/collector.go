@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipsec_path_exporter/collectors"
@@ -53,13 +54,16 @@ type Options struct {
 	Walk bool
 	// Silence, if set, is the record of addresses that do not answer.
 	Silence *silence.Record
+	// Once, if set, is the pace of a peer that is measured once. Its searches run side by side.
+	Once *collectors.Once
 	// Account, if set, is charged with what is sent.
 	Account *netio.Account
 	// Done, if set, is called with the result of every search.
 	Done func(Result)
 }
 
-// A Collector measures the path MTU to one peer, by one method after the other.
+// A Collector measures the path MTU to one peer, by one method after the other; see once.go for where
+// they are measured side by side.
 type Collector struct {
 	network collectors.Network
 	opts    Options
@@ -67,8 +71,11 @@ type Collector struct {
 	// measuring is held during a round.
 	measuring sync.Mutex
 	target    collectors.Shared[collectors.Target]
-	// searches and rounds count searches and calls of Measure.
-	searches, rounds uint64
+	// searches and rounds count searches, from any goroutine, and calls of Measure.
+	searches atomic.Uint64
+	rounds   uint64
+	// listened and heard are the last rounds that found no echo answered at all, and all of them.
+	listened, heard uint64
 	// states are by method, nil before its first search.
 	states [collectors.NATT + 1]*methodState
 	// unanswered is the number of echoes in a row that were sent as controls of PTBs without
@@ -192,6 +199,20 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 	}
 	out := Results{LinkBytes: route.LinkMTU, CachedBytes: route.CachedMTU}
 	failures := []error{err}
+	if c.opts.Once != nil {
+		failures = append(failures, c.sideBySide(ctx, &out))
+	} else {
+		failures = append(failures, c.inTurn(ctx, &out))
+	}
+	if c.opts.Locate {
+		failures = append(failures, c.finish(ctx, &out, route))
+	}
+	return out, errors.Join(failures...)
+}
+
+// inTurn measures by one method after the other.
+func (c *Collector) inTurn(ctx context.Context, out *Results) error {
+	var failures []error
 	order := c.order()
 	c.first = nil
 	for i, m := range order {
@@ -201,26 +222,23 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Results, 
 		}
 		if r, err := c.measure(ctx, m, route, out.Results); err == nil {
 			out.Results = append(out.Results, r)
-			failures = append(failures, c.lookCloser(ctx, &out, route))
+			failures = append(failures, c.lookCloser(ctx, out, route))
 		} else {
 			failures = append(failures, fmt.Errorf("path MTU by %s: %w", m, err))
 		}
 		if c.opts.Locate {
-			c.attribute(&out)
+			c.attribute(out)
 		}
 		out.BlackHole, out.Known = c.holds()
-		if !c.opts.Locate || !awaitsEcho(&out, order[i+1:]) && echoHole(&out) == nil {
-			c.publish(&out) // at once: the next method may take its time
+		if !c.opts.Locate || !awaitsEcho(out, order[i+1:]) && echoHole(out) == nil {
+			c.publish(out) // at once: the next method may take its time
 		}
 		if ctx.Err() != nil {
 			c.first = &m
 			break
 		}
 	}
-	if c.opts.Locate {
-		failures = append(failures, c.finish(ctx, &out, route))
-	}
-	return out, errors.Join(failures...)
+	return errors.Join(failures...)
 }
 
 // finish adds to a round what needs the results of all methods.
@@ -285,54 +303,6 @@ func (c *Collector) retarget(t collectors.Target) {
 		}
 	}
 	c.target = collectors.Share(t)
-}
-
-func (c *Collector) measure(ctx context.Context, m collectors.Method, route netio.Route, before []Result) (Result, error) {
-	st := c.states[m]
-	if st == nil {
-		st = &methodState{}
-		c.states[m] = st
-	}
-	if route.Tunnel != "" {
-		return Result{Method: m, State: search.Inconclusive, Reason: collectors.CheckRoute(route).Error(), At: time.Now()}, nil
-	}
-	earlier, postponed := c.postponed(ctx, m, st, before)
-	start := time.Now()
-	if r, ok := c.answersNothing(m, start); ok {
-		r.LinkBytes = min(route.LinkMTU, maxPacket)
-		st.search = nil
-		c.learn(st, &r)
-		return r, nil
-	}
-	if postponed {
-		return earlier, nil
-	}
-	search, p := c.begin(m, st, route, start)
-	drops := c.drops()
-	if err := p.run(ctx, search); err != nil {
-		st.search = nil
-		if errors.Is(err, silence.ErrBudget) {
-			return c.withheld(p, search, err, start), nil
-		}
-		return Result{}, err
-	}
-	r := p.result(search, time.Since(start))
-	c.trust(m, st, &r, min(route.LinkMTU, maxPacket))
-	if c.drops() != drops {
-		st.retract(&r)
-	}
-	if err := c.hear(ctx, p, st, &r); err != nil {
-		return Result{}, err
-	}
-	st.search, st.prober = nil, nil
-	if search.Verdict().Resumable {
-		st.search, st.prober = search, p
-	}
-	c.learn(st, &r)
-	if c.opts.Done != nil {
-		c.opts.Done(r)
-	}
-	return r, nil
 }
 
 // trusted returns the size up to which silence of an IKE responder is evidence about the path (RFC
@@ -409,10 +379,9 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 	}
 	cfg := search.Config{
 		Control: p.control(), Link: link, Minimum: minimumIPv4,
-		Known: st.known, KnownBytes: st.bytes, SendsPTBs: st.sendsPTBs, Hints: c.hints(m), RoundTrip: st.roundTrip,
-		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: matched.Mix(c.opts.Seed + c.searches),
+		Known: st.known, KnownBytes: st.bytes, SendsPTBs: st.sendsPTBs, Hints: c.hints(m), RoundTrip: max(st.roundTrip, c.opts.Once.RoundTrip()),
+		Packets: c.opts.Packets, Slow: c.opts.Slow, Seed: c.seed(),
 	}
-	c.searches++
 	if c.target.Get().Path.IPv6() {
 		cfg.Minimum = minimumIPv6
 	}
@@ -425,6 +394,9 @@ func (c *Collector) begin(m collectors.Method, st *methodState, route netio.Rout
 	}
 	return search.New(cfg), p
 }
+
+// seed returns another seed for each search.
+func (c *Collector) seed() uint64 { return matched.Mix(c.opts.Seed + c.searches.Add(1) - 1) }
 
 func (c *Collector) prober(m collectors.Method, st *methodState, now time.Time) *prober {
 	p := &prober{

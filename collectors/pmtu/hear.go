@@ -60,9 +60,19 @@ func (c *Collector) hear(ctx context.Context, p *prober, st *methodState, r *Res
 	if h.answer == nil {
 		return nil // no ICMP of this way can be measured
 	}
+	if c.heardAlready(h) {
+		st.hearAgain(r.Bytes)
+		return nil
+	}
 	err := h.run(ctx)
 	if c.unanswered = 0; h.lost == h.sent && !h.ptb {
 		c.unanswered = h.sent
+	}
+	switch {
+	case h.deaf():
+		c.listened = c.rounds
+	case err == nil && !h.ptb && h.lost == 0 && len(h.tested) == 0:
+		c.heard = c.rounds
 	}
 	if err != nil {
 		return context.Cause(ctx) // nil where only the control could not be sent
@@ -82,11 +92,22 @@ func (c *Collector) hear(ctx context.Context, p *prober, st *methodState, r *Res
 			len(h.tested), r.Bytes+1, h.sent-h.lost, h.sent)
 		return nil
 	}
-	if st.heard.bytes != r.Bytes {
-		st.heard = heard{bytes: r.Bytes}
+	st.hearAgain(r.Bytes)
+	return nil
+}
+
+// heardAlready reports whether the echoes of this round have shown what the hearing is to show, where all
+// methods are searched side by side: that ICMP comes back, or that none does.
+func (c *Collector) heardAlready(h *hearing) bool {
+	return c.opts.Once != nil && !h.ptb && (c.heard == c.rounds || c.listened == c.rounds && h.deaf())
+}
+
+// hearAgain counts how often it was shown that PTBs would have arrived for a black hole.
+func (st *methodState) hearAgain(bytes int) {
+	if st.heard.bytes != bytes {
+		st.heard = heard{bytes: bytes}
 	}
 	st.heard.times++
-	return nil
 }
 
 // hearing chooses the control. There is none where only this method takes its way.
@@ -129,7 +150,7 @@ func (h *hearing) run(ctx context.Context) error {
 		if err := volley.Pause(ctx, pace); err != nil {
 			return err
 		}
-		controlFirst := matched.Heads(h.c.opts.Seed+h.c.searches, uint64(len(h.tested)))
+		controlFirst := matched.Heads(h.c.opts.Seed+h.c.searches.Load(), uint64(len(h.tested)))
 		if err := h.fire(ctx, controlFirst, !controlFirst); err != nil {
 			return err
 		}
@@ -151,7 +172,7 @@ func (h *hearing) fire(ctx context.Context, controls ...bool) error {
 		}
 		shots = append(shots, shot)
 	}
-	if err := volley.Fire(ctx, h.c.network, shots, controlSpacing, matched.Patience(h.rtt, matched.LeastPatience)); err != nil {
+	if err := volley.Fire(ctx, h.c.network, shots, controlSpacing, h.patience()); err != nil {
 		return err
 	}
 	for i, s := range shots {

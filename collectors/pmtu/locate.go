@@ -11,7 +11,6 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/internal/ladder"
-	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -50,12 +49,22 @@ func (c *Collector) lookCloser(ctx context.Context, out *Results, route netio.Ro
 			return fmt.Errorf("reverse path: %w", err)
 		}
 	}
-	if r.State.Conclusive() && r.State != search.BlackHole {
-		c.states[r.Method].place = place{} // the next one may be elsewhere
-	}
+	c.forgetPlace(r)
 	if r.State != search.BlackHole || r.Method == collectors.ICMP {
 		return nil
 	}
+	return c.locate(ctx, r)
+}
+
+// forgetPlace forgets the place of a black hole that is none any more: the next one may be elsewhere.
+func (c *Collector) forgetPlace(r *Result) {
+	if r.State.Conclusive() && r.State != search.BlackHole {
+		c.states[r.Method].place = place{}
+	}
+}
+
+// locate finds the place of a black hole to IKE.
+func (c *Collector) locate(ctx context.Context, r *Result) error {
 	if c.placed(r) {
 		return nil // by another method: one ladder is enough
 	}
@@ -113,13 +122,13 @@ func (c *Collector) climb(ctx context.Context, r *Result, st *methodState, sizes
 	for _, size := range sizes {
 		runners = append(runners, p.runner(size))
 	}
-	c.searches++
 	tries, packets := locateTries, locatePackets
 	if r.Method == collectors.ICMP { // that the larger probe is what is lost is not known either
 		tries, packets = ladder.DefaultTries, wayPackets
 	}
 	found, err := ladder.Run(ctx, c.network, runners, ladder.Options{
-		Arrivals: true, Tries: tries, Packets: packets, Seed: matched.Mix(c.opts.Seed + c.searches),
+		Arrivals: true, Tries: tries, Packets: packets, Seed: c.seed(),
+		Patience: c.opts.Once.Patience(), AtOnce: c.opts.Once.Pairs(),
 	})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type prober struct {
 	fragment int
 	// ttl, if set, is the TTL of probes that a router is to answer with time exceeded.
 	ttl uint8
+	// doubt, if set, learns of the first missing answer.
+	doubt *doubt
 	// reply is the largest size answered, and the largest fragment of that reply, 0 if it came
 	// whole.
 	reply struct {
@@ -342,6 +344,7 @@ func (p *prober) giveUp(b *batch) {
 		if f.batch == b {
 			f.reported = true
 			b.seen = append(b.seen, search.Observation{Size: f.size, At: f.at})
+			p.doubt.settle(false)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/pmtu/search"
-	"ipsec_path_exporter/internal/matched"
 	"ipsec_path_exporter/internal/netio"
 )
 
@@ -76,10 +75,9 @@ func (c *Collector) searchBack(ctx context.Context, whole, link int) (Reverse, e
 		p.fragment = requestFragment6
 	}
 	cfg := search.Config{
-		Control: p.control(), Link: link, Minimum: minimumIPv4, Known: st.known, KnownBytes: st.bytes, RoundTrip: st.roundTrip,
-		Hints: []int{whole}, Packets: c.opts.Packets, Slow: reverseSlow, Seed: matched.Mix(c.opts.Seed + c.searches),
+		Control: p.control(), Link: link, Minimum: minimumIPv4, Known: st.known, KnownBytes: st.bytes, RoundTrip: max(st.roundTrip, c.opts.Once.RoundTrip()),
+		Hints: []int{whole}, Packets: c.opts.Packets, Slow: reverseSlow, Seed: c.seed(),
 	}
-	c.searches++
 	if now.Sub(st.raised) >= c.opts.Raise {
 		cfg.Raise, st.raised = true, now
 	}

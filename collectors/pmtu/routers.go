@@ -70,7 +70,7 @@ func (c *Collector) echoRouters(ctx context.Context, r *Result, routers []netip.
 			return out, err
 		}
 	}
-	c.searches++
+	c.searches.Add(1)
 	farthest := -1
 	for i, e := range all {
 		if e.large > 0 {
@@ -130,7 +130,7 @@ func (c *Collector) exchange(ctx context.Context, r *Result, to []*echoer, mixed
 	var shots []*volley.Shot
 	var larger []bool
 	for i, e := range to {
-		largeFirst := mixed && matched.Heads(c.opts.Seed+c.searches, uint64(e.sent+i))
+		largeFirst := mixed && matched.Heads(c.opts.Seed+c.searches.Load(), uint64(e.sent+i))
 		for _, large := range []bool{largeFirst, !largeFirst} {
 			size := r.Bytes
 			if large {

@@ -44,6 +44,8 @@ type Options struct {
 	Dialects map[collectors.Method]*ikeprobe.Dialect
 	// Silence, if set, is the record of addresses that do not answer.
 	Silence *silence.Record
+	// Once, if set, is the pace of a peer that is measured once.
+	Once *collectors.Once
 	// Account, if set, is charged with what is sent.
 	Account *netio.Account
 	// Overhear, if set, counts the answers at the link of this host until stop is called.
@@ -138,7 +140,7 @@ func (c *Collector) climb(ctx context.Context, groups []group, out *Results) err
 			r.Mute = sparing && slices.Contains([]Protocol{UDP500, UDP4500, ESPInUDP}, Protocol(r.Name))
 		}
 		found, err := ladder.Run(ctx, c.network, g.runners, ladder.Options{
-			Packets: maxPackets, Seed: matched.Mix(c.opts.Seed + c.rounds), Sparing: sparing,
+			Packets: maxPackets, Seed: matched.Mix(c.opts.Seed + c.rounds), Sparing: sparing, Patience: c.opts.Once.Patience(),
 		})
 		if i == 0 && err != nil {
 			return err

@@ -53,7 +53,7 @@ func (c *checker) open(ctx context.Context, cfg config.Peer) (*examination, erro
 func (m *examination) answers(ctx context.Context) bool {
 	var state diagnosis.State
 	for _, by := range []suite.Set{suite.Reach(), suite.NewSet(suite.Flows)} {
-		m.round(ctx, by)
+		m.round(ctx, by, firstLook)
 		m.asked |= by
 		facts := m.facts()
 		if state, _ = facts.Answers(); state != diagnosis.Absent {
@@ -78,7 +78,7 @@ func (n *names) others() (out []diagnosis.Other) {
 // tryAgain asks the other addresses again.
 func (n *names) tryAgain(ctx context.Context) {
 	for _, m := range n.tried {
-		m.round(ctx, suite.Reach())
+		m.round(ctx, suite.Reach(), secondLook)
 	}
 }
 

@@ -249,8 +249,9 @@ func (c *checker) all(ctx context.Context, cfg *config.Config) []*report.Report 
 	g.SetLimit(atOnce)
 	for _, same := range sameAddress(cfg.Peers) {
 		g.Go(func() error {
+			var silent *examination
 			for _, i := range same {
-				reports[i] = c.check(ctx, cfg.Peers[i])
+				reports[i], silent = c.check(ctx, cfg.Peers[i], silent)
 			}
 			return nil
 		})
@@ -278,8 +279,10 @@ func sameAddress(peers []config.Peer) (all [][]int) {
 	return all
 }
 
-// check measures one peer within the timeout.
-func (c *checker) check(ctx context.Context, cfg config.Peer) *report.Report {
+// check measures one peer within the timeout. A peer that would be asked in the same way as one of this
+// address that answers nothing is not: the silence is known, and few packets may be sent during it. check
+// returns the newest such peer.
+func (c *checker) check(ctx context.Context, cfg config.Peer, silent *examination) (*report.Report, *examination) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("--timeout=%v is over", c.timeout))
 	defer cancel()
 	defer c.progress.done()
@@ -289,9 +292,16 @@ func (c *checker) check(ctx context.Context, cfg config.Peer) *report.Report {
 	if m, err := c.open(ctx, cfg); err != nil {
 		r.Errors = []string{err.Error()}
 	} else {
-		m.measure(ctx, started)
-		r = m.report(time.Now())
+		if m.alike(silent) {
+			m.adopt(silent)
+			started = silent.started
+		} else {
+			m.measure(ctx, started)
+		}
+		if r = m.report(time.Now()); m.silent() {
+			silent = m
+		}
 	}
 	r.Started, r.Took = started.UTC().Truncate(time.Second), time.Since(started)
-	return r
+	return r, silent
 }

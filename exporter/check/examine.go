@@ -47,22 +47,46 @@ func newChecker(i *subject.Instruments, log *slog.Logger) *checker {
 type examination struct {
 	*subject.Subject
 	checker *checker
+	once    *collectors.Once // nil on demand
 	names   names
 	asked   suite.Set // the collectors that have measured already, or do not before something is doubtful
 
-	mu       sync.Mutex
-	found    suite.Findings
-	failures []error   // of the last measurement of each collector
-	cut      suite.Set // the collectors for whose last measurement the time did not suffice
+	started time.Time // of the measurement
+
+	mu    sync.Mutex
+	found suite.Findings
+	// lookedAgain are the diagnoses that the lanes of a check have measured again.
+	lookedAgain []string
+	failures    []error   // of the last measurement of each collector
+	cut         suite.Set // the collectors for whose last measurement the time did not suffice
 }
 
 // examine makes the examination of a peer.
 func (c *checker) examine(ctx context.Context, cfg config.Peer) *examination {
+	m := &examination{checker: c, failures: make([]error, len(suite.All()))}
+	deps := c.deps
 	if !c.onDemand {
 		// ESP and AH are worth a line in the peer's log here, because a person asks.
 		cfg.Collectors = cfg.Collectors.With(suite.Protocols)
+		m.once = collectors.NewOnce()
+		deps.Once, deps.Network = m.once, &paced{Network: deps.Network}
 	}
-	return &examination{checker: c, failures: make([]error, len(suite.All())), Subject: subject.New(ctx, &cfg, c.deps)}
+	m.Subject = subject.New(ctx, &cfg, deps)
+	return m
+}
+
+// A look is what a person is told of a measurement before its name.
+type look string
+
+// The looks.
+const (
+	firstLook  look = ""
+	secondLook look = "second look: "
+)
+
+// step shows what is under way.
+func (m *examination) step(l look, what string) {
+	m.checker.progress.step(m.Config.Name, string(l)+what)
 }
 
 // confirmations is how often a check measures again to confirm verdicts: a second time only where
@@ -71,23 +95,39 @@ const confirmations = 2
 
 // measure measures the peer, and again what a verdict needs to be confirmed.
 func (m *examination) measure(ctx context.Context, started time.Time) {
-	m.round(ctx, m.Config.Collectors&^m.asked)
+	m.started = started
+	if wanted := m.Config.Collectors &^ m.asked; m.once != nil {
+		m.first(ctx, wanted)
+	} else {
+		m.round(ctx, wanted, firstLook)
+	}
 	m.readGateways(ctx, started.Add(-config.DefaultGatewayInterval))
 	m.watchGateways(ctx)
 	for i := range confirmations {
 		judged := time.Now()
 		pending, again := m.judge()
+		if i == 0 { // some first verdicts are older
+			pending |= diagnosis.Confirming(m.unconfirmed())
+			again = again || len(m.unconfirmed()) > 0
+		}
 		if !again || ctx.Err() != nil || i > 0 && !m.losing() {
 			return
 		}
-		m.checker.progress.step(m.Config.Name, "a second look")
-		m.round(ctx, pending)
+		m.round(ctx, pending, secondLook)
 		if slices.Contains(m.Tracker.Pending(), diagnosis.AddressSilent) {
 			m.names.tryAgain(ctx)
 		}
 		m.readGateways(ctx, judged)
 	}
 	m.judge()
+}
+
+// unconfirmed returns the diagnoses on which a first verdict waits for a second, and that were not measured
+// again yet.
+func (m *examination) unconfirmed() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(m.Tracker.Pending(), func(name string) bool { return slices.Contains(m.lookedAgain, name) })
 }
 
 // losing reports whether a verdict on heavy loss waits for another.
@@ -107,10 +147,12 @@ func (m *examination) ikeRounds() int {
 // round measures by the wanted collectors, IKE in several rounds. Collectors that never block run
 // side by side; the others follow one at a time: they need to know which IKE message is answered,
 // and must not be disturbed.
-func (m *examination) round(ctx context.Context, wanted suite.Set) {
+func (m *examination) round(ctx context.Context, wanted suite.Set, l look) {
 	wanted &= m.Config.Collectors
 	target := m.Target()
-	m.checker.progress.step(m.Config.Name, "ICMP echo and IKE")
+	if wanted&suite.Reach() != 0 {
+		m.step(l, "ICMP echo and IKE")
+	}
 	var g errgroup.Group
 	for c := range wanted.All() {
 		switch {
@@ -128,7 +170,7 @@ func (m *examination) round(ctx context.Context, wanted suite.Set) {
 		case m.speechless():
 			m.skip(c, errSpeechless)
 		default:
-			m.checker.progress.step(m.Config.Name, c.Spec().Title)
+			m.step(l, c.Spec().Title)
 			m.collect(ctx, c, target)
 		}
 	}
@@ -182,7 +224,9 @@ func (m *examination) collectIKE(ctx context.Context, target collectors.Target, 
 		m.mu.Lock()
 		if r := m.found.IKE; r != nil && m.failures[suite.IKE] == nil {
 			ikeLoss, nattLoss = ikeLoss.Plus(r.IKE.Loss), nattLoss.Plus(r.NATT.Loss)
-			r.IKE.Loss, r.NATT.Loss = ikeLoss, nattLoss
+			sum := *r // others may read what was found
+			sum.IKE.Loss, sum.NATT.Loss = ikeLoss, nattLoss
+			m.found.IKE = &sum
 		}
 		m.mu.Unlock()
 	}
@@ -191,7 +235,7 @@ func (m *examination) collectIKE(ctx context.Context, target collectors.Target, 
 // readGateways reads the peer's gateways, unless they were read after a time.
 func (m *examination) readGateways(ctx context.Context, after time.Time) {
 	if len(m.Config.Gateways) > 0 {
-		m.checker.progress.step(m.Config.Name, "gateways")
+		m.step(firstLook, "gateways")
 		m.checker.gateways.read(ctx, m.Config, after)
 	}
 }
@@ -222,7 +266,10 @@ func (m *examination) watchGateways(ctx context.Context) {
 
 // facts returns what is known so far.
 func (m *examination) facts() diagnosis.Facts {
-	facts := m.Facts(&m.found)
+	m.mu.Lock()
+	found := m.found // each result is replaced, never changed
+	m.mu.Unlock()
+	facts := m.Facts(&found)
 	may := m.checker.deps.Stack.Capabilities()
 	facts.NoEcho = !may[netio.RawICMP] && !may[netio.PingSocket]
 	facts.Others, facts.LookedUp = m.names.others(), m.names.lookedUp

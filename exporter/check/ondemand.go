@@ -68,12 +68,7 @@ func (s *sparing) Send(ctx context.Context, p *netio.Packet, timeout time.Durati
 }
 
 // LocalDrops returns how many answers this host has lost, if the network knows it.
-func (s *sparing) LocalDrops(v6 bool) uint64 {
-	if d, ok := s.Network.(interface{ LocalDrops(v6 bool) uint64 }); ok {
-		return d.LocalDrops(v6)
-	}
-	return 0
-}
+func (s *sparing) LocalDrops(v6 bool) uint64 { return localDrops(s.Network, v6) }
 
 // An Outcome is what one measurement found in its time.
 type Outcome struct {

@@ -36,6 +36,8 @@ type Deps struct {
 	Buckets  icmp.Buckets
 	Searched func(pmtu.Result)
 	Done     func(c suite.Collector, reason string)
+	// Once, if set, is the pace of a Subject that is measured once, while a person waits.
+	Once *collectors.Once
 	// Apart, if set, keeps the probes apart from those of another Subject of the same peer: its IKE
 	// messages have initiator SPIs of their own.
 	Apart string
@@ -83,7 +85,7 @@ func build(ctx context.Context, cfg *config.Peer, deps Deps, methods []collector
 	s.Collectors = suite.New(ctx, target, &suite.Deps{
 		Network: deps.Network, Echoes: deps.engine(deps.Network), Router: deps.Stack, Silence: deps.Stack.Silence(), Keys: deps.keys, Accounts: deps.Accounts,
 		Buckets: deps.Buckets, Enabled: cfg.Collectors, Every: cfg.Intervals, Raise: cfg.PMTURaise,
-		Methods: methods, Locate: locate, Searched: deps.Searched, Done: deps.Done,
+		Methods: methods, Locate: locate, Once: deps.Once, Searched: deps.Searched, Done: deps.Done,
 	})
 	return s
 }

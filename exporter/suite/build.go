@@ -37,6 +37,8 @@ type Deps struct {
 	Methods []collectors.Method
 	// Locate finds the routers on the path, and the place of a black hole.
 	Locate bool
+	// Once, if set, is the pace of a peer that is measured once, while a person waits.
+	Once *collectors.Once
 	// Searched, if set, is called with the result of every path MTU search.
 	Searched func(pmtu.Result)
 	// Done, if set, is called after every echo and after every round of IKE probes, with the reason

@@ -12,7 +12,7 @@ func echoLoad(collectors.IKESettings) Load { return Load{1, headers + icmp.EchoD
 
 func buildICMP(ctx context.Context, c *Collectors, t collectors.Target, d *Deps) {
 	c.icmp = icmp.New(ctx, d.Echoes, t, icmp.Options{
-		Interval: d.Every[ICMP], Buckets: d.Buckets, Router: d.Router, Silence: d.Silence, Done: d.done(ICMP),
+		Interval: d.Every[ICMP], Buckets: d.Buckets, Router: d.Router, Silence: d.Silence, Once: d.Once, Done: d.done(ICMP),
 	})
 }
 

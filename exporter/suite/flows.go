@@ -20,7 +20,7 @@ func freshFlows(f *Findings, now time.Time, every time.Duration) {
 
 func buildFlows(_ context.Context, c *Collectors, t collectors.Target, d *Deps) {
 	c.flows = flows.New(d.Network, flows.Options{
-		Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Flows], Hole: c.hole, Silence: d.Silence,
+		Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Flows], Hole: c.hole, Silence: d.Silence, Once: d.Once,
 	})
 	c.flows.SetTarget(t)
 }
@@ -38,6 +38,17 @@ func operateFlows() operations {
 		return flows.NewExposer(c.flows, s, every)
 	}
 	return o
+}
+
+// CompleteFlows asks by fresh flows about black holes that were found since the flows were compared. The
+// function that it returns puts the results into findings.
+func (c *Collectors) CompleteFlows(ctx context.Context, t collectors.Target) (keep func(*Findings), err error) {
+	r, err := c.flows.Complete(ctx, t)
+	return func(f *Findings) {
+		if err == nil && !r.At.IsZero() {
+			f.Flows = &r
+		}
+	}, err
 }
 
 // hole is the least size that vanishes by a method, 0 if there is no black hole.

@@ -14,7 +14,7 @@ func ikeLoad(s collectors.IKESettings) Load { return Load{2, headers + firstForm
 
 func buildIKE(ctx context.Context, c *Collectors, t collectors.Target, d *Deps) {
 	c.ike = ike.New(ctx, d.Network, d.Keys, t, ike.Options{
-		Interval: d.Every[IKE], Account: &d.Accounts[IKE], Silence: d.Silence, Done: d.done(IKE),
+		Interval: d.Every[IKE], Account: &d.Accounts[IKE], Silence: d.Silence, Once: d.Once, Done: d.done(IKE),
 	})
 	c.dialects = map[collectors.Method]*ikeprobe.Dialect{
 		collectors.IKE: c.ike.Dialect(collectors.IKE), collectors.NATT: c.ike.Dialect(collectors.NATT),

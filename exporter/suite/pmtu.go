@@ -44,7 +44,7 @@ func buildPMTU(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {
 	c.pmtu = pmtu.New(d.Network, pmtu.Options{
 		Methods: d.Methods, Raise: d.Raise, Keys: d.Keys, Dialects: c.dialects,
 		Walk: !d.Enabled.Has(IKE), Account: &d.Accounts[PMTU], Done: d.Searched,
-		Locate: d.Locate, Hops: routersEvery, Silence: d.Silence,
+		Locate: d.Locate, Hops: routersEvery, Silence: d.Silence, Once: d.Once,
 	})
 }
 

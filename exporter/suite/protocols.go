@@ -23,7 +23,7 @@ func freshProtocols(f *Findings, now time.Time, every time.Duration) {
 }
 
 func buildProtocols(_ context.Context, c *Collectors, _ collectors.Target, d *Deps) {
-	o := protocols.Options{Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Protocols], Silence: d.Silence}
+	o := protocols.Options{Keys: d.Keys, Dialects: c.dialects, Account: &d.Accounts[Protocols], Silence: d.Silence, Once: d.Once}
 	if link, ok := d.Router.(interface {
 		Overhear(dst netip.Addr) (stop func() netio.Overheard)
 	}); ok {

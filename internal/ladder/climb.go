@@ -23,7 +23,7 @@ const (
 	quiet, quietSparing = 5, 2
 	// spacing is the pace of probes, pairSpacing that of matched pairs.
 	spacing, pairSpacing = 10 * time.Millisecond, 20 * time.Millisecond
-	// atOnce is the number of pairs that a duel sends before it waits, while nothing is lost.
+	// atOnce is the usual number of pairs that a duel sends before it waits.
 	atOnce = 3
 
 	defaultPackets = 150
@@ -43,6 +43,11 @@ type Options struct {
 	// others do so up to the TTL with which it reached the peer, or to the one after its last answer.
 	// A runner that is answered there climbs on.
 	Sparing bool
+	// AtOnce is the number of pairs that are sent before an answer is awaited, while nothing is lost; 0
+	// means 3.
+	AtOnce int
+	// Patience, if set, is how long to wait for the first answers, in place of 1 s.
+	Patience time.Duration
 	// Seed makes the order within pairs.
 	Seed uint64
 }
@@ -60,6 +65,7 @@ type climber struct {
 // Run sends the probes of all runners with rising TTL and returns how far each gets.
 func Run(ctx context.Context, to volley.Sender, runners []Runner, opts Options) (*Result, error) {
 	opts.Packets, opts.Tries = cmp.Or(opts.Packets, defaultPackets), cmp.Or(opts.Tries, DefaultTries)
+	opts.AtOnce = cmp.Or(opts.AtOnce, atOnce)
 	c := &climber{to: to, runners: runners, opts: opts}
 	for _, r := range runners {
 		c.result.Climbs = append(c.result.Climbs, Climb{Name: r.Name})
@@ -161,7 +167,11 @@ func (c *climber) send(ctx context.Context, targets []target, pace time.Duration
 		packet.TTL = uint8(t.ttl)
 		shots, fired = append(shots, &volley.Shot{Packet: packet, Accept: r.Accept}), append(fired, t)
 	}
-	err := volley.Fire(ctx, c.to, shots, pace, matched.Patience(c.rtt, matched.LeastPatience))
+	patience := matched.Patience(c.rtt, matched.LeastPatience)
+	if c.rtt == 0 && c.opts.Patience > 0 {
+		patience = c.opts.Patience
+	}
+	err := volley.Fire(ctx, c.to, shots, pace, patience)
 	if ctx.Err() != nil || errors.Is(err, netio.ErrNoPrivilege) {
 		return err
 	}
@@ -240,7 +250,7 @@ func (c *climber) duel(ctx context.Context, runner, witness int, ttls []int) (do
 	for controls < min(wanted(), maxTries) {
 		n := 1
 		if pace == pairSpacing {
-			n = min(atOnce, wanted()-controls)
+			n = min(c.opts.AtOnce, wanted()-controls)
 		} else if err := volley.Pause(ctx, pace); err != nil {
 			return false, err
 		}
