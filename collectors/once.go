@@ -33,6 +33,7 @@ type Once struct {
 	mu         sync.Mutex
 	roundTrip  time.Duration
 	busy       chan struct{} // closed when no echo request is due any more; nil if none is
+	decided    chan struct{} // closed when it is known which were answered; nil if that is known
 	unanswered int
 }
 
@@ -93,6 +94,9 @@ func (o *Once) Echoing() {
 	if o.busy == nil {
 		o.busy = make(chan struct{})
 	}
+	if o.decided == nil {
+		o.decided = make(chan struct{})
+	}
 }
 
 // Echoed says that no more of them are sent, and how many of the last stayed unanswered in a row.
@@ -117,6 +121,41 @@ func (o *Once) NotEchoing() {
 		close(o.busy)
 		o.busy = nil
 	}
+}
+
+// Decided says that no answer to them is awaited any more.
+func (o *Once) Decided() {
+	if o == nil {
+		return
+	}
+	o.NotEchoing()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.decided != nil {
+		close(o.decided)
+		o.decided = nil
+	}
+}
+
+// Outcome waits until no answer is awaited any more, and returns how many of the last echo requests stayed
+// unanswered in a row.
+func (o *Once) Outcome(ctx context.Context) (unanswered int, err error) {
+	if o == nil {
+		return 0, nil
+	}
+	o.mu.Lock()
+	decided := o.decided
+	o.mu.Unlock()
+	if decided != nil {
+		select {
+		case <-decided:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.unanswered, nil
 }
 
 // Quiet waits until no echo requests are sent whose loss counts, and returns how many of the last

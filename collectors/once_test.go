@@ -40,6 +40,41 @@ func TestOnceQuiet(t *testing.T) {
 	})
 }
 
+// TestOnceOutcome: who waits for what became of the echo requests learns of late answers.
+func TestOnceOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := NewOnce()
+		for _, answered := range []bool{true, false} {
+			o.Echoing()
+			o.Echoed(5) // no more are sent, and none was answered yet
+			began, want := time.Now(), 5
+			if answered {
+				want = 0
+			}
+			time.AfterFunc(2*time.Second, func() {
+				o.Echoed(want)
+				o.Decided()
+				o.Decided() // by a measurement that ends twice
+			})
+			if n, err := o.Quiet(t.Context()); n != 5 || err != nil || time.Since(began) > 0 {
+				t.Errorf("at once: %d unanswered, %v, after %v", n, err, time.Since(began))
+			}
+			if n, err := o.Outcome(t.Context()); n != want || err != nil || time.Since(began) != 2*time.Second {
+				t.Errorf("answered %t: %d unanswered, %v, after %v", answered, n, err, time.Since(began))
+			}
+			if n, err := o.Outcome(t.Context()); n != want || err != nil {
+				t.Errorf("afterwards: %d unanswered, %v", n, err)
+			}
+		}
+		o.Echoing()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := o.Outcome(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while answers are awaited: %v", err)
+		}
+	})
+}
+
 // TestOnSchedule: a schedule has no Once, and waits for nothing.
 func TestOnSchedule(t *testing.T) {
 	var o *Once
@@ -49,4 +84,8 @@ func TestOnSchedule(t *testing.T) {
 		t.Errorf("%d, %v, %v", n, err, o.RoundTrip())
 	}
 	o.Echoed(1)
+	o.Decided()
+	if n, err := o.Outcome(t.Context()); n != 0 || err != nil {
+		t.Errorf("outcome %d, %v", n, err)
+	}
 }

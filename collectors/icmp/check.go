@@ -50,7 +50,10 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	c.mu.Unlock()
 
 	c.opts.Once.Echoing()
-	defer c.echoed()
+	defer func() {
+		c.echoed()
+		c.opts.Once.Decided()
+	}()
 	began := time.Now()
 	if lossy {
 		c.volley(ctx, began, slowEchoes, matched.PolitePause)

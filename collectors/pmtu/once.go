@@ -148,6 +148,10 @@ func (c *Collector) attemptEcho(ctx context.Context, route netio.Route, d *doubt
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
+	if err == nil && !answered { // answers may have come late
+		unanswered, err = c.opts.Once.Outcome(ctx)
+		answered = unanswered == 0
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -143,6 +143,32 @@ func TestOnceWaitsForEchoes(t *testing.T) {
 	})
 }
 
+// TestOnceHearsLateEchoes: echo requests that are answered late, after IKE has shown the path, are no
+// silence. Without an answer, nothing is searched by echo.
+func TestOnceHearsLateEchoes(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			once := collectors.NewOnce()
+			once.Echoing()
+			once.Echoed(5)
+			unanswered, want := 5, search.Unreachable
+			if answered {
+				unanswered, want = 0, search.Clean
+			}
+			time.AfterFunc(time.Minute, func() { once.Echoed(unanswered); once.Decided() })
+			r, _ := measuredOnce(t, netsim.New(netsim.Config{Delay: 5 * time.Millisecond}, 1), once)
+			if len(r.Results) != 3 {
+				t.Errorf("%d results", len(r.Results))
+			}
+			for _, one := range r.Results {
+				if one.Method == collectors.ICMP && one.State != want {
+					t.Errorf("answered %t: %s (%s)", answered, one.State, one.Reason)
+				}
+			}
+		})
+	}
+}
+
 // TestOnceNoFalseHole: an ICMP limit that drops PTBs makes no black hole, whatever is sent side by side.
 func TestOnceNoFalseHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -66,7 +66,7 @@ func (l *lanes) reach(ctx context.Context) {
 		l.once.Echoing()
 		all.Go(func() {
 			l.collect(ctx, suite.ICMP, target)
-			l.once.NotEchoing() // also where it was not measured
+			l.once.Decided() // also where it was not measured
 		})
 	}
 	all.Go(func() {
