@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
@@ -99,7 +100,7 @@ func agrees(s *apps.StatefulSet) error {
 			}
 		}
 		for _, e := range c.Env {
-			if want := fmt.Sprint(*s.Spec.Replicas); e.Name == "TOTAL_SHARDS" && e.Value != want {
+			if want := strconv.Itoa(int(*s.Spec.Replicas)); e.Name == "TOTAL_SHARDS" && e.Value != want {
 				return fmt.Errorf("container %s: %s shards, but %s replicas", c.Name, e.Value, want)
 			}
 		}
