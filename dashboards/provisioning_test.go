@@ -63,7 +63,12 @@ type scrapes struct {
 		ScrapeInterval     string `yaml:"scrape_interval"`
 		EvaluationInterval string `yaml:"evaluation_interval"`
 	}
-	RuleFiles     []string `yaml:"rule_files"`
+	RuleFiles []string `yaml:"rule_files"`
+	Alerting  struct {
+		Alertmanagers []struct {
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+		}
+	}
 	ScrapeConfigs []struct {
 		JobName       string                       `yaml:"job_name"`
 		StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
@@ -92,6 +97,10 @@ func TestProvisioningFitsTogether(t *testing.T) {
 	if !slices.Contains(services.Services["prometheus"].Command, "--web.listen-address=127.0.0.1:"+source.URL[strings.LastIndex(source.URL, ":")+1:]) {
 		t.Errorf("the data source asks %s, Prometheus runs with %v", source.URL, services.Services["prometheus"].Command)
 	}
+	manager := prometheus.Alerting.Alertmanagers[0].StaticConfigs[0].Targets[0]
+	if !slices.Contains(services.Services["alertmanager"].Command, "--web.listen-address="+manager) {
+		t.Errorf("Prometheus sends alerts to %s, Alertmanager runs with %v", manager, services.Services["alertmanager"].Command)
+	}
 	mounts := make(map[string]string)
 	for _, s := range services.Services {
 		for _, v := range s.Volumes {
@@ -114,6 +123,13 @@ func TestProvisioningFitsTogether(t *testing.T) {
 	}
 	if len(prometheus.RuleFiles) == 0 {
 		t.Error("Prometheus loads no rules")
+	}
+	const config = "--config.file="
+	for name, s := range services.Services {
+		at := slices.IndexFunc(s.Command, func(arg string) bool { return strings.HasPrefix(arg, config) })
+		if at >= 0 && mounts[strings.TrimPrefix(s.Command[at], config)] == "" {
+			t.Errorf("%s reads a configuration that nothing mounts: %s", name, s.Command[at])
+		}
 	}
 	home := services.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 	if _, err := os.Stat(filepath.Join(deploy, mounts[boards.Options.Path], filepath.Base(home))); err != nil || filepath.Dir(home) != boards.Options.Path {

@@ -83,6 +83,9 @@ var errNegative = errors.New("must not be negative")
 //	                           ▼ scrape: no I/O
 //	                        /metrics
 func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
+	if err := netio.Available(); err != nil {
+		return err
+	}
 	defer limitGarbage(os.Getenv)()
 	base, v, err := o.validate()
 	if err != nil {

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // The files in the directory of a History.
@@ -82,10 +80,7 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 }
 
 func (j *journal) prepare(dir string) error {
-	if err := unix.Flock(int(j.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrInUse
-		}
+	if err := lock(j.lock); err != nil {
 		return fmt.Errorf("%s: %w", j.path, err)
 	}
 	setAside(filepath.Join(dir, databaseName), j.log)

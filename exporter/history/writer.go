@@ -5,9 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -126,7 +125,7 @@ func (w *writer) restore(batch []record, replace bool) {
 // full reports whether an error means that there is no space. After any other error the content of
 // the file is in doubt, so that a new file has to replace it; a full disk has no room for one.
 func full(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // report logs when writing starts to fail, and when it works again.

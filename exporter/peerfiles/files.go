@@ -22,8 +22,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"ipsec_path_exporter/exporter/config"
 )
 
@@ -203,7 +201,7 @@ func (p *plan) find(patterns []string) {
 
 // read reads a regular file of a limited size. It does not wait for one that is a pipe.
 func read(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|withoutWaiting, 0)
 	if err != nil {
 		return "", fmt.Errorf("cannot read the peer file: %w", err)
 	}

@@ -49,6 +49,3 @@ func Learn(r *silence.Record, c silence.Charge, dst netip.Addr, a *Answer, now t
 	case Silent:
 	}
 }
-
-// Silence returns the record of what was sent to addresses that do not answer.
-func (s *Stack) Silence() *silence.Record { return s.silence }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -45,9 +47,6 @@ type heldPort struct {
 // holdRest is how long a port is held after the last probe from there: longer than answers take. It is
 // short, because a daemon without SO_REUSEADDR cannot start meanwhile.
 const holdRest = 10 * time.Second
-
-// ErrPortNotAllowed means that this process may not use a fixed source port.
-var ErrPortNotAllowed = errors.New("the source port is below 1024: CAP_NET_BIND_SERVICE is needed")
 
 // usePort makes sure that the answers to probes from a fixed port of this host are heard. The caller
 // holds the lock.
@@ -178,12 +177,6 @@ func (s *sockets) listenCopies(v6 bool) (opened receivers, err error) {
 	opened.add(s, r)
 	return opened, nil
 }
-
-// The source ports of IKE (RFC 7296, section 2.23).
-const (
-	SourcePortIKE  = 500
-	SourcePortNATT = 4500
-)
 
 // copiesFilter passes datagrams to the ports of IKE. An IPv4 socket has the IP header before them.
 func copiesFilter(v6 bool) []bpf.Instruction {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -6,15 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 )
-
-// A Flow numbers a source port of UDP probes and an identifier of echoes. Equal-cost paths and the
-// mappings of a NAT are chosen by such fields: what one flow meets, another may not. Flow 0 keeps
-// its port and identifier as long as the Stack is open. Another flow gets new ones each time that
-// it is used after a rest of some minutes.
-type Flow uint8
-
-// Flows is the number of flows.
-const Flows = 32
 
 // flowRest is how long the sockets of an unused flow stay open. It is longer than any probe is
 // remembered.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -5,15 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 )
-
-// Limits bound what the whole process puts on the wire.
-type Limits struct {
-	PacketsPerSecond float64
-	BytesPerSecond   float64
-}
-
-// DefaultLimits are harmless for any uplink, and enough for 10,000 peers every five seconds.
-var DefaultLimits = Limits{PacketsPerSecond: 2000, BytesPerSecond: 2e6}
 
 // maxPacket is the largest IPv4 packet (RFC 791, section 3.1). The byte budget must hold one.
 const maxPacket = 65535

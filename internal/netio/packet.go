@@ -23,9 +23,24 @@ const (
 	TokenSize = 8
 )
 
+// The source ports of IKE (RFC 7296, section 2.23).
+const (
+	SourcePortIKE  = 500
+	SourcePortNATT = 4500
+)
+
 // A Token is the secret by which an answer proves that its sender has seen the probe: the start of
 // an echo's data, the initiator SPI of an IKE message. An off-path attacker does not know it.
 type Token [TokenSize]byte
+
+// A Flow numbers a source port of UDP probes and an identifier of echoes. Equal-cost paths and the
+// mappings of a NAT are chosen by such fields: what one flow meets, another may not. Flow 0 keeps
+// its port and identifier as long as the Stack is open. Another flow gets new ones each time that
+// it is used after a rest of some minutes.
+type Flow uint8
+
+// Flows is the number of flows.
+const Flows = 32
 
 // A Path names where packets go and how they leave this host.
 type Path struct {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -6,15 +8,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 )
-
-// A Queue counts what happens to packets in the queue of one interface of this host. All counters
-// only grow.
-type Queue struct {
-	// Probes were taken by it, as far as is known, and Refused were dropped by it at once.
-	Probes, Refused uint64
-	// Sent and Dropped are the packets of all programs (tc(8), "Sent" and "dropped").
-	Sent, Dropped uint64
-}
 
 // queues counts probes by interface; the empty name stands for those whose interface is not known.
 type queues struct {

@@ -1,10 +1,11 @@
+//go:build linux
+
 package netio
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/netip"
 	"strconv"
@@ -17,48 +18,6 @@ import (
 	"ipsec_path_exporter/internal/silence"
 	"ipsec_path_exporter/internal/wire/icmp"
 )
-
-// ErrNoPrivilege means that this needs a raw socket, and the process has no CAP_NET_RAW.
-var ErrNoPrivilege = errors.New("no CAP_NET_RAW")
-
-// ErrNoMark means that this process may not set the firewall mark of a packet.
-var ErrNoMark = errors.New("no CAP_NET_RAW (before Linux 5.17: no CAP_NET_ADMIN)")
-
-// ErrNoSocket means that this host has no socket for the address family.
-var ErrNoSocket = errors.New("address family not available on this host")
-
-// ErrTooLarge means that a probe is larger than an IP packet can be, or smaller than its headers.
-var ErrTooLarge = errors.New("impossible packet size")
-
-// Capability names what this process may do; the names are label values of the metric `capability`.
-type Capability string
-
-// The capabilities.
-const (
-	// RawICMP: raw ICMP sockets, so echoes of all peers share one and every ICMP error is seen.
-	RawICMP Capability = "raw_icmp"
-	// RawIP: whole IPv4 packets, so that DF probes leave this host's path MTU cache alone.
-	RawIP Capability = "raw_ip"
-	// PolicyBypass: probes are exempt from this host's own IPsec policies.
-	PolicyBypass Capability = "policy_bypass"
-	// KernelTimestamps: the kernel stamps when an answer arrived.
-	KernelTimestamps Capability = "kernel_timestamps"
-	// FirewallMark: probes may carry a firewall mark.
-	FirewallMark Capability = "firewall_mark"
-	// PingSocket: unprivileged echo sockets (net.ipv4.ping_group_range).
-	PingSocket Capability = "ping_socket"
-	// IPv4 and IPv6: there are sockets of the family.
-	IPv4 Capability = "ipv4"
-	IPv6 Capability = "ipv6"
-)
-
-// Config says how to open a Stack.
-type Config struct {
-	Limits Limits
-	Log    *slog.Logger
-	// Unprivileged opens no raw sockets even where that is allowed.
-	Unprivileged bool
-}
 
 // A Stack is the shared sockets and the probes under way on them. It belongs to the network
 // namespace in which it was opened.
@@ -93,6 +52,9 @@ type Stack struct {
 	cleaning map[netip.Addr]bool
 	caps     map[Capability]bool
 }
+
+// Available returns the error of Open on an operating system on which it cannot succeed.
+func Available() error { return nil }
 
 // Open opens the sockets for paths that name no interface; the sockets of an interface are opened
 // at first use. It fails only if even a UDP socket cannot be opened.
@@ -405,9 +367,6 @@ func (s *Stack) mayMark() bool {
 	return s.caps[FirewallMark]
 }
 
-// ErrQueueFull means that a full queue of this host, as that of a shaper, dropped a probe.
-var ErrQueueFull = errors.New("dropped by a full queue of this host")
-
 // refusal is the answer for a probe that the kernel did not take. largest is the size of its
 // largest IP packet.
 func (s *Stack) refusal(path Path, largest int, queue *queueCount, err error) Answer {
@@ -451,3 +410,6 @@ func (s *Stack) way(p Path, age time.Duration) (way, error) {
 	s.mu.Unlock()
 	return s.routes.lookup(p, age, bypass)
 }
+
+// Silence returns the record of what was sent to addresses that do not answer.
+func (s *Stack) Silence() *silence.Record { return s.silence }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -11,19 +13,6 @@ import (
 	"ipsec_path_exporter/internal/wire/icmp"
 	"ipsec_path_exporter/internal/wire/ip"
 )
-
-// Seen are answers to probes: how many reached the link of this host, and how many a socket got.
-type Seen struct{ Link, Socket int }
-
-// Eaten reports whether answers reach this host and its own packet filter, or its reverse path
-// filter, drops all of them.
-func (s Seen) Eaten() bool { return s.Link >= leastEaten && s.Socket == 0 }
-
-// leastEaten is more than a full socket buffer loses by chance.
-const leastEaten = 3
-
-// Overheard are the answers to the probes to one destination during some time.
-type Overheard struct{ ICMP, UDP Seen }
 
 // A tap sees what arrives at the links of this host before any packet filter does (packet(7)). While
 // no destination is watched, it is bound to the loopback device and delivers nothing. The zero tap

@@ -1,3 +1,5 @@
+//go:build linux
+
 package netio
 
 import (
@@ -13,9 +15,6 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
-
-// ErrApart means that the probe would leave by another way than the traffic that it stands for.
-var ErrApart = errors.New("probe and traffic leave by different ways")
 
 // Policy routing may send traffic by its protocol, ports or user to another router (ip-rule(8)). The
 // way that counts is that of the traffic that a probe stands for: for a probe of an IKE port, that of
