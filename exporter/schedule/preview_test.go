@@ -42,7 +42,7 @@ func TestPreviews(t *testing.T) {
 		previewed      bool
 	}{
 		"usual":                     {30 * time.Second, time.Minute, true},
-		"few peers":                 {10 * time.Second, time.Minute, false},
+		"few peers":                 {20 * time.Second, time.Minute, false},
 		"interval as short as both": {30 * time.Second, 10 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {

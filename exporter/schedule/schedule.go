@@ -45,6 +45,9 @@ const (
 	// RoundsAfter is when the first rounds of tasks with a preview are due at the earliest: previews that
 	// wait for the packet budget come before them.
 	RoundsAfter = 10 * time.Second
+	// leastForPreviews is the time for first rounds from which there are previews: the rounds still have
+	// most of it.
+	leastForPreviews = 30 * time.Second
 )
 
 // A Key names one thing to run: one collector for one peer.
@@ -235,7 +238,7 @@ func (s *Scheduler) add(key Key, e *entry) {
 	}
 	now := s.now()
 	first := firstWait(now, e.interval, e.phase, s.cfg.MaxFirst)
-	if all := min(e.interval, s.cfg.MaxFirst); e.preview != nil && all >= 2*RoundsAfter {
+	if all := min(e.interval, s.cfg.MaxFirst); e.preview != nil && all >= leastForPreviews {
 		share := float64(first) / float64(all)
 		first = time.Duration(share * float64(PreviewWithin))
 		e.opening = s.at(now.Add(RoundsAfter + time.Duration(share*float64(all-RoundsAfter))))
