@@ -87,7 +87,7 @@ func TestOriginStory(t *testing.T) {
 		},
 		"B: all ICMP is dropped": {
 			faults:    func(t *testing.T, p *netlab.Provider) { t.Helper(); p.DropICMP(t) },
-			diagnoses: "icmp_blocked, pmtu_black_hole",
+			diagnoses: "pmtu_black_hole, icmp_blocked",
 			words:     []string{"1000 bytes, black hole", "fragments, 500   pass", "Permit ICMP type 3 code 4"},
 		},
 		"C: fragments are dropped": {
@@ -101,7 +101,7 @@ func TestOriginStory(t *testing.T) {
 				p.DropICMP(t)
 				p.DropFragments(t)
 			},
-			diagnoses: "icmp_blocked, pmtu_black_hole, fragments_dropped",
+			diagnoses: "pmtu_black_hole, fragments_dropped, icmp_blocked",
 			words:     []string{"1000 bytes, black hole", "Permit IP fragments of UDP 500/4500", "Permit ICMP type 3 code 4"},
 		},
 	} {

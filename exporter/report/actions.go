@@ -92,23 +92,28 @@ type Finding struct {
 	Advice *Advice
 }
 
-// Found returns the diagnoses in the order in which they matter: a suspicion of the own network,
-// which explains others, then the worst.
+// byWeight compares diagnoses by what matters first: a suspicion of the own network, which explains
+// others, then the worst.
+func byWeight(a, b *diagnosis.Held) int {
+	nearby := func(h *diagnosis.Held) bool {
+		return h.Name == diagnosis.VantageSuspect || h.Name == diagnosis.LocalFilter
+	}
+	near, far := nearby(a), nearby(b)
+	switch {
+	case near == far && a.Severity == b.Severity:
+		return 0
+	case near && !far, near == far && a.Severity.AtLeast(b.Severity):
+		return -1
+	}
+	return 1
+}
+
+// Found returns the diagnoses in the order in which they matter.
 func (d *document) Found() (out []Finding) {
 	for i := range d.Diagnoses {
 		out = append(out, Finding{Held: d.Diagnoses[i], Advice: &d.Advice[i]})
 	}
-	nearby := func(f *Finding) bool { return f.Name == diagnosis.VantageSuspect || f.Name == diagnosis.LocalFilter }
-	slices.SortStableFunc(out, func(a, b Finding) int {
-		near, far := nearby(&a), nearby(&b)
-		switch {
-		case near == far && a.Severity == b.Severity:
-			return 0
-		case near && !far, near == far && a.Severity.AtLeast(b.Severity):
-			return -1
-		}
-		return 1
-	})
+	slices.SortStableFunc(out, func(a, b Finding) int { return byWeight(&a.Held, &b.Held) })
 	for i := range out {
 		out[i].Number = i + 1
 	}

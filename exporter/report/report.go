@@ -223,11 +223,14 @@ func (r *Report) Doubtful() bool {
 	})
 }
 
-// result is the outcome in a few words. What could not be confirmed is no fault of now.
+// result is the outcome in a few words, the diagnosis that matters most first. What could not be
+// confirmed is no fault of now.
 func (r *Report) result() string {
-	names := make([]string, 0, len(r.Diagnoses))
-	for i := range r.Diagnoses {
-		names = append(names, r.Diagnoses[i].Name)
+	ordered := slices.Clone(r.Diagnoses)
+	slices.SortStableFunc(ordered, func(a, b diagnosis.Held) int { return byWeight(&a, &b) })
+	names := make([]string, 0, len(ordered))
+	for i := range ordered {
+		names = append(names, ordered[i].Name)
 	}
 	all := strings.Join(names, ", ")
 	switch {
