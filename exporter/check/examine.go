@@ -53,8 +53,9 @@ type examination struct {
 
 	started time.Time // of the measurement
 
-	mu    sync.Mutex
-	found suite.Findings
+	judging sync.Mutex // held from the facts to their judgement
+	mu      sync.Mutex
+	found   suite.Findings
 	// lookedAgain are the diagnoses that the lanes of a check have measured again.
 	lookedAgain []string
 	failures    []error   // of the last measurement of each collector
@@ -285,6 +286,8 @@ func (m *examination) facts() diagnosis.Facts {
 // judge draws the diagnoses and returns the collectors that are to confirm a new verdict, if there
 // is one. What rests on path MTU searches alone does not wait until IKE may be asked again.
 func (m *examination) judge() (pending suite.Set, again bool) {
+	m.judging.Lock() // older facts of one lane must not come after newer ones of the other
+	defer m.judging.Unlock()
 	facts := m.facts()
 	_, again = m.Tracker.Judge(time.Now(), facts)
 	pending = diagnosis.Confirming(m.Tracker.Pending())

@@ -87,6 +87,27 @@ func TestPreviews(t *testing.T) {
 	}
 }
 
+// TestNowWhileAPreviewWaits: a preview that waits for a worker gives way to the round that is asked for.
+func TestNowWhileAPreviewWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := previews{began: time.Now(), looks: make(map[string]time.Duration), first: make(map[string]time.Duration)}
+		s := start(t, schedule.Config{Workers: 1})
+		blocked, release := schedule.Key{Peer: "blocked", Collector: "pmtu"}, make(chan struct{})
+		s.AddTask(blocked, time.Minute, 0, func(context.Context) bool { <-release; return false })
+		s.Now(blocked)
+		p.add(s, 1, time.Minute)
+		time.Sleep(schedule.PreviewWithin + time.Second) // its preview is due, and there is no worker
+		s.Now(schedule.Key{Peer: peerName(0), Collector: "pmtu"})
+		close(release)
+		synctest.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if _, ok := p.first[peerName(0)]; !ok || len(p.looks) > 0 {
+			t.Errorf("rounds %v, previews %v", p.first, p.looks)
+		}
+	})
+}
+
 // TestNowInPlaceOfAPreview: who asks for a round gets one, and there is no preview after it.
 func TestNowInPlaceOfAPreview(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -291,6 +291,8 @@ func (s *Scheduler) Now(key Key) bool {
 		e.why, e.preview = asked, nil
 		s.due.push(e)
 		s.wakeFor(e)
+	default: // it waits for a worker, or for its peer
+		e.preview = nil
 	}
 	return true
 }

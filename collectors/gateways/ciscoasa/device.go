@@ -72,7 +72,11 @@ func (d *device) identify(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
 	}
-	d.platform, d.version = parseVersion(ctx, raw)
+	platform, version := parseVersion(ctx, raw)
+	if err := ctx.Err(); err != nil { // it may have ended before the line with the version
+		return fmt.Errorf("show version: %w", err)
+	}
+	d.platform, d.version = platform, version
 	d.platform = cmp.Or(d.platform, d.expected)
 	d.asked = time.Now()
 	return nil
