@@ -137,45 +137,37 @@ func (o *Once) Decided() {
 	}
 }
 
-// Outcome waits until no answer is awaited any more, and returns how many of the last echo requests stayed
-// unanswered in a row.
-func (o *Once) Outcome(ctx context.Context) (unanswered int, err error) {
-	if o == nil {
-		return 0, nil
-	}
-	o.mu.Lock()
-	decided := o.decided
-	o.mu.Unlock()
-	if decided != nil {
-		select {
-		case <-decided:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.unanswered, nil
-}
-
 // Quiet waits until no echo requests are sent whose loss counts, and returns how many of the last
 // stayed unanswered in a row.
 func (o *Once) Quiet(ctx context.Context) (unanswered int, err error) {
+	return o.await(ctx, func() chan struct{} { return o.busy })
+}
+
+// Outcome waits until no answer is awaited any more, and returns how many of the last echo requests stayed
+// unanswered in a row.
+func (o *Once) Outcome(ctx context.Context) (unanswered int, err error) {
+	return o.await(ctx, func() chan struct{} { return o.decided })
+}
+
+// await waits until a channel is closed, if there is one. until is called with the lock held.
+func (o *Once) await(ctx context.Context, until func() chan struct{}) (unanswered int, err error) {
 	if o == nil {
 		return 0, nil
 	}
 	o.mu.Lock()
-	busy := o.busy
-	o.mu.Unlock()
-	if busy != nil {
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
-	}
-	o.mu.Lock()
 	defer o.mu.Unlock()
+	if done := until(); done != nil {
+		o.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		o.mu.Lock()
+	}
+	if err != nil {
+		return 0, err
+	}
 	return o.unanswered, nil
 }
 

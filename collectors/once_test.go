@@ -40,7 +40,7 @@ func TestOnceQuiet(t *testing.T) {
 	})
 }
 
-// TestOnceOutcome: who waits for what became of the echo requests learns of late answers.
+// TestOnceOutcome: who waits for what became of the echo requests is told of late answers.
 func TestOnceOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := NewOnce()

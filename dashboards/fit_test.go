@@ -13,7 +13,7 @@ import (
 // Measures of Grafana on a laptop's screen, in pixels.
 const (
 	screenWidth = 1366
-	// sideMargins are those of a board, gap is between columns of the grid, padding is inside of a panel.
+	// sideMargins are the margins of a board, gap is between columns of the grid, padding is inside of a panel.
 	sideMargins, gap, padding = 2 * 16, 8, 8
 	// titleIcons is the room that the sign of the description and the menu take.
 	titleIcons = 24 + 32

@@ -98,7 +98,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// TestSameUser: the container's user and directories are those of the objects for Kubernetes.
+// TestSameUser: the container and the objects for Kubernetes name the same user and directories.
 func TestSameUser(t *testing.T) {
 	user := regexp.MustCompile(`(?m)^USER (\d+):(\d+)$`).FindStringSubmatch(read(t, "Dockerfile"))
 	set := read(t, "kubernetes/base/statefulset.yaml")

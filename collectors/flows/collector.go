@@ -401,7 +401,7 @@ func (c *Collector) sweep(t collectors.Target, m collectors.Method, flows, bytes
 	return s
 }
 
-// hasten is the pace of a sweep for a person who waits. The answers to echo requests, and those of a
+// hasten is the pace of a sweep for a person who waits. The answers to echo requests, and the answers of a
 // closed port, are limited in rate; IKE messages are not.
 func (c *Collector) hasten(s *sweep, m collectors.Method, bytes int) {
 	once, d := c.opts.Once, c.opts.Dialects[m]

@@ -11,7 +11,7 @@ import (
 )
 
 // Glance asks by one echo request whether a packet of the link's size passes. An answer is the first
-// result of a path, long before the first round where that waits for those of thousands of peers.
+// result of a path, long before the first round where thousands of peers wait for theirs.
 // Without one, nothing is known, and nothing changes. It does nothing after a round.
 func (c *Collector) Glance(ctx context.Context, t collectors.Target) error {
 	c.measuring.Lock()
@@ -33,11 +33,13 @@ func (c *Collector) Glance(ctx context.Context, t collectors.Target) error {
 	}
 	st, start := &methodState{}, time.Now()
 	s, p := c.begin(collectors.ICMP, st, route, start)
-	r, err := c.glance(ctx, s, p)
-	if err != nil || r.State != search.Clean {
-		return err
+	if _, err := p.step(ctx, s); err != nil {
+		return fmt.Errorf("first look at the path MTU: %w", err)
 	}
-	r.Duration = time.Since(start)
+	r := p.result(s, time.Since(start))
+	if r.State != search.Clean {
+		return nil
+	}
 	c.trust(collectors.ICMP, st, &r, min(route.LinkMTU, maxPacket))
 	c.states[collectors.ICMP] = st
 	c.learn(st, &r)
@@ -48,19 +50,4 @@ func (c *Collector) Glance(ctx context.Context, t collectors.Target) error {
 	out.BlackHole, out.Known = c.holds()
 	c.publish(&out)
 	return nil
-}
-
-// glance sends the first packets of a search, and returns what they show.
-func (c *Collector) glance(ctx context.Context, s *search.Search, p *prober) (Result, error) {
-	round, ok := s.Next()
-	if !ok {
-		return Result{}, nil
-	}
-	seen, unsent, err := p.round(ctx, round)
-	if err != nil {
-		return Result{}, fmt.Errorf("first look at the path MTU: %w", err)
-	}
-	s.Unsent(unsent)
-	s.Observe(time.Since(p.began), seen)
-	return p.result(s, 0), nil
 }

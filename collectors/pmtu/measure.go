@@ -42,7 +42,7 @@ type prober struct {
 	fragment int
 	// ttl, if set, is the TTL of probes that a router is to answer with time exceeded.
 	ttl uint8
-	// doubt, if set, learns of the first missing answer.
+	// doubt, if set, is told of the first missing answer.
 	doubt *doubt
 	// reply is the largest size answered, and the largest fragment of that reply, 0 if it came
 	// whole.
@@ -139,17 +139,25 @@ func (p *prober) reached(a *netio.Answer) bool {
 
 func (p *prober) run(ctx context.Context, s *search.Search) error {
 	for {
-		r, ok := s.Next()
-		if !ok {
-			return nil
-		}
-		seen, unsent, err := p.round(ctx, r)
-		if err != nil {
+		if more, err := p.step(ctx, s); !more || err != nil {
 			return err
 		}
-		s.Unsent(unsent)
-		s.Observe(time.Since(p.began), seen)
 	}
+}
+
+// step makes the next round of a search. It reports whether there was one.
+func (p *prober) step(ctx context.Context, s *search.Search) (more bool, err error) {
+	r, ok := s.Next()
+	if !ok {
+		return false, nil
+	}
+	seen, unsent, err := p.round(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	s.Unsent(unsent)
+	s.Observe(time.Since(p.began), seen)
+	return true, nil
 }
 
 // A batch is one round.

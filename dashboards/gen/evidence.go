@@ -89,7 +89,7 @@ func wayBack() panel {
 
 // reach shows the newest result of each protocol.
 func reach(w, h uint32) panel {
-	// The code after those of the states.
+	// The code after the codes of the states.
 	answering := fmt.Sprintf("max by (protocol) (%d + 0 * (%s >= on (instance, peer) group_left () max by (instance, peer) (%s)))",
 		len(protocolStates())+1, sel("protocol_last_hop", one), sel("hops", one))
 	return panel{

@@ -96,7 +96,7 @@ func (l *lanes) compare(ctx context.Context, target collectors.Target) {
 	}
 }
 
-// contradicted reports whether IKE was answered after fresh flows had been asked in vain, by a message of
+// contradicted reports whether IKE was answered after fresh flows had not been answered, by a message of
 // another form.
 func (m *examination) contradicted() bool {
 	m.mu.Lock()

@@ -36,7 +36,7 @@ func TestEndlessAnswers(t *testing.T) {
 	}
 }
 
-// TestTooManyLines: lines beyond those of any table are not parsed.
+// TestTooManyLines: more lines than any table has are not parsed.
 func TestTooManyLines(t *testing.T) {
 	d := device{expected: platformASA, platform: platformASA, asked: time.Now(), refused: make(map[string]bool), over: scripted{
 		"show crypto isakmp sa detail": strings.Repeat("\n", maxLines+1),
