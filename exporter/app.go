@@ -144,6 +144,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) (restarted bool) {
 func (a *app) applyPeers(ctx context.Context, cfg *config.Config) (restarted bool) {
 	a.tools.Stack.SetLimits(subject.Limits(cfg))
 	a.schedule.SetMaxFirst(firstRounds(len(cfg.Peers)))
+	followPeers(len(cfg.Peers))
 	wanted := make(map[string]config.Peer, len(cfg.Peers))
 	for _, p := range cfg.Peers {
 		wanted[p.Name] = p

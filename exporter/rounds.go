@@ -59,7 +59,8 @@ func (r *rounds) add(life context.Context, s *subject.Subject) {
 		}
 		measure := func(ctx context.Context) { r.measure(ctx, life, s, c) }
 		if look := s.Preview(c); look != nil {
-			r.app.schedule.AddPreviewed(r.key(c.String()), every, every, func(ctx context.Context) { r.preview(ctx, s, c, look) }, once(measure))
+			preview := func(ctx context.Context) (more bool) { return r.preview(ctx, s, c, look) }
+			r.app.schedule.AddPreviewed(r.key(c.String()), every, every, preview, once(measure))
 			continue
 		}
 		r.addTask(c, every, measure)
@@ -86,10 +87,12 @@ func once(run func(ctx context.Context)) func(ctx context.Context) (again bool) 
 }
 
 // preview takes a short look with a collector before its first round, which says what a failure means.
-func (r *rounds) preview(ctx context.Context, s *subject.Subject, c suite.Collector, look func(context.Context, collectors.Target) error) {
-	if err := look(ctx, s.Target()); err != nil {
+func (r *rounds) preview(ctx context.Context, s *subject.Subject, c suite.Collector, look func(context.Context, collectors.Target) (bool, error)) (more bool) {
+	more, err := look(ctx, s.Target())
+	if err != nil {
 		r.app.log.Debug("preview failed", "peer", r.name, "collector", c.String(), "err", err)
 	}
+	return more
 }
 
 // measure makes one round of a collector that blocks.

@@ -86,7 +86,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err := netio.Available(); err != nil {
 		return err
 	}
-	defer limitGarbage(os.Getenv)()
+	defer limitGarbage(os.Getenv, 0)()
 	base, v, err := o.validate()
 	if err != nil {
 		return err

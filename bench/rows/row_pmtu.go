@@ -69,7 +69,7 @@ func (l *lab) firstPass(ctx context.Context, peers crowd.Config, packets int) (p
 	out, began := pass{}, time.Now()
 	limit := l.duration(3 * time.Minute)
 	for out.every == 0 && time.Since(began) < limit {
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := pause(ctx, 500*time.Millisecond); err != nil { // each look costs the exporter a scrape
 			return out, err
 		}
 		p, err := e.page(ctx)

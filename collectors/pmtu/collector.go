@@ -92,6 +92,8 @@ type Collector struct {
 	// first is the method that the last round had no time for, if any: the next round begins with
 	// it.
 	first *collectors.Method
+	// glanced means that the current address had its first look.
+	glanced bool
 
 	// mu guards what a scrape reads.
 	mu    sync.Mutex
@@ -295,7 +297,7 @@ func (c *Collector) retarget(t collectors.Target) {
 		c.known = known{changes: c.known.changes, ptbs: c.known.ptbs}
 		c.mu.Unlock()
 		clear(c.states[:])
-		c.directions, c.cut, c.unanswered = nil, cut{}, 0
+		c.directions, c.cut, c.unanswered, c.glanced = nil, cut{}, 0, false
 	}
 	for _, st := range c.states {
 		if st != nil {

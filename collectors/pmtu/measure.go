@@ -151,13 +151,18 @@ func (p *prober) step(ctx context.Context, s *search.Search) (more bool, err err
 	if !ok {
 		return false, nil
 	}
+	return true, p.observe(ctx, s, r)
+}
+
+// observe makes a round of a search.
+func (p *prober) observe(ctx context.Context, s *search.Search, r search.Round) error {
 	seen, unsent, err := p.round(ctx, r)
 	if err != nil {
-		return false, err
+		return err
 	}
 	s.Unsent(unsent)
 	s.Observe(time.Since(p.began), seen)
-	return true, nil
+	return nil
 }
 
 // A batch is one round.

@@ -20,7 +20,7 @@ func (s *Scheduler) submit(ctx context.Context, e *entry) {
 // long as a task is ready, so if another one may be made, no other task is waiting.
 func (s *Scheduler) enqueue(ctx context.Context, e *entry) {
 	if s.workers == s.cfg.Workers {
-		s.ready = append(s.ready, e)
+		s.ready[e.rank] = append(s.ready[e.rank], e)
 		return
 	}
 	s.workers++
@@ -32,26 +32,40 @@ func (s *Scheduler) work(ctx context.Context, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runTask(ctx, e)
-	for len(s.ready) > 0 {
-		e, s.ready[0] = s.ready[0], nil
-		s.ready = s.ready[1:]
+	for e = s.nextReady(); e != nil; e = s.nextReady() {
 		s.runTask(ctx, e)
 	}
-	s.ready = nil
 	s.workers--
+}
+
+// nextReady takes the first ready task of the first rank that has one; nil if there is none.
+func (s *Scheduler) nextReady() (e *entry) {
+	for rank, queue := range s.ready {
+		if len(queue) > 0 {
+			e, queue[0] = queue[0], nil
+			s.ready[rank] = queue[1:]
+			return e
+		}
+	}
+	clear(s.ready[:])
+	return nil
 }
 
 // runTask runs a task without the lock and returns it to the heap.
 func (s *Scheduler) runTask(ctx context.Context, e *entry) {
-	now, looked := s.now(), false
+	now, looked, more := s.now(), false, false
 	if !e.gone && ctx.Err() == nil {
 		e.began = s.at(now)
 		e.late = e.began.since(e.planned)
 		s.lag.note(now, e.late)
 		e.active, e.peer.running = true, e.peer.running+1
 		if preview := e.preview; preview != nil {
-			e.preview, looked = nil, true
-			s.attempt(ctx, e, func(ctx context.Context) bool { preview(ctx); return false })
+			looked = true
+			if more = s.attempt(ctx, e, preview); more {
+				e.rank = anotherLook
+			} else {
+				e.asRound()
+			}
 		} else if s.attempt(ctx, e, e.run) && !e.gone && ctx.Err() == nil {
 			s.attempt(ctx, e, e.run)
 		}
@@ -62,8 +76,11 @@ func (s *Scheduler) runTask(ctx context.Context, e *entry) {
 	s.release(ctx, e.peer, now)
 	switch {
 	case e.gone || ctx.Err() != nil:
-	case e.rerun:
-		e.rerun = false
+	case e.rerun, more:
+		if e.rerun {
+			e.rerun = false
+			e.asRound()
+		}
 		e.planned = s.at(now)
 		s.submit(ctx, e)
 	case looked:

@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,7 @@ func (p *previews) add(s *schedule.Scheduler, peers int, interval time.Duration)
 	for i := range peers {
 		name := peerName(i)
 		s.AddPreviewed(schedule.Key{Peer: name, Collector: "pmtu"}, interval, 0,
-			func(context.Context) { p.note(p.looks, name) },
+			func(context.Context) bool { p.note(p.looks, name); return false },
 			func(context.Context) bool { p.note(p.first, name); return false })
 	}
 }
@@ -42,8 +43,9 @@ func TestPreviews(t *testing.T) {
 		previewed      bool
 	}{
 		"usual":                     {30 * time.Second, time.Minute, true},
-		"few peers":                 {20 * time.Second, time.Minute, false},
-		"interval as short as both": {30 * time.Second, 10 * time.Second, false},
+		"few peers":                 {9 * time.Second, time.Minute, false},
+		"interval as short as both": {30 * time.Second, 9 * time.Second, false},
+		"shortest":                  {10 * time.Second, time.Minute, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -66,13 +68,14 @@ func TestPreviews(t *testing.T) {
 				if len(p.looks) != peers {
 					t.Errorf("%d previews of %d peers", len(p.looks), peers)
 				}
-				early, half := 0, (schedule.RoundsAfter+tt.most)/2
+				previewed, opening := tt.most/schedule.PreviewsShare, tt.most/schedule.RoundsShare
+				early, half := 0, (opening+tt.most)/2
 				firstHalf := 0
 				for name, at := range p.looks {
-					if at > schedule.PreviewWithin+time.Second/10 || p.first[name] < schedule.RoundsAfter {
+					if at > previewed+time.Second/10 || p.first[name] < opening {
 						t.Errorf("%s: preview after %v, first round after %v", name, at, p.first[name])
 					}
-					if at < schedule.PreviewWithin/2 {
+					if at < previewed/2 {
 						early++
 					}
 					if p.first[name] < half {
@@ -96,7 +99,7 @@ func TestNowWhileAPreviewWaits(t *testing.T) {
 		s.AddTask(blocked, time.Minute, 0, func(context.Context) bool { <-release; return false })
 		s.Now(blocked)
 		p.add(s, 1, time.Minute)
-		time.Sleep(schedule.PreviewWithin + time.Second) // its preview is due, and there is no worker
+		time.Sleep(schedule.DefaultMaxFirst/schedule.PreviewsShare + time.Second) // its preview is due, and there is no worker
 		s.Now(schedule.Key{Peer: peerName(0), Collector: "pmtu"})
 		close(release)
 		synctest.Wait()
@@ -120,6 +123,40 @@ func TestNowInPlaceOfAPreview(t *testing.T) {
 		defer p.mu.Unlock()
 		if at, ok := p.first[peerName(0)]; !ok || at > time.Second || len(p.looks) > 0 {
 			t.Errorf("the round began after %v (%t), previews %v", at, ok, p.looks)
+		}
+	})
+}
+
+// TestMorePreviews: a second look comes behind the first looks of the others, before the first round, and
+// not at all once somebody asked for a round.
+func TestMorePreviews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const peers = 20
+		var order []string
+		s := start(t, schedule.Config{Workers: 1})
+		blocked, release := schedule.Key{Peer: "blocked", Collector: "pmtu"}, make(chan struct{})
+		s.AddTask(blocked, 5*time.Minute, 0, func(context.Context) bool { <-release; return false })
+		s.Now(blocked)
+		for i := range peers {
+			looks, key := 0, schedule.Key{Peer: peerName(i), Collector: "pmtu"}
+			s.AddPreviewed(key, time.Minute, 0,
+				func(context.Context) bool {
+					looks++
+					order = append(order, []string{"", "first", "second"}[looks])
+					if i == peers-1 {
+						s.Now(key)
+					}
+					return looks == 1
+				},
+				func(context.Context) bool { order = append(order, "round"); return false })
+		}
+		time.Sleep(schedule.DefaultMaxFirst/schedule.PreviewsShare + time.Second) // all are due, and there is no worker
+		close(release)
+		time.Sleep(schedule.DefaultMaxFirst)
+		want := slices.Concat(slices.Repeat([]string{"first"}, peers), slices.Repeat([]string{"second"}, peers-1), slices.Repeat([]string{"round"}, peers))
+		slices.Sort(order[peers : 2*peers]) // the round that was asked for is among the second looks
+		if want = slices.Insert(slices.Delete(want, len(want)-1, len(want)), peers, "round"); !slices.Equal(order, want) {
+			t.Errorf("order of %d runs: %v", len(order), order)
 		}
 	})
 }

@@ -40,14 +40,13 @@ const (
 )
 
 const (
-	// PreviewWithin is the time in which all previews are due.
-	PreviewWithin = 7500 * time.Millisecond
-	// RoundsAfter is when the first rounds of tasks with a preview are due at the earliest: previews that
-	// wait for the packet budget come before them.
-	RoundsAfter = 10 * time.Second
-	// leastForPreviews is the time for first rounds from which there are previews: the rounds still have
-	// most of it.
-	leastForPreviews = 30 * time.Second
+	// PreviewsShare is the part of the time for first rounds, one in so many, in which all previews are due.
+	PreviewsShare = 8
+	// RoundsShare is the part of it, one in so many, before which no round of a task with a preview is due:
+	// previews that wait for the packet budget come first.
+	RoundsShare = 3
+	// LeastForPreviews is the time for first rounds from which there are previews.
+	LeastForPreviews = 10 * time.Second
 )
 
 // A Key names one thing to run: one collector for one peer.
@@ -81,7 +80,7 @@ type Scheduler struct {
 	started bool
 	peers   map[string]*peer
 	due     dueHeap
-	ready   []*entry
+	ready   [ranks][]*entry
 	workers int
 	// rate is the number of rounds per second without delays, turn the start of the next late one.
 	rate  float64
@@ -118,6 +117,20 @@ const (
 	asked
 )
 
+// A rank is an order among tasks that are ready: every path has its first result before any is measured
+// at length.
+type rank uint8
+
+const (
+	firstLook rank = iota
+	anotherLook
+	round
+	ranks
+)
+
+// asRound has an entry run as a round, without another preview. It is in no queue, or stays at its place.
+func (e *entry) asRound() { e.preview, e.rank = nil, round }
+
 // An instant is a time of this schedule's clock, counted from when it was made. A time.Time takes
 // three times the room, and there are five in each of tens of thousands of entries.
 type instant time.Duration
@@ -144,8 +157,9 @@ type entry struct {
 	run       func(ctx context.Context) (again bool)
 	timeout   time.Duration
 	// preview, if set, runs once, before the first round, which is not due before opening.
-	preview func(ctx context.Context)
+	preview func(ctx context.Context) (more bool)
 	opening instant
+	rank    rank
 
 	// due and why are for its place in the heap, queued means that it is there. version changes
 	// each time that it leaves the heap.
@@ -201,9 +215,11 @@ func (s *Scheduler) AddTask(key Key, interval, timeout time.Duration, run func(c
 }
 
 // AddPreviewed adds a task as AddTask does, with a preview: a short look that many peers can have before
-// any of them has its first round. The preview is due within PreviewWithin, the first round between
-// RoundsAfter and MaxFirst. Where that is too short for both, or where Now asks for a round first, there is none.
-func (s *Scheduler) AddPreviewed(key Key, interval, timeout time.Duration, preview func(ctx context.Context), run func(ctx context.Context) (again bool)) {
+// any of them has its first round. Of the time for first rounds, which is MaxFirst or the interval, previews
+// have the first eighth, and rounds what follows the first third. A preview that returns more is called again, after the
+// first previews that are ready and before rounds.
+// Where the time is too short for both, or where Now asks for a round first, there is none.
+func (s *Scheduler) AddPreviewed(key Key, interval, timeout time.Duration, preview func(ctx context.Context) (more bool), run func(ctx context.Context) (again bool)) {
 	s.add(key, &entry{interval: interval, timeout: limited(timeout, interval), run: run, preview: preview})
 }
 
@@ -238,12 +254,11 @@ func (s *Scheduler) add(key Key, e *entry) {
 	}
 	now := s.now()
 	first := firstWait(now, e.interval, e.phase, s.cfg.MaxFirst)
-	if all := min(e.interval, s.cfg.MaxFirst); e.preview != nil && all >= leastForPreviews {
-		share := float64(first) / float64(all)
-		first = time.Duration(share * float64(PreviewWithin))
-		e.opening = s.at(now.Add(RoundsAfter + time.Duration(share*float64(all-RoundsAfter))))
+	if all := min(e.interval, s.cfg.MaxFirst); e.preview != nil && all >= LeastForPreviews {
+		e.opening = s.at(now.Add(all/RoundsShare + first - first/RoundsShare))
+		first /= PreviewsShare
 	} else {
-		e.preview = nil
+		e.asRound()
 	}
 	e.expected = max(s.at(now.Add(first)), e.opening)
 	s.rate += 1 / e.interval.Seconds()
@@ -288,11 +303,12 @@ func (s *Scheduler) Now(key Key) bool {
 		if now := s.at(s.now()); e.due > now {
 			e.due, e.planned = now, now
 		}
-		e.why, e.preview = asked, nil
+		e.why = asked
+		e.asRound()
 		s.due.push(e)
 		s.wakeFor(e)
 	default: // it waits for a worker, or for its peer
-		e.preview = nil
+		e.asRound()
 	}
 	return true
 }

@@ -23,7 +23,10 @@ func (s *Scheduler) Stats() Stats {
 	for _, p := range s.peers {
 		st.Keys += len(p.entries)
 	}
-	st.Running, st.Waiting = s.workers, len(s.ready)
+	st.Running = s.workers
+	for _, queue := range s.ready {
+		st.Waiting += len(queue)
+	}
 	return st
 }
 
@@ -64,8 +67,10 @@ func (s *Scheduler) Lag() time.Duration {
 	if e := s.due.first(); e != nil {
 		late = max(late, s.at(now).since(e.planned))
 	}
-	if len(s.ready) > 0 {
-		late = max(late, s.at(now).since(s.ready[0].planned))
+	for _, queue := range s.ready {
+		if len(queue) > 0 {
+			late = max(late, s.at(now).since(queue[0].planned))
+		}
 	}
 	return late
 }

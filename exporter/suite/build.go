@@ -71,7 +71,7 @@ type operations struct {
 	// measure makes one round; see Collectors.Measure.
 	measure func(ctx context.Context, c *Collectors, t collectors.Target) (keep func(*Findings), err error)
 	// preview, if set, takes a short look before the first round; see Collectors.Preview.
-	preview func(ctx context.Context, c *Collectors, t collectors.Target) error
+	preview func(ctx context.Context, c *Collectors, t collectors.Target) (more bool, err error)
 	// read puts the newest result into findings.
 	read func(c *Collectors, f *Findings, now time.Time)
 	// expose makes the collector's series.
@@ -131,12 +131,13 @@ func (c *Collectors) Measure(ctx context.Context, of Collector, t collectors.Tar
 
 // Preview returns the function that takes a short look before the first round of a collector, nil for
 // one that has none. What it finds out is among the findings; a look that shows nothing changes nothing.
-func (c *Collectors) Preview(of Collector) func(ctx context.Context, t collectors.Target) error {
+// It reports whether there is more to see, by another call.
+func (c *Collectors) Preview(of Collector) func(ctx context.Context, t collectors.Target) (more bool, err error) {
 	look := specs[of].preview
 	if look == nil {
 		return nil
 	}
-	return func(ctx context.Context, t collectors.Target) error { return look(ctx, c, t) }
+	return func(ctx context.Context, t collectors.Target) (more bool, err error) { return look(ctx, c, t) }
 }
 
 // Findings returns the newest result of every collector that runs, and of the protocols where they

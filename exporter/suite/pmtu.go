@@ -58,8 +58,10 @@ func operatePMTU() operations {
 				f.PMTU = &s
 			}, err
 		},
-		preview: func(ctx context.Context, c *Collectors, t collectors.Target) error { return c.pmtu.Glance(ctx, t) },
-		read:    func(c *Collectors, f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
+		preview: func(ctx context.Context, c *Collectors, t collectors.Target) (more bool, err error) {
+			return c.pmtu.Glance(ctx, t)
+		},
+		read: func(c *Collectors, f *Findings, _ time.Time) { s := c.pmtu.Snapshot(); f.PMTU = &s },
 		expose: func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer {
 			return pmtu.NewExposer(c.pmtu, s, every)
 		},
