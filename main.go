@@ -73,7 +73,7 @@ func run(args []string) int {
 }
 
 func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.ServeOptions) {
-	o := &exporter.ServeOptions{}
+	o := &exporter.ServeOptions{Program: true}
 	c := app.Command("serve", "Measure all peers on a schedule and serve /metrics (the default command).").Default()
 	c.Flag("config.file", "Configuration file (YAML); see docs/configuration.md.").StringVar(&o.ConfigFile)
 	c.Flag("config.check", "Validate the configuration, print all problems or the required packet rate, and exit.").BoolVar(&o.CheckOnly)

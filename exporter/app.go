@@ -47,6 +47,7 @@ type app struct {
 	resolver resolve.Resolver
 	readers  *readers.Readers
 	ready    atomic.Bool
+	limits   goRuntime
 
 	// traces keeps probes and their answers, history baselines and what changed.
 	traces  *trace.Recorder
@@ -87,6 +88,7 @@ func newApp(tools *subject.Instruments, cfg *config.Config, buckets icmp.Buckets
 		peers:    make(map[string]*peer),
 		readers:  readers.New(log),
 		files:    peerfiles.New(log, shard.Shard{}.Has),
+		limits:   newGoRuntime(false),
 	}
 	a.current.Store(cfg)
 	a.gateways = gateways.NewMetrics(a.readers.Pollers)
@@ -144,7 +146,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) (restarted bool) {
 func (a *app) applyPeers(ctx context.Context, cfg *config.Config) (restarted bool) {
 	a.tools.Stack.SetLimits(subject.Limits(cfg))
 	a.schedule.SetMaxFirst(firstRounds(len(cfg.Peers)))
-	followPeers(len(cfg.Peers))
+	a.limits.follow(len(cfg.Peers))
 	wanted := make(map[string]config.Peer, len(cfg.Peers))
 	for _, p := range cfg.Peers {
 		wanted[p.Name] = p

@@ -66,6 +66,9 @@ type ServeOptions struct {
 	ProbeTimeoutOffset time.Duration
 	NativeHistograms   bool
 	ClassicHistograms  bool
+	// Program means that the process does nothing else: the number of processors that it uses follows
+	// the number of peers.
+	Program bool
 }
 
 // shutdownTimeout is how long requests may take to end when the program does.
@@ -86,7 +89,8 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err := netio.Available(); err != nil {
 		return err
 	}
-	defer limitGarbage(os.Getenv, 0)()
+	limits := newGoRuntime(o.Program)
+	defer limits.limitGarbage(0)()
 	base, v, err := o.validate()
 	if err != nil {
 		return err
@@ -109,6 +113,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	a.limits = limits
 	defer a.close()
 	a.traces = trace.NewRecorder(o.EvidenceBytes)
 	a.shard, a.files, r.app = v.shard, r.files, a

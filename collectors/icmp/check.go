@@ -44,7 +44,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	if c.changed == nil {
 		c.changed = make(chan struct{}, 1)
 	}
-	c.target = collectors.Share(t)
+	c.target, c.engine = collectors.Share(t), soon(c.engine)
 	lossy := c.tally.received > 0 && c.loss.Current.Heavy()
 	c.forget()
 	c.mu.Unlock()

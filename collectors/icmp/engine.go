@@ -40,6 +40,14 @@ func NewDeferred(network collectors.Network, account *netio.Account) *Shared {
 	return &Shared{network: network, account: account, deferred: true}
 }
 
+// soon returns an engine whose echoes leave at once, because somebody waits for the answers.
+func soon(e Engine) Engine {
+	if s, ok := e.(*Shared); ok && s.deferred {
+		return NewShared(s.network, s.account)
+	}
+	return e
+}
+
 // packets are for reuse: a network does not keep a packet that it puts off.
 var packets = sync.Pool{New: func() any { return &netio.Packet{} }}
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -103,16 +104,33 @@ func (b *bell) wait(limit time.Duration) {
 	}
 	b.struck = b.struck[:0]
 	// To wake once too early costs less than to set the time for each wait.
-	var err error
 	if now := time.Now(); !b.due.After(now) || now.Add(limit).Before(b.due) {
-		b.due = now.Add(limit)
-		err = b.file.SetReadDeadline(b.due)
+		b.set(now.Add(limit))
 	}
-	if err == nil {
-		err = b.rc.Read(b.strike)
+	b.await()
+}
+
+// doze returns when somebody rings, and when due has come. A socket wakes it once at most.
+func (b *bell) doze() {
+	rope := -1
+	_ = b.rope.use(func(fd int) error { rope = fd; return nil })
+	if i := slices.Index(b.struck, rope); i >= 0 {
+		_ = b.control(unix.EPOLL_CTL_MOD, rope)
+		b.struck = slices.Delete(b.struck, i, i+1)
 	}
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		time.Sleep(min(limit, breather)) // it must not spin
+	b.await()
+}
+
+// set sets when a wait ends at the latest, also one that has begun.
+func (b *bell) set(due time.Time) {
+	b.due = due
+	_ = b.file.SetReadDeadline(due) // where it fails, so does the wait
+}
+
+// await waits for an event.
+func (b *bell) await() {
+	if err := b.rc.Read(b.strike); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		time.Sleep(breather) // it must not spin
 	}
 }
 

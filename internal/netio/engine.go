@@ -22,8 +22,10 @@ const (
 	// the kernel has stamped what comes meanwhile, and reading it in one go costs half of waking
 	// for each.
 	breather = 5 * time.Millisecond
-	// leisure is how long that is while nobody waits for an answer, and few come.
-	leisure, few = 20 * time.Millisecond, batchSize / 2
+	// few is how many packets of a pass are no reason to come back so soon while nobody waits for an
+	// answer. Then the engine dozes: sockets wake it no more. Flush reads them on its way, and the engine
+	// itself after leisure without a Flush.
+	few, leisure = batchSize / 2, 250 * time.Millisecond
 	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on
 	// in the next pass; until then no probe is silent.
 	maxBatches = 256
@@ -41,12 +43,15 @@ const (
 	clockStep = 50 * time.Millisecond
 )
 
-// An engine is the one goroutine that reads all sockets of a Stack, and ends probes whose time is
-// over:
+// An engine reads all sockets of a Stack, and ends probes whose time is over:
 //
 //	wait until something has come, or time is over ──▶ read all that has come ──▶ end probes
 //	        ▲                                          (by the kernel's time)         │
 //	        └────────────────────────────────────────────────────────────────────────┘
+//
+// It has a goroutine of its own. With few packets, most of the cost is waking that up for each. So
+// while nobody waits for an answer it dozes, and whoever sends the next echo requests reads the answers
+// to the last ones. Turn says whose it is.
 //
 // A probe is silent only if all sockets were found empty after its deadline, so an answer that
 // waits in a socket is never late. After a standstill of the program, nothing is concluded from
@@ -61,6 +66,8 @@ type engine struct {
 	mu        sync.Mutex
 	receivers []*receiver
 
+	// turn guards all that follows. The goroutine of the engine holds it, unless it dozes.
+	turn   sync.Mutex
 	polled []unix.PollFd
 	ready  []*receiver
 	came   time.Time     // when a pass last found packets
@@ -102,12 +109,14 @@ func wallOffset(now time.Time) time.Duration {
 // run reads until the Stack is closed.
 func (e *engine) run() {
 	defer e.bell.close()
+	e.turn.Lock() // for good in the end: there is nothing left to read
 	for {
-		until := e.stack.flights.next(time.Now(), longestRest)
-		planned := e.rest(until)
+		until, doze := e.stack.flights.next(time.Now(), longestRest, e.pause == 0)
+		planned := e.rest(until, doze)
 		if e.stack.ctx.Err() != nil {
 			return
 		}
+		e.stack.depart(mostDeferred)
 		now := time.Now()
 		e.watch(now, planned)
 		e.pass(now)
@@ -116,24 +125,51 @@ func (e *engine) run() {
 }
 
 // rest waits until a socket has something to read, the bell rings, or a time has come. It returns
-// when it should have ended at the latest.
-func (e *engine) rest(until time.Time) (planned time.Time) {
+// when it should have ended at the latest. While it dozes, no socket wakes it.
+func (e *engine) rest(until time.Time, doze bool) (planned time.Time) {
 	now := time.Now()
-	if e.pause > 0 {
-		time.Sleep(e.pause)
-		e.poll()
-		return now.Add(e.pause)
-	}
 	wait := max(until.Sub(now), 0)
-	if wait > 0 {
+	switch {
+	case e.pause > 0:
+		wait = e.pause
+		time.Sleep(wait)
+	case doze:
+		wait = min(wait, leisure)
+		e.bell.set(now.Add(wait))
+		e.turn.Unlock()
+		e.bell.doze()
+		e.turn.Lock()
+	case wait > 0:
 		e.bell.wait(wait)
 	}
-	e.poll()
+	if e.poll() {
+		e.bell.quiet()
+	}
 	return now.Add(wait)
 }
 
-// poll finds the sockets that have something to read.
-func (e *engine) poll() {
+// readAlong makes a pass on the goroutine of a caller if the engine dozes, and lets it doze on.
+func (e *engine) readAlong() {
+	if !e.turn.TryLock() {
+		return
+	}
+	defer e.turn.Unlock()
+	now := time.Now()
+	if e.pause > 0 || e.stack.ctx.Err() != nil {
+		return // it is awake, or about to be
+	}
+	if e.poll() {
+		return // it is about to wake
+	}
+	e.watch(now, e.bell.due)
+	e.pass(now)
+	if e.pause > 0 {
+		e.ring() // too much has come for a nap
+	}
+}
+
+// poll finds the sockets that have something to read, and reports whether the bell has rung.
+func (e *engine) poll() (rung bool) {
 	e.polled, e.ready = e.polled[:0], e.ready[:0]
 	e.mu.Lock()
 	e.receivers = slices.DeleteFunc(e.receivers, func(r *receiver) bool { return !e.await(r.conn) })
@@ -141,10 +177,7 @@ func (e *engine) poll() {
 	e.mu.Unlock()
 	e.await(e.bell.rope)
 	if polling(e.polled) != 0 { // all are tried
-		return
-	}
-	if e.polled[len(e.polled)-1].Revents != 0 {
-		e.bell.quiet()
+		return false
 	}
 	all := e.ready
 	e.ready = e.ready[:0]
@@ -154,6 +187,7 @@ func (e *engine) poll() {
 			e.ready = append(e.ready, r)
 		}
 	}
+	return e.polled[len(e.polled)-1].Revents != 0
 }
 
 // await adds a socket to those that are polled, and reports whether it is open.
@@ -192,10 +226,7 @@ func (e *engine) pass(now time.Time) {
 // pace finds out how long the next pass can wait, from the packets of this one.
 func (e *engine) pace(packets int, now time.Time) {
 	e.pause = breather
-	if packets < few && e.stack.flights.hasTime() {
-		e.pause = leisure
-	}
-	if packets == 0 || packets == 1 && now.Sub(e.came) >= e.pause {
+	if packets == 0 || packets == 1 && now.Sub(e.came) >= breather || packets < few && e.stack.flights.hasTime() {
 		e.pause = 0
 	}
 	if packets > 0 {

@@ -117,6 +117,8 @@ type flights struct {
 	// until is when expire is called again at the latest, unless wake is called.
 	until time.Time
 	wake  func()
+	// dozing: who reads answers is in no hurry, unless wake is called.
+	dozing bool
 	// drops returns how many answers this host has lost.
 	drops *dropCounts
 	// record takes what an answer shows of the silence of its destination.
@@ -218,7 +220,8 @@ func (t *flights) add(f *flight, now time.Time, timeout, grace time.Duration) {
 	if !f.patient {
 		t.awaited++
 	}
-	if f.deadline.Before(t.until) {
+	if f.deadline.Before(t.until) || t.dozing && !f.patient {
+		t.dozing = false
 		t.until = f.deadline
 		t.wake()
 	}
@@ -473,8 +476,9 @@ func (t *flights) expire(now time.Time) {
 }
 
 // next returns when expire is to be called again. While no probe waits for its answer, that is
-// after a while, and without any probe much later.
-func (t *flights) next(now time.Time, while time.Duration) time.Time {
+// after a while, and without any probe much later. Where the caller would doze, next reports whether
+// it can: there are probes, and nobody waits for their answers.
+func (t *flights) next(now time.Time, while time.Duration, would bool) (at time.Time, doze bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, ok := t.wheel.next(while)
@@ -485,6 +489,6 @@ func (t *flights) next(now time.Time, while time.Duration) time.Time {
 	default:
 		at = now.Add(time.Hour)
 	}
-	t.until = at
-	return at
+	t.until, t.dozing = at, would && t.n > 0 && t.awaited == 0
+	return at, t.dozing
 }

@@ -17,16 +17,16 @@ import (
 // begins: with more of them, that would be too early for the last ones.
 const outboxSize = 32
 
-// mostDeferred is how long an echo request waits for Flush at most.
+// mostDeferred is how long an echo request waits for Flush before the engine looks after it, which may
+// take another longestRest.
 const mostDeferred = 10 * time.Millisecond
 
 // An outbox collects echo requests (Packet.Deferred) that leave by one socket.
 type outbox struct {
 	conn *conn
 
-	mu sync.Mutex
-	// late empties the outbox where nobody calls Flush. It runs while something is in there.
-	late     *time.Timer
+	mu       sync.Mutex
+	began    time.Time // when the first packet came
 	n        int
 	packets  [outboxSize]outgoing
 	messages [outboxSize]mmsghdr
@@ -63,7 +63,7 @@ func (s *Stack) post(o *outbox, p *Packet, f *flight) {
 		s.empty(o)
 	}
 	if o.n == 0 {
-		o.wait(s)
+		o.began = f.entered
 	}
 	out, i := &o.packets[o.n], o.n
 	o.n++
@@ -73,19 +73,6 @@ func (s *Stack) post(o *outbox, p *Packet, f *flight) {
 	o.parts[i].SetLen(len(out.b))
 	size := putSockaddr(&o.names[i], netip.AddrPortFrom(p.Path.Dst, 0), o.conn.v6)
 	o.messages[i].set(&o.names[i], size, &o.parts[i], out.oob)
-}
-
-// wait has the outbox emptied after a while. The caller holds the lock.
-func (o *outbox) wait(s *Stack) {
-	if o.late != nil {
-		o.late.Reset(mostDeferred)
-		return
-	}
-	o.late = time.AfterFunc(mostDeferred, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		s.empty(o)
-	})
 }
 
 // build appends what the socket gets for an echo request: a whole packet of IPv4, the ICMPv6
@@ -99,21 +86,26 @@ func (o *outbox) build(b []byte, p *Packet, f *flight) []byte {
 	return appendFragment(b, p, f, o.message, 0, false, false)
 }
 
-// Flush sends what waits in the outboxes (Packet.Deferred).
+// Flush sends what waits in the outboxes (Packet.Deferred). It may call the functions that take answers to
+// earlier probes.
 func (s *Stack) Flush() {
+	s.depart(0)
+	s.engine.readAlong()
+}
+
+// depart sends what has waited in the outboxes for a time.
+func (s *Stack) depart(waited time.Duration) {
 	for _, o := range *s.outboxes.Load() {
 		o.mu.Lock()
-		s.empty(o)
+		if o.n > 0 && time.Since(o.began) >= waited {
+			s.empty(o)
+		}
 		o.mu.Unlock()
 	}
 }
 
 // empty sends what is in an outbox. The caller holds its lock.
 func (s *Stack) empty(o *outbox) {
-	if o.n == 0 {
-		return
-	}
-	o.late.Stop()
 	for begin := 0; begin < o.n; {
 		at := time.Now()
 		n, err := o.send(begin)

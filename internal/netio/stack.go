@@ -222,7 +222,7 @@ func (s *Stack) send(ctx context.Context, p *Packet, timeout time.Duration, answ
 	}
 	now := time.Now()
 	if delay := s.pacer.reserve(now, packets, p.wireBytes()); delay > 0 {
-		s.Flush() // what was put off must not wait as well
+		s.depart(0) // what was put off must not wait as well
 		if pause(ctx, delay); ctx.Err() != nil {
 			return fmt.Errorf("waiting for the packet budget: %w", ctx.Err())
 		}
