@@ -50,7 +50,7 @@ const (
 //	        └────────────────────────────────────────────────────────────────────────┘
 //
 // It has a goroutine of its own. With few packets, most of the cost is waking that up for each. So
-// while nobody waits for an answer it dozes, and whoever sends the next echo requests reads the answers
+// while nobody waits for an answer it dozes, and the sender of the next echo requests reads the answers
 // to the last ones. Turn says whose it is.
 //
 // A probe is silent only if all sockets were found empty after its deadline, so an answer that
