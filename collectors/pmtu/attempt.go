@@ -86,7 +86,7 @@ func (c *Collector) attempt(ctx context.Context, m collectors.Method, route neti
 	}
 	a := &attempt{st: st, p: p, search: s, result: p.result(s, time.Since(start))}
 	c.trust(m, st, &a.result, min(route.LinkMTU, maxPacket))
-	if c.drops() != drops {
+	if st.doubtful(&a.result) && c.drops() != drops {
 		st.retract(&a.result)
 	}
 	return a, nil

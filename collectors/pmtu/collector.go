@@ -361,14 +361,18 @@ func (c *Collector) drops() uint64 {
 	return 0
 }
 
-// retract retracts a verdict that rests on silence, because this host lost answers meanwhile. A
-// verdict that was known before stays.
+// retract retracts a doubtful verdict, because this host lost answers meanwhile.
 func (st *methodState) retract(r *Result) {
-	asKnown := r.State == st.known && r.Bytes == st.bytes
-	if asKnown || r.State == search.Clean || r.State == search.Reduced && r.PTBReceived > 0 {
-		return
+	if st.doubtful(r) {
+		r.State, r.Reason = search.Inconclusive, collectors.ErrLocalDrops.Error()
 	}
-	r.State, r.Reason = search.Inconclusive, collectors.ErrLocalDrops.Error()
+}
+
+// doubtful reports whether a verdict rests on silence alone: it is retracted if this host lost answers
+// meanwhile. A verdict that was known before stays.
+func (st *methodState) doubtful(r *Result) bool {
+	asKnown := r.State == st.known && r.Bytes == st.bytes
+	return !asKnown && r.State != search.Clean && (r.State != search.Reduced || r.PTBReceived == 0)
 }
 
 // begin resumes the method's search, or starts a new one from what is known.
