@@ -87,12 +87,13 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 		return err
 	}
 	defer limitGarbage(os.Getenv)()
+	read := stampOf(o.ConfigFile) // before the file is read: a later change is another version
 	base, v, err := o.validate()
 	if err != nil {
 		return err
 	}
 	r := newReloader(log, v.shard)
-	r.options, r.life = o, ctx
+	r.options, r.life, r.stamp = o, ctx, read
 	cfg, err := r.first(ctx, base)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (r *reloader) first(ctx context.Context, base *config.Config) (*config.Conf
 		return nil, err
 	}
 	r.narrow(cfg)
-	r.base, r.cfg = base, cfg
+	r.take(base, cfg)
 	return cfg, nil
 }
 
@@ -279,7 +280,7 @@ func CheckConfig(o ServeOptions, out io.Writer) error {
 	}
 	packets, bytes := cfg.PacketRate()
 	if discovers(base) {
-		fmt.Fprintln(out, "no peers: the peers of this host's gateways will be measured")
+		fmt.Fprintln(out, "no peers: the peers of this host's gateways will be measured, as soon as there are any")
 	} else {
 		fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s while all paths are healthy (limits: %d packets/s, %d bytes/s)\n",
 			len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)
