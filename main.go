@@ -97,6 +97,8 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 		BoolVar(&o.ProbeAnyTarget)
 	c.Flag("web.probe-timeout-offset", "Time to subtract from the timeout of a scrape of /probe.").Default("500ms").
 		DurationVar(&o.ProbeTimeoutOffset)
+	c.Flag("sandbox", "After the start, drop capabilities that are no longer needed, and limit access to files (Landlock) to the directories of "+
+		"configured files. See docs/installation.md.").Default("true").BoolVar(&o.Sandbox)
 	c.Flag("histogram.native", "Expose round-trip times as native histograms.").Default("true").BoolVar(&o.NativeHistograms)
 	c.Flag("histogram.classic", "Expose round-trip times as classic histograms.").Default("true").BoolVar(&o.ClassicHistograms)
 	o.Web = kingpinflag.AddFlags(c, ":10500")

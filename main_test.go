@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 func TestProgram(t *testing.T) {
 	netlab.Need(t) // it listens and measures: not in the user's network
 	p := program(filepath.Join(t.TempDir(), "ipsec_path_exporter"))
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", string(p), ".").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", string(p), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the packages
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	t.Run("bad usage", p.badUsage)
@@ -58,6 +60,10 @@ func TestProgram(t *testing.T) {
 	t.Run("waiting for charon", p.waitingForCharon)
 	t.Run("prefix", p.prefix)
 	t.Run("TLS and basic auth", p.tls)
+	t.Run("sandbox of root", p.sandboxOfRoot)
+	t.Run("sandbox of an ordinary user", p.sandboxOfUser)
+	t.Run("sandboxed whack", p.sandboxedWhack)
+	t.Run("sandboxed TLS", p.sandboxedTLS)
 	t.Run("discovery", p.discovery)
 	t.Run("unprivileged check", p.unprivilegedCheck)
 	t.Run("unprivileged serve", p.unprivilegedServe)

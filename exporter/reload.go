@@ -15,6 +15,7 @@ import (
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/readers"
 	"ipsec_path_exporter/exporter/shard"
+	"ipsec_path_exporter/internal/sandbox"
 )
 
 // A reloader reads the configuration again. One reload runs at a time.
@@ -38,6 +39,9 @@ type reloader struct {
 	left      []string
 	// stamp is that of the configuration file when it was read last. It belongs to the holder of turn.
 	stamp stamp
+	// rules are the files that the program may use since its start, nil if it may use all. They do
+	// not change.
+	rules *sandbox.Rules
 	// waiting means that there is nothing to measure yet.
 	waiting atomic.Bool
 }
@@ -130,6 +134,9 @@ func (r *reloader) reload(ctx context.Context) error {
 	cfg := base
 	if err == nil {
 		cfg, err = r.complete(base)
+	}
+	if err == nil {
+		err = r.reachable(base)
 	}
 	if err == nil && !discovers(r.base) && discovers(base) && len(cfg.Gateways) == 0 {
 		// Rather a file that was cut off than the wish to measure nothing.

@@ -44,6 +44,8 @@ type ServeOptions struct {
 	StoragePath string
 	// EvidenceBytes is the memory for probes and answers of all peers; 0 keeps none.
 	EvidenceBytes int
+	// Sandbox takes from the whole process, after the start, what it does not need any more.
+	Sandbox bool
 	// CheckOnly reads the configuration and does nothing else.
 	CheckOnly bool
 	// Shard is the number of this shard or shard.Auto, and may be empty if TotalShards is 1.
@@ -131,6 +133,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	r.confine(cfg) // before anything from the network is read
 	return a.run(ctx, cfg, server, r)
 }
 

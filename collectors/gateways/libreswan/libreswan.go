@@ -43,10 +43,15 @@ var (
 	_ gateways.Discoverer = (*Source)(nil)
 )
 
+// Programs returns where packages have whack.
+func Programs() []string {
+	return []string{"/usr/libexec/ipsec/whack", "/usr/local/libexec/ipsec/whack", "/usr/lib/ipsec/whack"}
+}
+
 // New makes a Source.
 func New(c Config) *Source {
 	s := &Source{pathMTU: c.PathMTU}
-	s.whack.Paths = []string{"/usr/libexec/ipsec/whack", "/usr/local/libexec/ipsec/whack", "/usr/lib/ipsec/whack"}
+	s.whack.Paths = Programs()
 	if c.Whack != "" {
 		s.whack.Paths = []string{c.Whack}
 	}

@@ -38,10 +38,13 @@ type Source struct {
 
 var _ gateways.Source = (*Source)(nil)
 
+// Programs returns where packages have ikectl.
+func Programs() []string { return []string{"/usr/sbin/ikectl", "/usr/local/sbin/ikectl"} }
+
 // New makes a Source.
 func New(c Config) *Source {
 	s := &Source{pathMTU: c.PathMTU}
-	s.ikectl.Paths = []string{"/usr/sbin/ikectl", "/usr/local/sbin/ikectl"}
+	s.ikectl.Paths = Programs()
 	if c.Ikectl != "" {
 		s.ikectl.Paths = []string{c.Ikectl}
 	}
