@@ -67,6 +67,6 @@ func exitCode(err, fault error) int {
 	case errors.Is(err, fault):
 		return exitFault
 	}
-	fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
+	fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %v\n", err)
 	return exitUnable
 }

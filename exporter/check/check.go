@@ -26,6 +26,7 @@ import (
 	"ipsec_path_exporter/exporter/subject"
 	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // ErrFault means that a check found a fault.
@@ -172,7 +173,7 @@ func (c *checker) run(ctx context.Context, cfg *config.Config, o *Options) error
 	for _, line := range c.deps.Degraded() {
 		fmt.Fprintf(o.Stderr, "note: %s\n", line)
 	}
-	c.openGateways(ctx, cfg, o.Stderr)
+	c.openGateways(ctx, cfg, untrusted.Writer(o.Stderr))
 	defer c.gateways.close()
 	c.progress, c.timeout = newProgress(o.Stderr, len(cfg.Peers)), o.Timeout
 	reports := c.all(ctx, cfg)

@@ -18,6 +18,7 @@ import (
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/resolve"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // Options are what the command line says to read.
@@ -46,6 +47,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Output != "text" && o.Output != "json" {
 		return fmt.Errorf("--output=%s: must be one of: text, json", o.Output)
 	}
+	o.Stdout, o.Stderr = untrusted.Writer(o.Stdout), untrusted.Writer(o.Stderr)
 	cfg, err := o.configuration(ctx)
 	if err != nil {
 		return err
