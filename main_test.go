@@ -58,6 +58,7 @@ func TestProgram(t *testing.T) {
 	t.Run("hang-up", p.hangUp)
 	t.Run("waiting", p.waiting)
 	t.Run("waiting for charon", p.waitingForCharon)
+	t.Run("hostile clients", p.hostileClients)
 	t.Run("prefix", p.prefix)
 	t.Run("TLS and basic auth", p.tls)
 	t.Run("sandbox of root", p.sandboxOfRoot)
