@@ -23,7 +23,8 @@ type Clients struct {
 	// Scrapers is how many clients scrape, each again as soon as it has a page and has waited for Pause.
 	Scrapers int
 	Pause    time.Duration
-	// Hostile is how many clients of each kind of abuse there are.
+	// Hostile is how many clients of each kind of abuse there are. Each waits for up to Pause before it
+	// tries again.
 	Hostile int
 }
 
@@ -158,7 +159,7 @@ func (c Clients) Run(ctx context.Context) ClientsResult {
 				for ctx.Err() == nil {
 					c.abuse(ctx, a)
 					tried[i].Add(1)
-					wait(ctx, rand.N(drip))
+					wait(ctx, rand.N(c.Pause))
 				}
 			})
 		}
