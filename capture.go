@@ -10,10 +10,11 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"ipsec_path_exporter/internal/capture/command"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 func captureCommand(app *kingpin.Application) (*kingpin.CmdClause, *command.Options) {
-	o := &command.Options{Stdin: os.Stdin, Stdout: os.Stdout}
+	o := &command.Options{Stdin: os.Stdin, Stdout: untrusted.Writer(os.Stdout)}
 	c := app.Command("capture", "Analyze one packet capture, or two of the same traffic taken at both ends: "+
 		"what happened to IKE, ESP, AH and their fragments. "+
 		"Exits 0 if no fault was found, 1 if one was, 2 if a capture could not be read or holds no VPN packet; see docs/captures.md.")
@@ -40,7 +41,7 @@ func runCapture(ctx context.Context, o *command.Options) int {
 	faults, err := command.Run(ctx, *o)
 	if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %s\n", line)
+			fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %s\n", line)
 		}
 	}
 	switch {

@@ -22,7 +22,7 @@ type checking struct {
 func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *checking) {
 	o := &checking{Options: check.Options{Stdout: os.Stdout, Stderr: os.Stderr}}
 	c := app.Command("check", "Measure once and print a report. Exits 0 if no fault was found, 1 if one was, 2 if it could not measure.")
-	c.Arg("target", "Addresses, or with --config.file names of peers (default: all of them).").StringsVar(&o.Targets)
+	c.Arg("target", "Addresses, or with --config.file names of peers (default: all of them, or the peers of the gateways of this host).").StringsVar(&o.Targets)
 	c.Flag("config.file", "Configuration file (YAML) whose peers to check.").StringVar(&o.ConfigFile)
 	c.Flag("output", "Form of the report: text, markdown, html or json.").Default("text").StringVar(&o.Output)
 	c.Flag("family", "Addresses of host names to measure: ip4, ip6, any (the first that can be reached, IPv4 first) or both.").StringVar(&o.Family)
@@ -67,6 +67,6 @@ func exitCode(err, fault error) int {
 	case errors.Is(err, fault):
 		return exitFault
 	}
-	fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
+	fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %v\n", err)
 	return exitUnable
 }

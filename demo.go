@@ -44,7 +44,7 @@ func (d *demonstration) run(ctx context.Context, logging *promslog.Config) int {
 	case err == nil:
 		return exitOK
 	case !errors.Is(err, demo.ErrReported):
-		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
+		fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %v\n", err)
 	}
 	return exitFault
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"ipsec_path_exporter/exporter"
 	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/exporter/web"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // Exit codes of all commands.
@@ -35,7 +37,7 @@ func run(args []string) int {
 	app := kingpin.New("ipsec_path_exporter", "Prometheus exporter for the paths that IPsec tunnels run over.")
 	app.Version(version.Print("ipsec_path_exporter")).UsageWriter(os.Stdout).ErrorWriter(os.Stderr)
 	app.HelpFlag.Short('h')
-	logging := &promslog.Config{Writer: os.Stderr}
+	logging := &promslog.Config{Writer: stderr()}
 	promslogflag.AddFlags(app, logging)
 	serve, serveOptions := serveCommand(app)
 	check, checkOptions := checkCommand(app)
@@ -45,7 +47,7 @@ func run(args []string) int {
 
 	command, err := app.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v%s (try --help)\n", err, meant(app.Model(), args, err))
+		fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %v%s (try --help)\n", err, meant(app.Model(), args, err))
 		return exitUnable
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -57,7 +59,7 @@ func run(args []string) int {
 			return checkConfig(serveOptions)
 		}
 		if err := exporter.Serve(ctx, *serveOptions, log); err != nil {
-			fmt.Fprintf(os.Stderr, "ipsec_path_exporter: error: %v\n", err)
+			fmt.Fprintf(stderr(), "ipsec_path_exporter: error: %v\n", err)
 			return exitFault
 		}
 	case check.FullCommand():
@@ -71,6 +73,10 @@ func run(args []string) int {
 	}
 	return exitOK
 }
+
+// stderr is standard error for the log and for errors, which may hold texts of devices and names in
+// files: no terminal obeys them.
+func stderr() io.Writer { return untrusted.Writer(os.Stderr) }
 
 func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.ServeOptions) {
 	o := &exporter.ServeOptions{Program: true}
@@ -97,6 +103,8 @@ func serveCommand(app *kingpin.Application) (*kingpin.CmdClause, *exporter.Serve
 		BoolVar(&o.ProbeAnyTarget)
 	c.Flag("web.probe-timeout-offset", "Time to subtract from the timeout of a scrape of /probe.").Default("500ms").
 		DurationVar(&o.ProbeTimeoutOffset)
+	c.Flag("sandbox", "After the start, drop capabilities that are no longer needed, and limit access to files (Landlock) to the directories of "+
+		"configured files. See docs/installation.md.").Default("true").BoolVar(&o.Sandbox)
 	c.Flag("histogram.native", "Expose round-trip times as native histograms.").Default("true").BoolVar(&o.NativeHistograms)
 	c.Flag("histogram.classic", "Expose round-trip times as classic histograms.").Default("true").BoolVar(&o.ClassicHistograms)
 	o.Web = kingpinflag.AddFlags(c, ":10500")
@@ -124,8 +132,8 @@ func (b *evidenceBytes) Set(s string) error {
 func (b *evidenceBytes) String() string { return units.Base2Bytes(*b).String() }
 
 func checkConfig(o *exporter.ServeOptions) int {
-	if err := exporter.CheckConfig(*o, os.Stdout); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n", err)
+	if err := exporter.CheckConfig(*o, untrusted.Writer(os.Stdout)); err != nil {
+		fmt.Fprintf(stderr(), "%v\n", err)
 		return exitFault
 	}
 	return exitOK

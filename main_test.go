@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 func TestProgram(t *testing.T) {
 	netlab.Need(t) // it listens and measures: not in the user's network
 	p := program(filepath.Join(t.TempDir(), "ipsec_path_exporter"))
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", string(p), ".").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", string(p), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the packages
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	t.Run("bad usage", p.badUsage)
@@ -54,8 +56,15 @@ func TestProgram(t *testing.T) {
 	t.Run("check side by side", p.checkSideBySide)
 	t.Run("signals", p.signals)
 	t.Run("hang-up", p.hangUp)
+	t.Run("waiting", p.waiting)
+	t.Run("waiting for charon", p.waitingForCharon)
+	t.Run("hostile clients", p.hostileClients)
 	t.Run("prefix", p.prefix)
 	t.Run("TLS and basic auth", p.tls)
+	t.Run("sandbox of root", p.sandboxOfRoot)
+	t.Run("sandbox of an ordinary user", p.sandboxOfUser)
+	t.Run("sandboxed whack", p.sandboxedWhack)
+	t.Run("sandboxed TLS", p.sandboxedTLS)
 	t.Run("discovery", p.discovery)
 	t.Run("unprivileged check", p.unprivilegedCheck)
 	t.Run("unprivileged serve", p.unprivilegedServe)
@@ -205,7 +214,6 @@ func (p program) badUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exitFault, "no peers: give --peer=203.0.113.10 or a file with --config.file" + noGateway},
 		{"--bogus", exitUnable, "unknown long flag '--bogus' (try --help)"},
 		{"measure 203.0.113.10", exitUnable, "unexpected measure (try --help)"},
 		{"203.0.113.10 --output json", exitUnable, `unexpected 203.0.113.10; did you mean "ipsec_path_exporter check 203.0.113.10 --output json"? (try --help)`},
@@ -225,8 +233,10 @@ func (p program) badUsage(t *testing.T) {
 		},
 		{"--config.file=" + twice, exitFault, twice + `:3: peers[1] ("hq"): name: "hq" is already the name of peers[0] (` + twice + `:2)`},
 		{"--config.file=" + badAddress, exitFault, badAddress + `:2: peers[0] ("hq"): address: "203.0.113.300" is not a valid IPv4 address`},
+		{"gateway", exitUnable, "no gateways: give a file that has some with --config.file" + noGateway},
+		{"gateway --config.file=" + good, exitUnable, "no gateways in " + good},
 		{
-			"--config.file=" + noPeers, exitFault,
+			"check --config.file=" + noPeers, exitUnable,
 			noPeers + ": no peers: write for example `peers: [{address: 203.0.113.10}]`, or give --peer=203.0.113.10" + noGateway,
 		},
 		{
@@ -253,7 +263,7 @@ func (p program) badUsage(t *testing.T) {
 			"--peer=203.0.113.10 --web.config.file=" + badWeb, exitFault,
 			"--web.config.file: failed to read cert_file (/nonexistent/cert.pem): open /nonexistent/cert.pem: no such file or directory",
 		},
-		{"check", exitUnable, "nothing to check: give an address, or --config.file"},
+		{"check", exitUnable, "nothing to check: give an address, or --config.file" + noGateway},
 		{"check 203.0.113.300", exitUnable, `"203.0.113.300": address: "203.0.113.300" is not a valid IPv4 address`},
 		{"check --output=xml 203.0.113.10", exitUnable, "--output=xml: must be one of: html, json, markdown, text"},
 		{"check --via=nonesuch0 203.0.113.10", exitUnable, "--via=nonesuch0: neither an interface of this host nor an IP address"},

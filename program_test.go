@@ -112,6 +112,20 @@ func (l lab) ordinary(start func() error) error {
 	})
 }
 
+// http returns what fetches pages at the client's place.
+func (l lab) http(t *testing.T) *http.Client {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		err = l.Client.Run(func() error {
+			c, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+			return err
+		})
+		return c, err
+	}}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
 // summary is a report in short: states and sizes.
 type summary struct {
 	Healthy   bool
@@ -239,14 +253,7 @@ func (p program) unprivilegedServe(t *testing.T) {
 	l := newLab(t)
 	l.AllowPingSockets(t)
 	s := p.start(t, l.ordinary, "--peer=hq="+l.ServerAddr(false).String())
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		err = l.Client.Run(func() error {
-			c, err = (&net.Dialer{}).DialContext(ctx, network, addr)
-			return err
-		})
-		return c, err
-	}}}
-	defer client.CloseIdleConnections()
+	client := l.http(t)
 	var page string
 	s.eventually(t, "measurements", func() bool {
 		_, page = fetch(t, client, "http://"+s.listen+"/metrics", "", "")

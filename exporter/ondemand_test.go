@@ -38,7 +38,12 @@ type site struct {
 // serveSite is serve with the pages /sd and /probe.
 func (l *lab) serveSite(t *testing.T, text string, o ServeOptions) *site {
 	t.Helper()
-	s := l.serve(t, text)
+	return l.serve(t, text).withProbe(t, o)
+}
+
+// withProbe returns the service with the pages /sd and /probe.
+func (s *service) withProbe(t *testing.T, o ServeOptions) *site {
+	t.Helper()
 	h, err := web.Handler(web.Config{
 		Log: s.log, TelemetryPath: "/metrics", Metrics: s.metrics, Ready: s.ready.Load, Reload: s.reload.reload, Status: s.status(time.Now()),
 		Peers: peerPages{s.app}, Targets: s.discoverable, Probe: s.probes(func() context.Context { return s.ctx }, &o),

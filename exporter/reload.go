@@ -2,10 +2,11 @@ package exporter
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -14,6 +15,7 @@ import (
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/readers"
 	"ipsec_path_exporter/exporter/shard"
+	"ipsec_path_exporter/internal/sandbox"
 )
 
 // A reloader reads the configuration again. One reload runs at a time.
@@ -35,6 +37,13 @@ type reloader struct {
 	// shards read. All belong to the holder of turn.
 	base, cfg *config.Config
 	left      []string
+	// stamp is that of the configuration file when it was read last. It belongs to the holder of turn.
+	stamp stamp
+	// rules are the files that the program may use since its start, nil if it may use all. They do
+	// not change.
+	rules *sandbox.Rules
+	// waiting means that there is nothing to measure yet.
+	waiting atomic.Bool
 }
 
 // newReloader makes a reloader that has read nothing.
@@ -66,10 +75,9 @@ func (r *reloader) complete(base *config.Config) (cfg *config.Config, err error)
 	if err != nil || !discovers(base) {
 		return cfg, err
 	}
-	if cfg, err = r.discovery.Known(base, r.options.ConfigFile); err == nil {
-		cfg.Divide(r.shard.Has)
-	}
-	return cfg, err
+	cfg = r.discovery.Known(base)
+	cfg.Divide(r.shard.Has)
+	return cfg, nil
 }
 
 // narrow leaves the gateways that this shard reads, and logs a change of the others.
@@ -121,10 +129,18 @@ func (r *reloader) reload(ctx context.Context) error {
 		return err
 	}
 	defer r.turn.Release(1)
+	r.stamp = stampOf(r.options.ConfigFile)
 	base, err := r.read()
 	cfg := base
 	if err == nil {
 		cfg, err = r.complete(base)
+	}
+	if err == nil {
+		err = r.reachable(base)
+	}
+	if err == nil && !discovers(r.base) && discovers(base) && len(cfg.Gateways) == 0 {
+		// Rather a file that was cut off than the wish to measure nothing.
+		err = fmt.Errorf("%w; %w", config.ErrNoPeers(r.options.ConfigFile), r.discovery.NotFound(base))
 	}
 	if err != nil {
 		r.app.metrics.loaded(false)
@@ -132,7 +148,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		return err
 	}
 	r.narrow(cfg)
-	r.base, r.cfg = base, cfg
+	r.take(base, cfg)
 	r.app.apply(r.life, cfg)
 	r.app.metrics.loaded(true)
 	select {
@@ -144,28 +160,18 @@ func (r *reloader) reload(ctx context.Context) error {
 	return nil
 }
 
-// rediscover follows the peers of this host's gateways, where the configuration names none.
-func (r *reloader) rediscover(ctx context.Context) error {
-	ticker := time.NewTicker(discovery.Every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		r.discover(ctx)
-	}
-}
-
 // discover looks for peers again where the configuration names none. The gateways are asked outside
 // the turn: one that hangs delays no reload.
 func (r *reloader) discover(ctx context.Context) {
 	if r.turn.Acquire(ctx, 1) != nil {
 		return
 	}
-	base := r.base
+	base, edited := r.base, r.waiting.Load() && r.stamp != stampOf(r.options.ConfigFile)
 	r.turn.Release(1)
+	if edited {
+		_ = r.reload(ctx) // it was logged
+		return
+	}
 	if !discovers(base) {
 		return
 	}
@@ -184,7 +190,7 @@ func (r *reloader) discover(ctx context.Context) {
 	if err != nil || slices.EqualFunc(cfg.Peers, r.cfg.Peers, config.Peer.Equal) && slices.Equal(cfg.Gateways, r.cfg.Gateways) {
 		return
 	}
-	r.cfg = cfg
+	r.take(r.base, cfg)
 	r.app.apply(r.life, cfg)
 	r.log.Info("discovered peers changed", "peers", len(cfg.Peers))
 }

@@ -44,6 +44,8 @@ type ServeOptions struct {
 	StoragePath string
 	// EvidenceBytes is the memory for probes and answers of all peers; 0 keeps none.
 	EvidenceBytes int
+	// Sandbox takes from the whole process, after the start, what it does not need any more.
+	Sandbox bool
 	// CheckOnly reads the configuration and does nothing else.
 	CheckOnly bool
 	// Shard is the number of this shard or shard.Auto, and may be empty if TotalShards is 1.
@@ -91,12 +93,13 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	}
 	limits := newGoRuntime(o.Program)
 	defer limits.limitGarbage(0)()
+	read := stampOf(o.ConfigFile) // before the file is read: a later change is another version
 	base, v, err := o.validate()
 	if err != nil {
 		return err
 	}
 	r := newReloader(log, v.shard)
-	r.options, r.life = o, ctx
+	r.options, r.life, r.stamp = o, ctx, read
 	cfg, err := r.first(ctx, base)
 	if err != nil {
 		return err
@@ -135,6 +138,7 @@ func Serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	r.confine(cfg) // before anything from the network is read
 	return a.run(ctx, cfg, server, r)
 }
 
@@ -159,7 +163,7 @@ func (r *reloader) first(ctx context.Context, base *config.Config) (*config.Conf
 		return nil, err
 	}
 	r.narrow(cfg)
-	r.base, r.cfg = base, cfg
+	r.take(base, cfg)
 	return cfg, nil
 }
 
@@ -284,7 +288,7 @@ func CheckConfig(o ServeOptions, out io.Writer) error {
 	}
 	packets, bytes := cfg.PacketRate()
 	if discovers(base) {
-		fmt.Fprintln(out, "no peers: the peers of this host's gateways will be measured")
+		fmt.Fprintln(out, "no peers: the peers of this host's gateways will be measured, as soon as there are any")
 	} else {
 		fmt.Fprintf(out, "peers: %d; %.1f packets/s and %.0f bytes/s while all paths are healthy (limits: %d packets/s, %d bytes/s)\n",
 			len(cfg.Peers), packets, bytes, cfg.Limits.PacketsPerSecond, cfg.Limits.BytesPerSecond)

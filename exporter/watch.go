@@ -42,7 +42,7 @@ func Watch(ctx context.Context, o *check.Options, in, out *os.File) error {
 	// The terminal is to be given back first.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
-	cfg, err := o.Peers()
+	cfg, err := o.Peers(ctx)
 	if err != nil {
 		return err
 	}

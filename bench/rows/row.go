@@ -22,6 +22,7 @@ type row struct {
 var table = []row{
 	{"loss", loss},
 	{"flood", flood},
+	{"clients", clients},
 	{"cpu-1s", cpuEverySecond},
 	{"cpu-10s", cpuEveryTenSeconds},
 	{"few", fewPeers},

@@ -25,11 +25,15 @@ func (t *Table) Skip(line string) {
 // about the other end.
 func (t *Table) SkipSA(line string, id Identity) {
 	t.Skip(line)
-	t.Doubts = append(t.Doubts, id)
+	t.Doubt(id)
 }
 
-// Checked returns the table, or an error where there are SAs and none was understood.
+// Checked returns the table, or an error where there are SAs and none was understood, or more than
+// may be read.
 func (t Table) Checked() (Table, error) {
+	if t.Full() {
+		return Table{}, ErrTooMany
+	}
 	if len(t.Doubts) == 0 || slices.ContainsFunc(t.IKE, func(sa IKESA) bool { return sa.State != IKEUnknown }) ||
 		slices.ContainsFunc(t.Children, func(sa ChildSA) bool { return sa.State != ChildUnknown }) {
 		return t, nil

@@ -171,7 +171,7 @@ func linesOf(s *Snapshot) map[*collectors.Family][]line {
 	if !s.Up {
 		return g.lines
 	}
-	g.set(familyInfo, 1, "type", s.Info.Type, "version", untrusted.Word(s.Info.Version, maxWord))
+	g.set(familyInfo, 1, "type", untrusted.Word(s.Info.Type, maxWord), "version", untrusted.Word(s.Info.Version, maxWord))
 	g.set(familyUnparsed, float64(s.Unparsed))
 	for _, kind := range slices.Sorted(maps.Keys(s.Device)) {
 		g.set(familyErrors, float64(s.Device[kind]), "kind", kind)

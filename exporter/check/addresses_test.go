@@ -151,7 +151,7 @@ func TestBothFamilies(t *testing.T) {
 func TestFamilyFlag(t *testing.T) {
 	file := exportertest.ConfigFile(t, "peers:\n- {name: hq, address: vpn.example, family: both}\n- {name: four, address: 203.0.113.10}\n")
 	o := Options{Targets: []string{"hq"}, ConfigFile: file}
-	cfg, err := o.peers()
+	cfg, err := o.peers(t.Context())
 	if err != nil || len(cfg.Peers) != 2 || cfg.Peers[0].Name != "hq@ip4" || cfg.Peers[1].Name != "hq@ip6" {
 		t.Errorf("%+v, %v", cfg, err)
 	}

@@ -22,11 +22,11 @@ import (
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/diagnosis"
-	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/subject"
 	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // ErrFault means that a check found a fault.
@@ -69,11 +69,11 @@ const (
 )
 
 // Peers returns what is to be measured, as the flags say.
-func (o *Options) Peers() (*config.Config, error) {
+func (o *Options) Peers(ctx context.Context) (*config.Config, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	cfg, err := o.peers()
+	cfg, err := o.peers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (o *Options) Peers() (*config.Config, error) {
 // Run measures once, prints a report, and returns ErrFault if it found a fault, another error if it
 // could not measure.
 func Run(ctx context.Context, o Options) error {
-	cfg, err := o.Peers()
+	cfg, err := o.Peers(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,31 +156,6 @@ func families() (names []string) {
 	return names
 }
 
-// peers returns the configured peers that were asked for, or addresses with the default settings.
-func (o *Options) peers() (*config.Config, error) {
-	if o.ConfigFile == "" {
-		if len(o.Targets) == 0 {
-			return nil, errors.New("nothing to check: give an address, or --config.file")
-		}
-		return config.FromArguments(o.Targets)
-	}
-	cfg, err := peerfiles.Load(o.ConfigFile)
-	if err != nil || len(o.Targets) == 0 {
-		return cfg, err
-	}
-	var unknown []error
-	for _, name := range o.Targets {
-		if !slices.ContainsFunc(cfg.Peers, func(p config.Peer) bool { return p.Named(name) }) {
-			unknown = append(unknown, fmt.Errorf("%s has no peer named %q", o.ConfigFile, name))
-		}
-	}
-	cfg.Known = cfg.Peers
-	cfg.Peers = slices.DeleteFunc(slices.Clone(cfg.Peers), func(p config.Peer) bool {
-		return !slices.ContainsFunc(o.Targets, p.Named)
-	})
-	return cfg, errors.Join(unknown...)
-}
-
 // overrideSourcePort applies the flag --source-port.
 func (o *Options) overrideSourcePort(peers []config.Peer) {
 	for i := range peers {
@@ -198,7 +173,7 @@ func (c *checker) run(ctx context.Context, cfg *config.Config, o *Options) error
 	for _, line := range c.deps.Degraded() {
 		fmt.Fprintf(o.Stderr, "note: %s\n", line)
 	}
-	c.openGateways(ctx, cfg, o.Stderr)
+	c.openGateways(ctx, cfg, untrusted.Writer(o.Stderr))
 	defer c.gateways.close()
 	c.progress, c.timeout = newProgress(o.Stderr, len(cfg.Peers)), o.Timeout
 	reports := c.all(ctx, cfg)

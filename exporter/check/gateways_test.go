@@ -24,7 +24,7 @@ func TestCheckReadsGateways(t *testing.T) {
 		"peers: [{name: branch, address: " + l.Address(false) + ", gateways: [hub, broken]}, {name: elsewhere, address: 203.0.113.9, gateways: [other]}, " +
 		"{name: lost, address: lost.example}]\n"
 	o := Options{ConfigFile: exportertest.ConfigFile(t, text), Targets: []string{"branch"}}
-	cfg, err := o.peers()
+	cfg, err := o.peers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestTunnelIsDown(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	text := "gateways: [{name: hub, type: xfrm}]\npeers: [{name: branch, address: " + l.Address(false) + ", gateways: [hub]}]\n"
-	cfg, err := (&Options{ConfigFile: exportertest.ConfigFile(t, text)}).peers()
+	cfg, err := (&Options{ConfigFile: exportertest.ConfigFile(t, text)}).peers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestCheckAttributesAsServeDoes(t *testing.T) {
 	t.Parallel()
 	o := Options{Targets: []string{"branch"}, ConfigFile: exportertest.ConfigFile(t, "gateways: [{name: hub, type: xfrm}]\npeers:\n"+
 		"- {name: branch, address: 203.0.113.10, gateways: [hub], match: {addresses: [203.0.113.0/24]}}\n- {name: other, address: 203.0.113.20}\n")}
-	cfg, err := o.peers()
+	cfg, err := o.peers(t.Context())
 	if err != nil || len(cfg.Peers) != 1 {
 		t.Fatalf("%v, %v", cfg, err)
 	}

@@ -59,6 +59,9 @@ func TestReportFails(t *testing.T) {
 	}
 }
 
+// noGateway is the rest of an error on a host without a VPN gateway.
+const noGateway = "on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are measured, but none was found here"
+
 func TestCheckedPeers(t *testing.T) {
 	file := exportertest.ConfigFile(t, "peers:\n- {name: hq, address: 203.0.113.10}\n- {name: lab, address: 203.0.113.11}\n- {address: 203.0.113.12}\n")
 	for _, tt := range []struct {
@@ -70,7 +73,7 @@ func TestCheckedPeers(t *testing.T) {
 		{"addresses", Options{Targets: []string{"203.0.113.1", "2001:db8::1"}}, []string{"203.0.113.1", "2001:db8::1"}, ""},
 		{"all of a file", Options{ConfigFile: file}, []string{"hq", "lab", "203.0.113.12"}, ""},
 		{"some of a file, in its order", Options{ConfigFile: file, Targets: []string{"203.0.113.12", "hq"}}, []string{"hq", "203.0.113.12"}, ""},
-		{"nothing", Options{}, nil, "nothing to check: give an address, or --config.file"},
+		{"nothing", Options{}, nil, "nothing to check: give an address, or --config.file; " + noGateway},
 		{
 			"unknown names",
 			Options{ConfigFile: file, Targets: []string{"hq", "ha", "203.0.113.10"}},
@@ -91,7 +94,7 @@ func TestCheckedPeers(t *testing.T) {
 			"cannot read the configuration: open " + file + ".none: no such file or directory",
 		},
 	} {
-		cfg, err := tt.options.peers()
+		cfg, err := tt.options.peers(t.Context())
 		if tt.err != "" {
 			if err == nil || err.Error() != tt.err {
 				t.Errorf("%s: error %q, want %q", tt.name, err, tt.err)
@@ -201,16 +204,16 @@ func TestPeersOfFiles(t *testing.T) {
 		}
 	}
 	write(`[{"targets": ["203.0.113.1"], "labels": {"__peer__": "one"}}, {"targets": ["203.0.113.2"]}]`)
-	cfg, err := (&Options{ConfigFile: file, Targets: []string{"one"}}).peers()
+	cfg, err := (&Options{ConfigFile: file, Targets: []string{"one"}}).peers(t.Context())
 	if err != nil || len(cfg.Peers) != 1 || cfg.Peers[0].Name != "one" || len(cfg.Known) != 2 {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 	write("[]")
-	if _, err := (&Options{ConfigFile: file}).peers(); err == nil || !strings.Contains(err.Error(), "no peers") {
+	if _, err := (&Options{ConfigFile: file}).peers(t.Context()); err == nil || !strings.Contains(err.Error(), "no peers") {
 		t.Errorf("without peers: %v", err)
 	}
 	write("nonsense")
-	if _, err := (&Options{ConfigFile: file}).peers(); err == nil || !strings.HasPrefix(err.Error(), list+":1: invalid JSON") {
+	if _, err := (&Options{ConfigFile: file}).peers(t.Context()); err == nil || !strings.HasPrefix(err.Error(), list+":1: invalid JSON") {
 		t.Errorf("a broken file: %v", err)
 	}
 }

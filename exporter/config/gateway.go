@@ -32,16 +32,6 @@ type Gateway struct {
 	Cisco ciscoasa.Config
 }
 
-// Secrets returns the files with secrets.
-func (g *Gateway) Secrets() []string {
-	return slices.DeleteFunc([]string{g.Cisco.PasswordFile, g.Cisco.EnablePasswordFile}, func(s string) bool { return s == "" })
-}
-
-// Trusted returns the files with trusted host keys and certificates.
-func (g *Gateway) Trusted() []string {
-	return slices.DeleteFunc([]string{g.Cisco.KnownHostsFile, g.Cisco.CAFile}, func(s string) bool { return s == "" })
-}
-
 // GatewayType is the kind of device or daemon.
 type GatewayType uint8
 

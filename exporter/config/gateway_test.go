@@ -41,7 +41,7 @@ func TestReferenceGateways(t *testing.T) {
 	if diff := cmp.Diff(want, got.Gateways); diff != "" {
 		t.Errorf("gateways (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"testdata/hub.password", "testdata/hub.enable"}, got.Gateways[0].Secrets()); diff != "" {
+	if diff := cmp.Diff([]string{"testdata/hub.password", "testdata/hub.enable"}, []string{got.Gateways[0].Cisco.PasswordFile, got.Gateways[0].Cisco.EnablePasswordFile}); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
 	}
 }

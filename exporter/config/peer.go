@@ -7,11 +7,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // ReservedLabels returns the label names of Prometheus and of the exporter's own series.
@@ -184,7 +185,11 @@ func (d *decoder) labels(n *yaml.Node, at place) map[string]string {
 			d.problem(key, at, "is reserved by Prometheus or by the exporter's own series")
 		case isNull(value):
 		default:
-			if v, ok := d.text(value, at); ok && v != "" {
+			switch v, ok := d.text(value, at); {
+			case !ok, v == "":
+			case untrusted.Hidden(v):
+				d.problem(value, at, fmt.Sprintf("%q has unprintable characters", v))
+			default:
 				labels[name] = v
 			}
 		}
@@ -199,7 +204,7 @@ func (d *decoder) labels(n *yaml.Node, at place) map[string]string {
 func badName(s string) string {
 	const longest = 255
 	switch {
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+	case untrusted.Hidden(s):
 		return "has unprintable characters"
 	case s != strings.TrimSpace(s):
 		return "begins or ends with a space"

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"ipsec_path_exporter/internal/spelling"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // An Error is one problem of a configuration. All problems of a configuration are joined.
@@ -43,6 +45,9 @@ func (p *Error) Error() string {
 type place struct{ item, path string }
 
 func (p place) key(name string) place {
+	if untrusted.Hidden(name) {
+		name = strconv.Quote(name)
+	}
 	if p.path != "" {
 		name = p.path + "." + name
 	}

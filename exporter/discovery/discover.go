@@ -30,6 +30,8 @@ import (
 const (
 	// Every is how often the gateways are asked for their peers.
 	Every = 30 * time.Second
+	// EveryWaiting is how often they are asked while there is no peer yet.
+	EveryWaiting = 5 * time.Second
 	// Timeout is how long they have to answer.
 	Timeout = 10 * time.Second
 )
@@ -52,6 +54,8 @@ type Discovery struct {
 	pinned map[string]netip.Addr
 	// capped is how many peers were left out when that was logged last.
 	capped int
+	// listed are the peers that each gateway gave, by its name, as they were logged last.
+	listed map[string][]string
 }
 
 // A Host is what a Discovery asks other than the gateways themselves.
@@ -119,11 +123,14 @@ func (d *Discovery) candidates(cfg *config.Config) (all []config.Gateway, config
 }
 
 // Complete adds to a configuration without peers the peers of its gateways, or else of the gateways
-// that are found on this host. It fails where there is neither. file names the configuration in the
-// error.
-func (d *Discovery) Complete(ctx context.Context, cfg *config.Config, file string) (*config.Config, error) {
+// that are found on this host. It fails where there is neither.
+func (d *Discovery) Complete(ctx context.Context, cfg *config.Config) (*config.Config, error) {
 	d.Look(ctx, cfg, 0)
-	return d.Known(cfg, file)
+	out := d.Known(cfg)
+	if len(out.Gateways) == 0 {
+		return nil, d.NotFound(cfg)
+	}
+	return out, nil
 }
 
 // Look asks the gateways side by side, except those whose answers are younger than fresh.
@@ -237,35 +244,33 @@ func (d *Discovery) resolve(ctx context.Context, g *config.Gateway) {
 	_ = all.Wait() // no function fails
 }
 
-// Known returns the configuration with the last reported peers of the gateways, and asks none.
-func (d *Discovery) Known(cfg *config.Config, file string) (*config.Config, error) {
+// Known returns the configuration with the last reported peers of the gateways, and asks none. Where
+// no gateway is configured or was found, it has neither gateways nor peers.
+func (d *Discovery) Known(cfg *config.Config) *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	candidates, configured := d.candidates(cfg)
 	out := *cfg
-	var problems []error
 	var sources []source
 	for i := range candidates {
 		g := &candidates[i]
 		t := d.seen[*g]
-		present := t != nil && t.answered && (g.Type != config.XFRM || t.some) // every Linux has XFRM
-		if !present && !configured {
-			if t != nil && t.err != nil && !errors.Is(t.err, fs.ErrNotExist) {
-				problems = append(problems, fmt.Errorf("%s: %w", g.Name, t.err))
-			}
-			continue
-		}
 		if !configured {
+			if !t.present(g) {
+				continue
+			}
 			out.Gateways = append(slices.Clip(out.Gateways), *g)
 		}
 		sources = append(sources, source{g, t})
 	}
-	if len(sources) == 0 {
-		return nil, notFound(file, problems)
-	}
 	d.logOnce(candidates, configured)
 	d.add(&out, sources)
-	return &out, nil
+	return &out
+}
+
+// present reports whether a gateway that is not configured is on this host.
+func (t *gatewayPeers) present(g *config.Gateway) bool {
+	return t != nil && t.answered && (g.Type != config.XFRM || t.some) // every Linux has XFRM
 }
 
 // logOnce logs which gateways cannot be asked, once until that changes. A daemon that is not on
@@ -295,11 +300,23 @@ func (d *Discovery) logOnce(candidates []config.Gateway, configured bool) {
 	}
 }
 
-// notFound is the error of a configuration without peers on a host without gateways.
-func notFound(file string, problems []error) error {
-	hint := "on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are measured, but none was found here"
-	if len(problems) > 0 {
-		hint += fmt.Sprintf(" (%s)", strings.ReplaceAll(errors.Join(problems...).Error(), "\n", "; "))
+// NotFound returns the error that no gateway of a configuration, or of this host, lists a peer. It
+// names the gateways that could not be asked.
+func (d *Discovery) NotFound(cfg *config.Config) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var problems []string
+	candidates, configured := d.candidates(cfg)
+	for i := range candidates {
+		g := &candidates[i]
+		if t := d.seen[*g]; t != nil && t.err != nil && (configured || !errors.Is(t.err, fs.ErrNotExist)) {
+			problems = append(problems, fmt.Sprintf("%s: %v", g.Name, t.err))
+		}
 	}
-	return fmt.Errorf("%w; %s", config.ErrNoPeers(file), hint)
+	if len(problems) == 0 {
+		return errNotFound
+	}
+	return fmt.Errorf("%w (%s)", errNotFound, strings.Join(problems, "; "))
 }
+
+var errNotFound = errors.New("on a VPN gateway neither is needed: the peers of strongSwan, Libreswan or the kernel are measured, but none was found here")

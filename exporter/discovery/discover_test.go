@@ -36,7 +36,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	complete := func() (cfg *config.Config) {
 		t.Helper()
-		p.Client.Do(t, func() { cfg, err = d.Complete(t.Context(), base, "f.yml") })
+		p.Client.Do(t, func() { cfg, err = d.Complete(t.Context(), base) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func newFakeHost() *fakeHost {
 // find asks all gateways.
 func (s *fakeHost) find(t *testing.T) *config.Config {
 	t.Helper()
-	cfg, err := s.Complete(t.Context(), peerless(), "")
+	cfg, err := s.Complete(t.Context(), peerless())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,22 +117,22 @@ func wantPeers(t *testing.T, when string, cfg *config.Config, want ...string) {
 func TestDiscoveryWithoutGateways(t *testing.T) {
 	t.Parallel()
 	s := newFakeHost()
-	_, err := s.Complete(t.Context(), peerless(), "f.yml")
-	if err == nil || !strings.HasPrefix(err.Error(), "f.yml: no peers: ") || !strings.HasSuffix(err.Error(), "but none was found here") {
+	_, err := s.Complete(t.Context(), peerless())
+	if err == nil || !strings.HasSuffix(err.Error(), "but none was found here") {
 		t.Errorf("error: %v", err)
 	}
 	s.Refuse("strongswan", fs.ErrPermission)
 	s.List("xfrm") // which every Linux has
-	if _, err := s.Complete(t.Context(), peerless(), ""); err == nil || !strings.HasSuffix(err.Error(), "but none was found here (strongswan: permission denied)") {
+	if _, err := s.Complete(t.Context(), peerless()); err == nil || !strings.HasSuffix(err.Error(), "but none was found here (strongswan: permission denied)") {
 		t.Errorf("error: %v", err)
 	}
 	configured := peerless()
 	configured.Gateways = []config.Gateway{{Name: "mine", Type: config.StrongSwan}}
-	if got, err := s.Complete(t.Context(), configured, ""); err != nil || len(got.Peers) != 0 || len(got.Gateways) != 1 {
+	if got, err := s.Complete(t.Context(), configured); err != nil || len(got.Peers) != 0 || len(got.Gateways) != 1 {
 		t.Errorf("a configured gateway that is not there: %+v, %v", got, err)
 	}
 	s.List("mine", "vpn.example.net", "no such name")
-	got, err := s.Complete(t.Context(), configured, "")
+	got, err := s.Complete(t.Context(), configured)
 	if err != nil || len(got.Gateways) != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -227,7 +227,7 @@ func TestDiscoveryAtTheHost(t *testing.T) {
 	settings := base.Modules[config.DefaultModule]
 	settings.Interface = "wan0"
 	base.Modules[config.DefaultModule] = settings
-	if cfg, err := s.Complete(t.Context(), base, ""); err != nil || cfg.Peers[0].SourceAddress.IsValid() {
+	if cfg, err := s.Complete(t.Context(), base); err != nil || cfg.Peers[0].SourceAddress.IsValid() {
 		t.Errorf("the module says where packets leave: %+v, %v", cfg, err)
 	}
 }
@@ -254,6 +254,44 @@ func TestDiscoveryOfConcentrators(t *testing.T) {
 	s.List("strongswan", "203.0.113.5")
 	if cfg := s.find(t); !slices.Equal(peerLines(cfg), []string{"203.0.113.5 at strongswan"}) || len(cfg.Gateways) != 2 {
 		t.Errorf("beside a daemon: %q, %d gateways", peerLines(cfg), len(cfg.Gateways))
+	}
+}
+
+// TestDiscoveryLogsPeers: each change once, also that a daemon has none, and not more than fits a line.
+func TestDiscoveryLogsPeers(t *testing.T) {
+	t.Parallel()
+	s := newFakeHost()
+	want := func(line string) {
+		t.Helper()
+		for range 2 {
+			s.find(t)
+		}
+		line = `msg="gateway lists peers" gateway=` + line + "\n"
+		if n := s.logged.Count(line); n != 1 {
+			t.Errorf("%d times %s in:\n%s", n, line, s.logged)
+		}
+	}
+	s.List("strongswan")
+	want(`strongswan type=strongswan peers=0 added="" removed=""`)
+	s.List("strongswan", "203.0.113.5", "203.0.113.6", "no such name")
+	want(`strongswan type=strongswan peers=2 added="203.0.113.5, 203.0.113.6" removed=""`)
+	s.List("libreswan", "203.0.113.6")
+	want(`libreswan type=libreswan peers=1 added=203.0.113.6 removed=""`)
+	s.List("strongswan", "203.0.113.6")
+	s.find(t)
+	s.Clock = s.Clock.Add(keepFor)
+	want(`strongswan type=strongswan peers=1 added="" removed=203.0.113.5`)
+	var many []string
+	for i := range maxNamed + 3 {
+		many = append(many, fmt.Sprintf("198.51.100.%d", 100+i))
+	}
+	s.List("strongswan", append(many, "203.0.113.6")...)
+	s.find(t)
+	if n := s.logged.Count(`198.51.100.119 and 3 more" removed=""`); n != 1 {
+		t.Errorf("%d times in:\n%s", n, s.logged)
+	}
+	if n := s.logged.Count("gateway lists peers"); n != 5 {
+		t.Errorf("%d lines:\n%s", n, s.logged)
 	}
 }
 

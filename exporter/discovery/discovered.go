@@ -119,6 +119,7 @@ type candidate struct {
 	addresses []netip.Addr
 	local     netip.Addr
 	gateways  []string // where an SA with it is expected
+	sources   []string // the gateways that report it
 	first     time.Time
 }
 
@@ -134,7 +135,7 @@ func (d *Discovery) add(cfg *config.Config, sources []source) {
 	slices.SortFunc(all, func(a, b *candidate) int { return cmp.Or(a.first.Compare(b.first), cmp.Compare(a.name, b.name)) })
 	all = all[:min(len(all), maxDiscovered)]
 	slices.SortFunc(all, func(a, b *candidate) int { return cmp.Compare(a.name, b.name) })
-	pinned := make(map[string]netip.Addr)
+	pinned, listed := make(map[string]netip.Addr), make(map[string][]string)
 	for _, c := range all {
 		source := d.sourceOf(c)
 		if source.IsValid() {
@@ -142,9 +143,14 @@ func (d *Discovery) add(cfg *config.Config, sources []source) {
 		}
 		if err := cfg.Discovered(c.name, source, c.gateways); err != nil {
 			d.log.Debug("discovered peer cannot be measured", "err", err)
+			continue
+		}
+		for _, g := range c.sources {
+			listed[g] = append(listed[g], c.name)
 		}
 	}
 	d.pinned = pinned
+	d.logListed(sources, listed)
 }
 
 // merge combines what several gateways report about the same peer. A peer that any gateway has by
@@ -221,6 +227,9 @@ func (c *candidate) seen(g *config.Gateway, s *seenPeer, addresses []netip.Addr)
 		c.local = cmp.Or(s.Local, c.local)
 	}
 	c.addresses = append(c.addresses, addresses...)
+	if !slices.Contains(c.sources, g.Name) {
+		c.sources = append(c.sources, g.Name)
+	}
 	if g.Type != config.XFRM && !slices.Contains(c.gateways, g.Name) {
 		c.gateways = append(c.gateways, g.Name)
 	}

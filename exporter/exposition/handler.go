@@ -10,6 +10,7 @@
 package exposition
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -62,6 +63,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return // the page is made while it is sent
 	}
+	if r.Context().Err() != nil {
+		return // the client is gone: clients that only ask must not take the processor from those that read
+	}
 	process, gathering := h.Process.Gather()
 	if gathering != nil {
 		h.Log.Error("gathering metrics failed", "err", gathering)
@@ -86,7 +90,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer tunnels.Close()
 		all = append(all, entries(out, tunnels)...)
 	}
-	h.write(out, all, selected(r))
+	h.write(r.Context(), out, all, selected(r))
 }
 
 // An entry is a family to be written.
@@ -149,12 +153,16 @@ func selected(r *http.Request) selection {
 	return s
 }
 
-// write sends the families in the order of their names. A family that cannot be encoded is left out.
-func (h *handler) write(out *encoder, all []entry, only selection) {
+// write sends the families in the order of their names, while there is a client. A family that cannot
+// be encoded is left out.
+func (h *handler) write(ctx context.Context, out *encoder, all []entry, only selection) {
 	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	for _, e := range all {
 		if only != nil && !only[e.name] {
 			continue
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		err := e.write()
 		if out.client.err != nil {

@@ -64,22 +64,6 @@ func New(log *slog.Logger, own func(key string) bool) *Files {
 	return &Files{log: log, own: own}
 }
 
-// Load reads a configuration that must have peers, of its own or in its files.
-func Load(path string) (*config.Config, error) {
-	base, err := config.ReadAny(path, nil)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := Read(base)
-	if err == nil && len(cfg.Peers) == 0 {
-		err = config.ErrNoPeers(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return cfg, nil
-}
-
 // Read returns a configuration with the peers of its files, and all problems of these.
 func Read(base *config.Config) (*config.Config, error) {
 	f := New(slog.New(slog.DiscardHandler), func(string) bool { return true })

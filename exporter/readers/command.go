@@ -18,13 +18,16 @@ import (
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/resolve"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // Options are what the command line says to read.
 type Options struct {
 	ConfigFile string
-	// Name is that of a configured gateway.
+	// Name is that of a gateway, empty for all.
 	Name string
+	// Discover adds the gateways of this host, and their peers, to a configuration with neither.
+	Discover func(context.Context, *config.Config) (*config.Config, error)
 	// Record is the file for a transcript, if any.
 	Record string
 	// Output is text or json.
@@ -38,45 +41,88 @@ var ErrTunnelDown = errors.New("a tunnel is down")
 // errTunnelUnknown means that the gateway does not show whether an expected tunnel is up.
 var errTunnelUnknown = errors.New("does not show whether all expected tunnels are up")
 
-// Run reads and prints the table of one gateway. The error is ErrTunnelDown if a tunnel is missing.
+// Run reads and prints the tables of one gateway, or of all. The error is ErrTunnelDown if a tunnel
+// is missing and every gateway could be read.
 func Run(ctx context.Context, o Options) error {
 	if o.Output != "text" && o.Output != "json" {
 		return fmt.Errorf("--output=%s: must be one of: text, json", o.Output)
 	}
-	if o.ConfigFile == "" {
-		return errors.New("--config.file is missing: gateways are configured there")
-	}
-	cfg, err := config.ReadAny(o.ConfigFile, nil)
+	o.Stdout, o.Stderr = untrusted.Writer(o.Stdout), untrusted.Writer(o.Stderr)
+	cfg, err := o.configuration(ctx)
 	if err != nil {
 		return err
 	}
-	if cfg, err = peerfiles.Read(cfg); err != nil {
-		return err
-	}
-	i := slices.IndexFunc(cfg.Gateways, func(g config.Gateway) bool { return g.Name == o.Name })
-	if i < 0 {
+	chosen := slices.DeleteFunc(slices.Clone(cfg.Gateways), func(g config.Gateway) bool { return o.Name != "" && g.Name != o.Name })
+	switch {
+	case len(cfg.Gateways) == 0 && o.Name == "":
+		return fmt.Errorf("no gateways in %s", o.ConfigFile)
+	case len(chosen) == 0 && o.ConfigFile == "":
+		return fmt.Errorf("no gateway %q on this host: it has %s", o.Name, strings.Join(gatewayNames(cfg), ", "))
+	case len(chosen) == 0:
 		return fmt.Errorf("no gateway %q in %s: it has %s", o.Name, o.ConfigFile, cmp.Or(strings.Join(gatewayNames(cfg), ", "), "none"))
+	case o.Record != "" && len(chosen) > 1:
+		return fmt.Errorf("--record: records one gateway: name one of %s", strings.Join(gatewayNames(cfg), ", "))
 	}
-	for _, problem := range FileProblems(cfg.Gateways[i]) {
+	var failures []error
+	down := false
+	for i := range chosen {
+		if i > 0 && o.Output == "text" {
+			fmt.Fprintln(o.Stdout)
+		}
+		err := o.read(ctx, cfg, &chosen[i])
+		if errors.Is(err, ErrTunnelDown) {
+			down = true
+		} else if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	if len(failures) == 0 && down {
+		return ErrTunnelDown
+	}
+	return errors.Join(failures...)
+}
+
+// configuration returns the configured gateways and peers, or those of this host where the
+// configuration has no gateways.
+func (o *Options) configuration(ctx context.Context) (*config.Config, error) {
+	cfg, err := config.ReadAny(o.ConfigFile, nil)
+	if err != nil {
+		return nil, err
+	}
+	if cfg, err = peerfiles.Read(cfg); err != nil {
+		return nil, err
+	}
+	if len(cfg.Gateways) > 0 || len(cfg.Peers) > 0 {
+		return cfg, nil
+	}
+	if cfg, err = o.Discover(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("no gateways: give a file that has some with --config.file; %w", err)
+	}
+	return cfg, nil
+}
+
+// read reads and prints the table of one gateway.
+func (o *Options) read(ctx context.Context, cfg *config.Config, g *config.Gateway) error {
+	for _, problem := range FileProblems(*g) {
 		fmt.Fprintf(o.Stderr, "warning: %s\n", problem)
 	}
 	routes, err := netio.NewKernelRoutes()
 	if err == nil {
 		defer routes.Close()
-	} else if !cfg.Gateways[i].IsDevice() {
+	} else if !g.IsDevice() {
 		fmt.Fprintf(o.Stderr, "warning: the kernel's cached path MTUs stay unknown: %v\n", err)
 	}
-	source, err := NewSource(&cfg.Gateways[i], routes)
+	source, err := NewSource(g, routes)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = source.Close() }() // nothing is lost: it was only read
 	if o.Record != "" {
-		if err := record(ctx, source, &cfg.Gateways[i], o.Record); err != nil {
+		if err := record(ctx, source, g, o.Record); err != nil {
 			return err
 		}
 	}
-	return printGateway(ctx, source, cfg, &cfg.Gateways[i], &o)
+	return printGateway(ctx, source, cfg, g, o)
 }
 
 func gatewayNames(cfg *config.Config) []string {

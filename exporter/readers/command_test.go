@@ -2,6 +2,7 @@ package readers
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/exportertest"
 )
 
@@ -107,22 +109,54 @@ func TestReadGatewayCannot(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no file":        {func(o *Options) { o.ConfigFile = "" }, "--config.file is missing"},
-		"no such":        {func(o *Options) { o.Name = "hubb" }, `no gateway "hubb" in ` + file + ": it has hub, local"},
-		"output":         {func(o *Options) { o.Output = "xml" }, "--output=xml: must be one of: text, json"},
-		"not readable":   {func(o *Options) { o.Name = "local" }, "gateway local cannot be read: "},
-		"not recordable": {func(o *Options) { o.Name, o.Record = "local", filepath.Join(t.TempDir(), "x") }, "--record: a gateway of type strongswan"},
-		"not writable":   {func(o *Options) { o.Record = filepath.Join(t.TempDir(), "a", "b") }, "--record: open "},
+		"no gateway here": {func(o *Options) { o.ConfigFile = "" }, "no gateways: give a file that has some with --config.file; none was found here"},
+		"all of a file":   {func(o *Options) { o.Name, o.Record = "", "x" }, "--record: records one gateway: name one of hub, local"},
+		"no such":         {func(o *Options) { o.Name = "hubb" }, `no gateway "hubb" in ` + file + ": it has hub, local"},
+		"output":          {func(o *Options) { o.Output = "xml" }, "--output=xml: must be one of: text, json"},
+		"not readable":    {func(o *Options) { o.Name = "local" }, "gateway local cannot be read: "},
+		"not recordable":  {func(o *Options) { o.Name, o.Record = "local", filepath.Join(t.TempDir(), "x") }, "--record: a gateway of type strongswan"},
+		"not writable":    {func(o *Options) { o.Record = filepath.Join(t.TempDir(), "a", "b") }, "--record: open "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			o := Options{ConfigFile: file, Name: "hub", Output: "text", Stdout: &out, Stderr: &out}
+			o := Options{
+				ConfigFile: file, Name: "hub", Output: "text", Stdout: &out, Stderr: &out,
+				Discover: func(context.Context, *config.Config) (*config.Config, error) {
+					return nil, errors.New("none was found here")
+				},
+			}
 			tt.change(&o)
 			if err := Run(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), tt.want) || out.Len() > 0 {
 				t.Errorf("%v, want %s; printed %q", err, tt.want, &out)
 			}
 		})
+	}
+}
+
+// TestReadAllGateways: one that cannot be read does not hide the others, and counts.
+func TestReadAllGateways(t *testing.T) {
+	t.Parallel()
+	file := asaServer(t, "MM_ACTIVE", "203.0.113.10", 1500)
+	var out, notes bytes.Buffer
+	o := Options{ConfigFile: file, Output: "text", Stdout: &out, Stderr: &notes}
+	err := Run(t.Context(), o)
+	if err == nil || !strings.HasPrefix(err.Error(), "gateway local cannot be read: ") || !strings.HasPrefix(out.String(), "hub (") {
+		t.Errorf("%v\n%s%s", err, &out, &notes)
+	}
+	o.ConfigFile, o.Discover = "", func(_ context.Context, cfg *config.Config) (*config.Config, error) {
+		if len(cfg.Gateways)+len(cfg.Peers) > 0 {
+			t.Errorf("discovery for %+v", cfg)
+		}
+		return config.ReadAny(file, nil)
+	}
+	out.Reset()
+	if again := Run(t.Context(), o); again == nil || again.Error() != err.Error() || !strings.HasPrefix(out.String(), "hub (") {
+		t.Errorf("discovered: %v\n%s%s", again, &out, &notes)
+	}
+	o.Name = "kernel"
+	if err := Run(t.Context(), o); err == nil || err.Error() != `no gateway "kernel" on this host: it has hub, local` {
+		t.Errorf("another name: %v", err)
 	}
 }
 

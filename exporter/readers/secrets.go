@@ -9,39 +9,42 @@ import (
 	"ipsec_path_exporter/exporter/config"
 )
 
-// FileProblems returns which files of secrets cannot be read or can be read by everybody, and which
-// files of host keys or certificates cannot be read.
+// FileProblems returns which files of gateways cannot be used, each with its place in the
+// configuration: secrets that cannot be read, are empty or can be read by everybody, host keys that
+// lack the device, and files of certificates that hold none. No problem repeats a secret.
 func FileProblems(all ...config.Gateway) []string {
 	var lines []string
 	for i := range all {
-		g := &all[i]
-		for _, file := range g.Secrets() {
-			if why := secretProblem(file); why != "" {
-				lines = append(lines, fmt.Sprintf("gateway %s: the secret %s %s", g.Name, file, why))
+		for _, f := range all[i].Cisco.Files() {
+			why, mode := fileProblem(f.Path)
+			if why != "" {
+				why = f.Path + " " + why
+			} else if err := f.Check(); err != nil {
+				why = err.Error()
+			} else if f.Secret && mode.Perm()&othersRead != 0 {
+				why = f.Path + " is readable by every user of this host: remove that permission (chmod o-r)"
 			}
-		}
-		for _, file := range g.Trusted() {
-			if why, _ := fileProblem(file); why != "" {
-				lines = append(lines, fmt.Sprintf("gateway %s: %s %s", g.Name, file, why))
+			if why != "" {
+				lines = append(lines, fmt.Sprintf("gateways (%q): %s: %s", all[i].Name, f.Key, why))
 			}
 		}
 	}
 	return lines
 }
 
-// secretProblem returns what is wrong with a file that holds a secret.
-func secretProblem(file string) string {
-	const othersRead = 0o004
-	why, mode := fileProblem(file)
-	if why == "" && mode.Perm()&othersRead != 0 {
-		return "is readable by every user of this host: remove that permission (chmod o-r)"
-	}
-	return why
-}
+// othersRead is the permission that a secret must not have.
+const othersRead = 0o004
 
 // fileProblem returns why a file that a gateway needs cannot be read.
 func fileProblem(file string) (why string, mode fs.FileMode) {
-	f, err := os.Open(file)
+	info, err := os.Stat(file) // before it is opened: a pipe would wait for a writer
+	if err == nil && !info.Mode().IsRegular() {
+		return "is not a regular file", 0
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.Open(file)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "does not exist: the gateway cannot be read until it does", 0
@@ -50,10 +53,6 @@ func fileProblem(file string) (why string, mode fs.FileMode) {
 	case err != nil:
 		return "cannot be read", 0
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return "is not a regular file", 0
-	}
+	f.Close()
 	return "", info.Mode()
 }

@@ -26,7 +26,12 @@ func (b *block) markdown(w io.Writer) {
 	case b.table != nil:
 		markdownTable(w, b.table)
 	case b.code != nil:
-		fmt.Fprintf(w, "```text\n%s\n```\n", strings.Join(b.code, "\n"))
+		code := strings.Join(b.code, "\n")
+		fence := "```"
+		for strings.Contains(code, fence) { // a name may end the code
+			fence += "`"
+		}
+		fmt.Fprintf(w, "%stext\n%s\n%s\n", fence, code, fence)
 	}
 	for i, item := range b.list {
 		if b.first > 0 {

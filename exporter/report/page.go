@@ -150,7 +150,37 @@ func pages(reports []*Report, brief bool) (out []page, err error) {
 			out = append(out, p)
 		}
 	}
+	for i := range out {
+		out[i].clean()
+	}
 	return out, nil
+}
+
+// clean replaces hidden characters: names, and texts of gateways and of the system, may be anywhere
+// on a page.
+func (p *page) clean() {
+	texts := func(all []string) {
+		for i := range all {
+			all[i] = untrusted.Visible(all[i])
+		}
+	}
+	p.name, p.result = untrusted.Visible(p.name), untrusted.Visible(p.result)
+	for i := range p.chapters {
+		c := &p.chapters[i]
+		c.title = untrusted.Visible(c.title)
+		for j := range c.blocks {
+			b := &c.blocks[j]
+			b.paragraph = untrusted.Visible(b.paragraph)
+			texts(b.list)
+			texts(b.code)
+			for k := range b.pairs {
+				b.pairs[k].Label, b.pairs[k].Text = untrusted.Visible(b.pairs[k].Label), untrusted.Visible(b.pairs[k].Text)
+			}
+			for _, row := range b.table {
+				texts(row)
+			}
+		}
+	}
 }
 
 // Window is the time in which the results of the report were measured.

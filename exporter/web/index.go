@@ -162,9 +162,6 @@ func (e *entry) Since() time.Time {
 // Measurements are how old the results are.
 func (e *entry) Measurements() []measurement { return measurements(e.Report) }
 
-// Oldest is when the oldest result was measured.
-func (e *entry) Oldest() time.Time { return oldest(e.Report) }
-
 // Facts are the numbers of a healthy path in one line.
 func (e *entry) Facts() string {
 	var parts []string

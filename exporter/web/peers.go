@@ -16,6 +16,7 @@ import (
 	"ipsec_path_exporter/exporter/lastday"
 	"ipsec_path_exporter/exporter/report"
 	"ipsec_path_exporter/exporter/trace"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // Peers are what is known about the peers. The results are false for a name without a peer.
@@ -46,7 +47,7 @@ func (s *site) peerPages(mux *http.ServeMux, root string) {
 	mux.HandleFunc(at+"/report", s.report)
 	mux.HandleFunc(at+"/pcap", s.pcap)
 	mux.HandleFunc(at+"/evidence", s.exchanges("application/json", func(w io.Writer, all []trace.Exchange) error {
-		e := json.NewEncoder(w)
+		e := json.NewEncoder(untrusted.Writer(w))
 		e.SetIndent("", "  ")
 		return e.Encode(all)
 	}))

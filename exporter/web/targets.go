@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // A TargetGroup is an element of Prometheus's HTTP service discovery.
@@ -20,6 +22,6 @@ func (s *site) targets(w http.ResponseWriter, r *http.Request) {
 		if groups == nil {
 			groups = []TargetGroup{}
 		}
-		return json.NewEncoder(b).Encode(groups)
+		return json.NewEncoder(untrusted.Writer(b)).Encode(groups)
 	})
 }

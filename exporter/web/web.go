@@ -32,6 +32,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 
 	"ipsec_path_exporter/exporter/report"
+	"ipsec_path_exporter/internal/untrusted"
 )
 
 // Config is what to serve.
@@ -219,7 +220,8 @@ func (s *site) page(w http.ResponseWriter, r *http.Request, name string, data an
 	s.send(w, r, name, http.Header{
 		"Content-Type": {"text/html; charset=utf-8"}, "Content-Security-Policy": {policy}, "Cache-Control": {"no-store"},
 	}, func(b io.Writer) error {
-		return s.pages.ExecuteTemplate(b, name, data)
+		// Templates escape what HTML obeys, and not what a reader does not see.
+		return s.pages.ExecuteTemplate(untrusted.Writer(b), name, data)
 	})
 }
 
@@ -264,7 +266,7 @@ func (s *site) failed(w http.ResponseWriter, page string, err error) {
 func text(w http.ResponseWriter, code int, s string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	w.Write([]byte(s))
+	io.WriteString(untrusted.Writer(w), s) //nolint:errcheck // the client is gone
 }
 
 // CheckLinks refuses URLs to which a page could not link. An empty one is none.

@@ -23,11 +23,18 @@ var ErrTooLarge = errors.New("is larger than 1 MiB")
 // ErrNoCertificates means that a file holds no certificate in PEM format.
 var ErrNoCertificates = errors.New("has no certificates")
 
-// Secret returns the only line of a file.
+// ErrEmpty means that a file holds not even a line end.
+var ErrEmpty = errors.New("is empty")
+
+// Secret returns the only line of a file, which may be an empty line but not nothing: a device that
+// is sent an empty password by mistake locks the account.
 func Secret(file string) (string, error) {
 	b, err := read(file)
 	if err != nil {
 		return "", err
+	}
+	if len(b) == 0 {
+		return "", fmt.Errorf("%s %w", file, ErrEmpty)
 	}
 	s := strings.TrimRight(string(b), "\r\n")
 	if strings.ContainsAny(s, "\r\n") {

@@ -27,10 +27,14 @@ func file(t *testing.T, content []byte) string {
 }
 
 func TestSecret(t *testing.T) {
-	for content, want := range map[string]string{"": "", "secret": "secret", "secret\r\n": "secret", " with blanks \n": " with blanks "} {
+	for content, want := range map[string]string{"\n": "", "secret": "secret", "secret\r\n": "secret", " with blanks \n": " with blanks "} {
 		if got, err := devicelogin.Secret(file(t, []byte(content))); err != nil || got != want {
 			t.Errorf("%q: %q, %v", content, got, err)
 		}
+	}
+	empty := file(t, nil)
+	if _, err := devicelogin.Secret(empty); !errors.Is(err, devicelogin.ErrEmpty) || err.Error() != empty+" is empty" {
+		t.Errorf("nothing: %v", err)
 	}
 	_, err := devicelogin.Secret(file(t, []byte("planted\nsecond\n")))
 	if err == nil || strings.Contains(err.Error(), "planted") {

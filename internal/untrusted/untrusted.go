@@ -10,10 +10,34 @@ import (
 	"unicode/utf8"
 )
 
+// Hidden reports whether s has characters that a reader does not see and a terminal or browser obeys:
+// controls, marks of the direction of writing, other formatting characters, and bytes that are no
+// UTF-8.
+func Hidden(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) })
+}
+
 // Printable returns s with '?' in place of each character that is not printable.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// Visible returns s with '?' in place of each hidden character, other than tabs and line ends, which
+// become blanks.
+func Visible(s string) string {
+	if !Hidden(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r == utf8.RuneError || !unicode.IsGraphic(r):
 			return '?'
 		}
 		return r

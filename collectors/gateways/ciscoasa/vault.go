@@ -94,7 +94,7 @@ func (v *vault) login(s secrets) *login {
 func (v *vault) open() (secrets, error) {
 	var s secrets
 	var err error
-	if s.password, err = devicelogin.Secret(v.config.PasswordFile); err != nil {
+	if s.password, err = v.config.password(); err != nil {
 		return s, fmt.Errorf("password file: %w", err)
 	}
 	if v.config.EnablePasswordFile != "" {

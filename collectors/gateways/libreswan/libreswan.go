@@ -12,6 +12,7 @@ package libreswan
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
@@ -43,10 +44,15 @@ var (
 	_ gateways.Discoverer = (*Source)(nil)
 )
 
+// Programs returns where packages have whack.
+func Programs() []string {
+	return []string{"/usr/libexec/ipsec/whack", "/usr/local/libexec/ipsec/whack", "/usr/lib/ipsec/whack"}
+}
+
 // New makes a Source.
 func New(c Config) *Source {
 	s := &Source{pathMTU: c.PathMTU}
-	s.whack.Paths = []string{"/usr/libexec/ipsec/whack", "/usr/local/libexec/ipsec/whack", "/usr/lib/ipsec/whack"}
+	s.whack.Paths = Programs()
 	if c.Whack != "" {
 		s.whack.Paths = []string{c.Whack}
 	}
@@ -68,8 +74,11 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	if err != nil {
 		return gateways.Table{}, err
 	}
-	table := st.assemble(parseTraffic(traffic), s.pathMTU)
-	table.Counters = parseGlobal(global)
+	table := st.assemble(ctx, parseTraffic(ctx, traffic), s.pathMTU)
+	table.Counters = parseGlobal(ctx, global)
+	if err := ctx.Err(); err != nil {
+		return gateways.Table{}, fmt.Errorf("the answers of pluto take too long to parse: %w", err)
+	}
 	return table.Checked()
 }
 
@@ -78,8 +87,13 @@ func (s *Source) status(ctx context.Context) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := parseStatus(out)
-	if st.version == "" {
+	st := parseStatus(ctx, out)
+	switch {
+	case ctx.Err() != nil: // it may have ended before the line with the version
+		return nil, fmt.Errorf("whack --status takes too long to parse: %w", ctx.Err())
+	case st.full():
+		return nil, fmt.Errorf("whack --status: %w", gateways.ErrTooMany)
+	case st.version == "":
 		return nil, errNotStatus
 	}
 	return st, nil

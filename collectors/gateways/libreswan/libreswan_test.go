@@ -104,8 +104,8 @@ func TestTable(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := parseStatus(tt.status)
-			table := st.assemble(parseTraffic(tt.traffic), nil)
+			st := parseStatus(t.Context(), tt.status)
+			table := st.assemble(t.Context(), parseTraffic(t.Context(), tt.traffic), nil)
 			if diff := cmp.Diff(tt.want, rows(table)); diff != "" {
 				t.Error(diff)
 			}
@@ -117,7 +117,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestTraffic(t *testing.T) {
-	table := parseStatus(status4).assemble(parseTraffic(traffic4), func(local, remote netip.Addr) int {
+	table := parseStatus(t.Context(), status4).assemble(t.Context(), parseTraffic(t.Context(), traffic4), func(local, remote netip.Addr) int {
 		if local != netip.MustParseAddr("198.51.100.2") || !remote.IsValid() {
 			t.Errorf("path MTU from %s to %s", local, remote)
 		}
@@ -139,18 +139,18 @@ func TestFound(t *testing.T) {
 		{Address: netip.MustParseAddr("192.0.2.2"), Name: "site", Local: us, Active: true},
 		{Address: netip.MustParseAddr("192.0.2.44"), Host: "vpn.example.net", Name: "named", Local: us},
 	}
-	if got := parseStatus(status4).found(); !slices.Equal(got, want) {
+	if got := parseStatus(t.Context(), status4).found(); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
 	// "any" is a template: who tries to connect by it is an instance.
 	us, them := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::7")
-	if got := parseStatus(status5).found(); !slices.Equal(got, []gateways.Found{{Address: them, Name: "6in6", Local: us, Active: true}}) {
+	if got := parseStatus(t.Context(), status5).found(); !slices.Equal(got, []gateways.Found{{Address: them, Name: "6in6", Local: us, Active: true}}) {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestGlobal(t *testing.T) {
-	got := parseGlobal("config.setup.ike.ddos_threshold=25000\ntotal.ike.ikev2.failed=3\ntotal.ike.ikev2.redirect.failed=9\ntotal.ike.ikev1.failed=1\n" +
+	got := parseGlobal(t.Context(), "config.setup.ike.ddos_threshold=25000\ntotal.ike.ikev2.failed=3\ntotal.ike.ikev2.redirect.failed=9\ntotal.ike.ikev1.failed=1\n"+
 		"total.ikev2.sent.notifies.error.NO_PROPOSAL_CHOSEN=2\ntotal.ikev1.recv.notifies.error.AUTHENTICATION_FAILED=4\ntotal.ikev1.recv.notifies.error.X=x\n")
 	sums := map[string]uint64{}
 	for _, c := range got {
@@ -183,14 +183,14 @@ func TestCorpus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table := parseStatus(string(b)).assemble(nil, nil)
+		table := parseStatus(t.Context(), string(b)).assemble(t.Context(), nil, nil)
 		if diff := cmp.Diff(want, rows(table)); diff != "" || table.Unparsed != 0 || table.Info.Version == "" {
 			t.Errorf("%s: version %q, %d not parsed: %s", file, table.Info.Version, table.Unparsed, diff)
 		}
 	}
 	b, err := os.ReadFile(filepath.Join(corpus, "libreswan-4.10/stuck-ike-auth-a.globalstatus.txt"))
-	if err != nil || len(parseGlobal(string(b))) < 20 {
-		t.Errorf("%d counters, %v", len(parseGlobal(string(b))), err)
+	if err != nil || len(parseGlobal(t.Context(), string(b))) < 20 {
+		t.Errorf("%d counters, %v", len(parseGlobal(t.Context(), string(b))), err)
 	}
 }
 
@@ -200,10 +200,10 @@ func FuzzParse(f *testing.F) {
 	for _, a := range good {
 		f.Add(a.status, a.traffic)
 	}
-	f.Fuzz(func(_ *testing.T, status, other string) {
-		st := parseStatus(status)
-		st.assemble(parseTraffic(other), nil)
+	f.Fuzz(func(t *testing.T, status, other string) {
+		st := parseStatus(t.Context(), status)
+		st.assemble(t.Context(), parseTraffic(t.Context(), other), nil)
 		st.found()
-		parseGlobal(other)
+		parseGlobal(t.Context(), other)
 	})
 }

@@ -1,6 +1,7 @@
 package libreswan
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"regexp"
@@ -74,11 +75,13 @@ var (
 	initiatorForm = regexp.MustCompile(`_I\d*$|^sent .*(?: request|v2I\d.*|[MAQ]I\d.*|Mode I\d)$|initiator|client`)
 )
 
-func parseStatus(out string) *status {
+func parseStatus(ctx context.Context, out string) *status {
 	st := &status{connections: map[string]*connection{}, shown: map[string]bool{}, spis: map[string]bool{}, implied: map[string]*state{}}
-	for line := range strings.Lines(out) {
+	for line := range gateways.Lines(ctx, out) {
 		line = strings.TrimRight(codeOfLine.ReplaceAllString(strings.TrimLeft(line, " "), ""), " \r\n")
 		switch {
+		case st.full():
+			return st
 		case saLine.MatchString(line):
 			st.state(line)
 		case strings.HasPrefix(line, `"`):
@@ -90,6 +93,11 @@ func parseStatus(out string) *status {
 		}
 	}
 	return st
+}
+
+// full reports whether the answer shows more than may be read.
+func (st *status) full() bool {
+	return len(st.states)+len(st.connections)+len(st.shown)+len(st.implied) >= gateways.MaxSAs
 }
 
 func (st *status) connection(line string) {

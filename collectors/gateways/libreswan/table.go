@@ -2,6 +2,7 @@ package libreswan
 
 import (
 	"cmp"
+	"context"
 	"regexp"
 	"strings"
 
@@ -20,12 +21,12 @@ type traffic struct {
 // Version 3.12 has XAUTHuser=joe, type=ESP,  add_time=1700000000.
 var trafficLine = regexp.MustCompile(`^(#\d+): "([^"]+)"((?:\[\d+\])*).*?, (?:(?:username|XAUTHuser)=([^,]*), )?type=`)
 
-func parseTraffic(out string) map[string]traffic {
+func parseTraffic(ctx context.Context, out string) map[string]traffic {
 	all := map[string]traffic{}
-	for line := range strings.Lines(out) {
+	for line := range gateways.Lines(ctx, out) {
 		line = codeOfLine.ReplaceAllString(strings.TrimSpace(line), "")
 		m := trafficLine.FindStringSubmatch(line)
-		if m == nil {
+		if m == nil || len(all) >= gateways.MaxSAs {
 			continue
 		}
 		all[m[1]] = traffic{
@@ -43,7 +44,7 @@ func value(line, name string) string {
 	return v
 }
 
-func (st *status) assemble(bytes map[string]traffic, pathMTU gateways.PathMTU) gateways.Table {
+func (st *status) assemble(ctx context.Context, bytes map[string]traffic, pathMTU gateways.PathMTU) gateways.Table {
 	t := st.table
 	t.Info = gateways.Info{Type: Type, Version: st.version}
 	// Of an IKE SA, or of a connection where a child does not show its IKE SA.
@@ -53,7 +54,7 @@ func (st *status) assemble(bytes map[string]traffic, pathMTU gateways.PathMTU) g
 		if _, counted := bytes[s.serial]; s.ike == gateways.Established && (counted || st.spis[s.serial]) { // a child, before 3.20
 			s.class = class{version: s.version, child: true, inst: gateways.Installed}
 		}
-		if !s.child {
+		if !s.child || ctx.Err() != nil {
 			continue
 		}
 		c := st.childSA(s, bytes[s.serial], pathMTU)
@@ -73,7 +74,7 @@ func (st *status) assemble(bytes map[string]traffic, pathMTU gateways.PathMTU) g
 	for serial, s := range st.implied {
 		if !st.shown[serial] {
 			id, _ := st.identity(s)
-			t.Doubts = append(t.Doubts, id)
+			t.Doubt(id)
 		}
 	}
 	return t
@@ -112,15 +113,18 @@ func (st *status) ikeSA(s *state, childUp bool, username string) gateways.IKESA 
 	return sa
 }
 
+// maxCounters is several times the number of counters that any version has.
+const maxCounters = 10_000
+
 // parseGlobal reads the failure counters from `whack --globalstatus`, which has one name=value per
 // line.
-func parseGlobal(out string) []gateways.DeviceCounter {
+func parseGlobal(ctx context.Context, out string) []gateways.DeviceCounter {
 	var all []gateways.DeviceCounter
-	for line := range strings.Lines(out) {
+	for line := range gateways.Lines(ctx, out) {
 		line = codeOfLine.ReplaceAllString(strings.TrimSpace(line), "")
 		name, v, ok := strings.Cut(line, "=")
 		n := gateways.ParseCount(v)
-		if !ok || !n.Known || !strings.HasPrefix(name, "total.") {
+		if len(all) >= maxCounters || !ok || !n.Known || !strings.HasPrefix(name, "total.") {
 			continue
 		}
 		var kind string

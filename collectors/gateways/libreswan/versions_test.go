@@ -1,6 +1,7 @@
 package libreswan
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -50,7 +51,7 @@ func TestStateLines(t *testing.T) {
 		{"main", `#3: "c":500 process IKE_FOLLOWUP_KE rekey IKE SA request (larval); idle;`, "v2 connecting"},
 		{"main", `#1: "six"[2] 2001:db8::7:4500 sent Main Mode I3; RETRANSMIT in 3s; nodpd; idle;`, "v1 connecting"},
 	} {
-		table := parseStatus(c.line).assemble(nil, nil)
+		table := parseStatus(t.Context(), c.line).assemble(t.Context(), nil, nil)
 		var got string
 		for _, sa := range table.IKE {
 			got = fmt.Sprintf("v%d %s", sa.Version, sa.State)
@@ -97,7 +98,7 @@ State list:
 }
 
 func up(status, traffic string) (gateways.Answer, gateways.Table) {
-	table := parseStatus(status).assemble(parseTraffic(traffic), nil)
+	table := parseStatus(context.Background(), status).assemble(context.Background(), parseTraffic(context.Background(), traffic), nil)
 	peers := []gateways.Peer{{Name: "branch", Address: netip.MustParseAddr("192.0.2.2"), Expected: true}}
 	r := gateways.NewReading(&table, gateways.NewAttribution(peers), false)
 	return r.Find("branch").Up, table

@@ -38,10 +38,13 @@ type Source struct {
 
 var _ gateways.Source = (*Source)(nil)
 
+// Programs returns where packages have ikectl.
+func Programs() []string { return []string{"/usr/sbin/ikectl", "/usr/local/sbin/ikectl"} }
+
 // New makes a Source.
 func New(c Config) *Source {
 	s := &Source{pathMTU: c.PathMTU}
-	s.ikectl.Paths = []string{"/usr/sbin/ikectl", "/usr/local/sbin/ikectl"}
+	s.ikectl.Paths = Programs()
 	if c.Ikectl != "" {
 		s.ikectl.Paths = []string{c.Ikectl}
 	}
@@ -57,13 +60,13 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	if err != nil {
 		return gateways.Table{}, err
 	}
-	table, err := parseSAs(sas, s.pathMTU).Checked()
-	if err != nil {
-		return gateways.Table{}, err
+	table, err := parseSAs(ctx, sas, s.pathMTU).Checked()
+	if err != nil || ctx.Err() != nil { // then the table is not complete
+		return gateways.Table{}, cmp.Or(ctx.Err(), err)
 	}
 	// Older versions have no statistics: then there are no counters.
 	if stats, err := s.ikectl.Run(ctx, "show", "stats"); err == nil {
-		table.Counters = parseStats(stats)
+		table.Counters = parseStats(ctx, stats)
 	}
 	return table, ctx.Err()
 }
@@ -97,13 +100,17 @@ type parser struct {
 	outbound [][]string          // their lines
 }
 
-func parseSAs(out string, pathMTU gateways.PathMTU) gateways.Table {
+func parseSAs(ctx context.Context, out string, pathMTU gateways.PathMTU) gateways.Table {
 	p := parser{
 		table: gateways.Table{Info: gateways.Info{Type: Type}}, pathMTU: pathMTU,
 		ike: map[string][]string{}, at: map[string]int{}, children: map[string]bool{},
 	}
-	for line := range strings.Lines(out) {
+	for line := range gateways.Lines(ctx, out) {
 		line = strings.TrimSpace(line)
+		if p.table.Full() || len(p.children) >= gateways.MaxSAs {
+			p.table.Doubt(gateways.Identity{}) // what follows is not read
+			break
+		}
 		if m := ikeLine.FindStringSubmatch(line); m != nil {
 			p.ikeSA(m)
 		} else if m := childLine.FindStringSubmatch(line); m != nil {
@@ -115,7 +122,7 @@ func parseSAs(out string, pathMTU gateways.PathMTU) gateways.Table {
 	// A pair with an outbound half only: the line of the other half was not understood.
 	for _, m := range p.outbound {
 		if !p.children[m[8]] && !null(m[8]) && strings.Contains(m[7], "L") {
-			p.table.Doubts = append(p.table.Doubts, gateways.Identity{Address: host(m[6])})
+			p.table.Doubt(gateways.Identity{Address: host(m[6])})
 		}
 	}
 	return p.table
@@ -210,7 +217,7 @@ func host(s string) netip.Addr {
 
 // parseStats reads `ikectl show stats`, a number and its label per line. It keeps the counters of
 // failures and lost packets.
-func parseStats(out string) []gateways.DeviceCounter {
+func parseStats(ctx context.Context, out string) []gateways.DeviceCounter {
 	kinds := map[string]string{
 		"IKE SA failed to establish":        "ike_failed",
 		"failed proposal negotiation":       "ike_proposal_failed",
@@ -224,7 +231,7 @@ func parseStats(out string) []gateways.DeviceCounter {
 		"fragment could not be reassembled": "ike_fragment_reassembly_failed",
 	}
 	var all []gateways.DeviceCounter
-	for line := range strings.Lines(out) {
+	for line := range gateways.Lines(ctx, out) {
 		number, what, _ := strings.Cut(strings.TrimSpace(line), " ")
 		n := gateways.ParseCount(number)
 		// One of something is written without the plural's s.

@@ -28,7 +28,7 @@ iked_dstid_sas: 0x55a1 rspi 0xa1 ispi 0xb1 192.0.2.1:4500->198.51.100.7:4500<FQD
 var addresses = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
 func TestParseSAs(t *testing.T) {
-	got := parseSAs(answer, func(_, remote netip.Addr) int {
+	got := parseSAs(t.Context(), answer, func(_, remote netip.Addr) int {
 		if remote == netip.MustParseAddr("198.51.100.7") {
 			return 1400
 		}
@@ -58,7 +58,7 @@ func TestParseSAs(t *testing.T) {
 }
 
 func TestParseWhatIsNotKnown(t *testing.T) {
-	got := parseSAs("iked_sas: nonsense\n  sa_childsas: 0x1 ESP 0x2 in a -> b (L) B=0x0 P=0x1\n\nnew_thing: 1\n", nil)
+	got := parseSAs(t.Context(), "iked_sas: nonsense\n  sa_childsas: 0x1 ESP 0x2 in a -> b (L) B=0x0 P=0x1\n\nnew_thing: 1\n", nil)
 	if _, err := got.Checked(); err == nil || len(got.IKE) != 0 || len(got.Children) != 0 || got.Unparsed != 3 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -77,7 +77,7 @@ const bundled = `iked_sas: 0x55a1 rspi 0xa1 ispi 0xb1 192.0.2.1:4500->198.51.100
 func TestNoLineMakesATunnelDown(t *testing.T) {
 	peers := gateways.NewAttribution([]gateways.Peer{{Name: "branch", Address: netip.MustParseAddr("198.51.100.7"), Expected: true}})
 	up := func(lines []string) (gateways.Answer, gateways.Table) {
-		table := parseSAs(strings.Join(lines, "\n"), nil)
+		table := parseSAs(t.Context(), strings.Join(lines, "\n"), nil)
 		r := gateways.NewReading(&table, peers, false)
 		return r.Find("branch").Up, table
 	}
@@ -102,7 +102,7 @@ func TestNoLineMakesATunnelDown(t *testing.T) {
 }
 
 func TestParseStats(t *testing.T) {
-	got := parseStats("ike:\n\t6 IKE SAs created\n\t1 IKE SA failed to establish\n\t2 failed proposal negotiations\n\t0 messages dropped\n\t3 requests timed out\n\t1 request retransmitted\n" +
+	got := parseStats(t.Context(), "ike:\n\t6 IKE SAs created\n\t1 IKE SA failed to establish\n\t2 failed proposal negotiations\n\t0 messages dropped\n\t3 requests timed out\n\t1 request retransmitted\n"+
 		"\t4 fragments could not be reassembled\n\tx fragments dropped\n")
 	want := map[string]uint64{
 		"ike_failed": 1, "ike_proposal_failed": 2, "ike_message_dropped": 0, "ike_timed_out": 3, "ike_retransmitted": 1, "ike_fragment_reassembly_failed": 4,
@@ -119,8 +119,8 @@ func TestParseStats(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(answer)
 	f.Add("ike:\n\t1 IKE SA failed to establish\n")
-	f.Fuzz(func(_ *testing.T, out string) {
-		parseSAs(out, nil)
-		parseStats(out)
+	f.Fuzz(func(t *testing.T, out string) {
+		parseSAs(t.Context(), out, nil)
+		parseStats(t.Context(), out)
 	})
 }

@@ -25,7 +25,12 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = c.list(ctx, l.command, l.add)
+		err = c.list(ctx, l.command, func(m *vici.Message) error {
+			if l.add(m); len(found.found)+len(found.connections) > gateways.MaxSAs {
+				return gateways.ErrTooMany
+			}
+			return nil
+		})
 		c.close()
 		if err != nil {
 			return nil, err

@@ -55,9 +55,10 @@ func (s *Source) hear(ctx context.Context, name string, f func(vici.Event)) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case e, ok := <-c.events:
-			if err := c.lost(ok); err != nil {
-				return err
+			if !ok {
+				return errors.Join(errBroken, c.frames.reason())
 			}
+			c.frames.taken()
 			f(e)
 		}
 	}

@@ -12,18 +12,12 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 )
 
-// buffer is how many messages may wait for us. The library drops what does not fit.
-const buffer = 1 << 16
-
-var (
-	errOverflow = errors.New("charon sends faster than this program reads: messages were lost")
-	errBroken   = errors.New("charon closed the connection")
-)
+var errBroken = errors.New("charon closed the connection")
 
 // A session is one connection to the daemon, subscribed to one event.
 type session struct {
 	*vici.Session
-	event   string
+	frames  *frames
 	events  chan vici.Event
 	version string
 	// userspace reports that the daemon does ESP itself, so the kernel's path MTU does not apply.
@@ -31,14 +25,21 @@ type session struct {
 }
 
 func open(ctx context.Context, network, address, event string) (*session, error) {
+	var f *frames
 	dial := func(_ context.Context, network, address string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		f = newFrames(conn)
+		return f, nil
 	}
 	v, err := vici.NewSession(vici.WithAddr(network, address), vici.WithDialContext(dial))
 	if err != nil {
 		return nil, fmt.Errorf("connect to charon: %w", err)
 	}
-	c := &session{Session: v, event: event, events: make(chan vici.Event, buffer)}
+	// The library drops events that do not fit into the channel; frames lets no more come.
+	c := &session{Session: v, frames: f, events: f.events}
 	// The library's calls end with their context, but this one.
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
@@ -49,7 +50,7 @@ func open(ctx context.Context, network, address, event string) (*session, error)
 	}
 	if err != nil {
 		c.close()
-		return nil, errors.Join(fmt.Errorf("ask charon: %w", err), ctx.Err())
+		return nil, errors.Join(fmt.Errorf("ask charon: %w", err), f.reason(), ctx.Err())
 	}
 	return c, nil
 }
@@ -70,9 +71,9 @@ func (c *session) introduce(ctx context.Context) error {
 // close ends the connection. It may be called more than once, and by any goroutine.
 func (c *session) close() { _ = c.Close() }
 
-// list runs a command that answers by events, and calls add with each. After an error the session
-// cannot be used any more.
-func (c *session) list(ctx context.Context, command string, add func(*vici.Message)) error {
+// list runs a command that answers by events, and calls add with each, until that returns an error.
+// After an error the session cannot be used any more.
+func (c *session) list(ctx context.Context, command string, add func(*vici.Message) error) error {
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
 	done := make(chan struct{})
@@ -89,36 +90,28 @@ func (c *session) list(ctx context.Context, command string, add func(*vici.Messa
 		c.close() // no receiver remains for what it still sends
 	}
 	if err := errors.Join(<-called, taken); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", command, err), ctx.Err())
+		return errors.Join(fmt.Errorf("%s: %w", command, err), c.frames.reason(), ctx.Err())
 	}
 	return nil
 }
 
-func (c *session) take(done <-chan struct{}, add func(*vici.Message)) error {
+func (c *session) take(done <-chan struct{}, add func(*vici.Message) error) error {
 	for {
 		select {
 		case e, ok := <-c.events:
-			if err := c.lost(ok); err != nil {
+			if !ok {
+				return errBroken
+			}
+			c.frames.taken()
+			if err := add(e.Message); err != nil {
 				return err
 			}
-			add(e.Message)
 		case <-done:
 			if len(c.events) == 0 {
 				return nil
 			}
 		}
 	}
-}
-
-// lost returns an error where the event that was just received is not followed by all later ones.
-func (c *session) lost(open bool) error {
-	switch {
-	case !open:
-		return errBroken
-	case len(c.events) >= buffer-1: // It was full before, so others may not have fitted.
-		return errOverflow
-	}
-	return nil
 }
 
 // counters are what the daemon received and could not use. They need a plugin of charon.

@@ -7,7 +7,7 @@
 //
 // Two faults of the VICI library shape its use here. A streamed call silently drops an answer while
 // 128 of them wait for the caller, so a large table would be short; therefore list-sa is subscribed
-// to, with a buffer that is watched. And subscribing to a second event blocks forever if the first
+// to, and no more is read than fits. And subscribing to a second event blocks forever if the first
 // event arrives meanwhile; therefore each session subscribes to one.
 package strongswan
 
@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/strongswan/govici/vici"
 
 	"ipsec_path_exporter/collectors/gateways"
 )
@@ -82,7 +84,13 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	var table gateways.Table
 	err := s.query(ctx, "list-sa", func(c *session) error {
 		t := tableBuilder{now: time.Now(), pathMTU: s.pathMTU, userspace: c.userspace}
-		if err := c.list(ctx, "list-sas", t.add); err != nil {
+		add := func(m *vici.Message) error {
+			if t.add(m); t.Full() {
+				return gateways.ErrTooMany
+			}
+			return nil
+		}
+		if err := c.list(ctx, "list-sas", add); err != nil {
 			return err
 		}
 		table = t.Table

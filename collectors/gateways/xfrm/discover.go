@@ -19,10 +19,11 @@ func (s *Source) Discover(ctx context.Context) ([]gateways.Found, error) {
 		return nil, err
 	}
 	peers := map[netip.Addr]gateways.Found{}
-	err = s.dump(ctx, nl.XFRM_MSG_GETPOLICY, nl.XFRM_MSG_NEWPOLICY, func() { clear(peers) }, func(b []byte) {
+	err = s.dump(ctx, nl.XFRM_MSG_GETPOLICY, nl.XFRM_MSG_NEWPOLICY, func() { clear(peers) }, func(b []byte) bool {
 		for _, a := range parsePolicy(b) {
 			peers[a] = gateways.Found{Address: a}
 		}
+		return len(peers) < gateways.MaxSAs
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list policies: %w", err)

@@ -119,12 +119,13 @@ func (s *Source) addresses() (map[netip.Addr]bool, error) {
 
 // states lists the SAs. unread is the number of messages that were not understood.
 func (s *Source) states(ctx context.Context) (all []state, unread int, err error) {
-	err = s.dump(ctx, nl.XFRM_MSG_GETSA, nl.XFRM_MSG_NEWSA, func() { all, unread = all[:0], 0 }, func(b []byte) {
+	err = s.dump(ctx, nl.XFRM_MSG_GETSA, nl.XFRM_MSG_NEWSA, func() { all, unread = all[:0], 0 }, func(b []byte) bool {
 		if one, ok := parseState(b); ok {
 			all = append(all, one)
 		} else if !one.dst.IsValid() {
 			unread++
 		}
+		return len(all) < gateways.MaxSAs
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("list SAs: %w", err)
@@ -132,9 +133,10 @@ func (s *Source) states(ctx context.Context) (all []state, unread int, err error
 	return all, unread, nil
 }
 
-// dump requests a list and calls add with each message. It calls begin first, and again where the
-// list changed while it was read.
-func (s *Source) dump(ctx context.Context, ask, answer int, begin func(), add func([]byte)) error {
+// dump requests a list and calls add with each message, which returns false when there are too many.
+// It calls begin first, and again where the list changed while it was read.
+func (s *Source) dump(ctx context.Context, ask, answer int, begin func(), add func([]byte) bool) error {
+	full := false
 	err := error(nl.ErrDumpInterrupted)
 	for range tries {
 		if !errors.Is(err, nl.ErrDumpInterrupted) {
@@ -144,9 +146,12 @@ func (s *Source) dump(ctx context.Context, ask, answer int, begin func(), add fu
 		request := nl.NewNetlinkRequest(ask, dump)
 		request.Sockets = s.requests
 		err = request.ExecuteIter(netlinkXFRM, uint16(answer), func(b []byte) bool {
-			add(b)
-			return ctx.Err() == nil
+			full = !add(b)
+			return !full && ctx.Err() == nil
 		})
+	}
+	if full {
+		return gateways.ErrTooMany
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w (needs CAP_NET_ADMIN)", err)

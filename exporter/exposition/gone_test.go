@@ -1,0 +1,42 @@
+package exposition_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"ipsec_path_exporter/exporter/exposition"
+	"ipsec_path_exporter/exporter/store"
+)
+
+// TestClientIsGone: for a client that has hung up, nothing is gathered or encoded.
+func TestClientIsGone(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	gathered := 0
+	all := prometheus.NewRegistry()
+	all.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "a", Help: "A."}))
+	h := exposition.Handler(exposition.Config{Peers: store.New(time.Now), Log: slog.New(slog.DiscardHandler), Process: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		gathered++
+		if gathered == 1 {
+			cancel() // it hangs up while the page is made
+		}
+		return all.Gather()
+	})})
+	for range 3 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", http.NoBody))
+		if w.Body.Len() > 0 {
+			t.Errorf("written: %q", w.Body)
+		}
+	}
+	if gathered != 1 {
+		t.Errorf("gathered %d times", gathered)
+	}
+}
