@@ -79,22 +79,35 @@ func documentedBlocks(t *testing.T) (all []block) {
 
 // uncovered are the blocks that no part of TestDocuments covers, each with the reason.
 func uncovered() map[string]string {
-	const drawing, device = "a drawing", "commands of a Cisco device"
-	return map[string]string{
-		"docs/ARCHITECTURE.md: main.go, check.go, …      flags, signals, exit codes":                                                         "a drawing of the packages; internal/policy holds its arrows",
-		"docs/how-it-measures.md: probes: ICMP echo, IKE, fragments, ESP, AH":                                                                drawing,
-		"docs/how-it-measures.md: nothing known:   v2-badke x2 -> v2-major3 x2 -> v2-noprop x2 -> v1-main x2 -> v1-minor x2 -> silent":       drawing,
-		"docs/how-it-measures.md: reach   echo ┬─ flows, if no echo is answered ─┬─ second look, if a verdict on what answers waits for one": drawing,
-		"docs/how-it-measures.md: opening {link}, or {V,V+1} of the last verdict":                                                            drawing,
-		"docs/how-it-measures.md: TTL      1      2      3      4":                                                                           drawing,
-		"docs/captures.md: access-list VPN-CAPTURE extended permit udp host 192.0.2.2 host 198.51.100.2 eq 500":                              device,
-		"docs/captures.md: access-list VPN-CAPTURE extended permit ip host 192.0.2.2 host 198.51.100.2":                                      device,
-		"docs/captures.md: no capture VPN":                             device,
-		"docs/gateways.md: username ipsecmon password ... privilege 5": device,
-		"docs/gateways.md: ssh 192.0.2.10 255.255.255.255 inside":      device,
-		"docs/gateways.md: http server enable":                         device,
-		"docs/metrics.md: ipsec_path_diagnosis == 1                                                active diagnoses, by peer": "PromQL beside its meaning; a test of internal/policy looks up the metrics",
+	reasons := make(map[string]string)
+	for reason, names := range map[string][]string{
+		"a drawing of the packages; internal/policy holds its arrows": {
+			"docs/ARCHITECTURE.md: main.go, check.go, …      flags, signals, exit codes",
+		},
+		"a drawing": {
+			"docs/how-it-measures.md: probes: ICMP echo, IKE, fragments, ESP, AH",
+			"docs/how-it-measures.md: nothing known:   v2-badke x2 -> v2-major3 x2 -> v2-noprop x2 -> v1-main x2 -> v1-minor x2 -> silent",
+			"docs/how-it-measures.md: reach   echo ┬─ flows, if no echo is answered ─┬─ second look, if a verdict on what answers waits for one",
+			"docs/how-it-measures.md: opening {link}, or {V,V+1} of the last verdict",
+			"docs/how-it-measures.md: TTL      1      2      3      4",
+		},
+		"commands of a Cisco device": {
+			"docs/captures.md: access-list VPN-CAPTURE extended permit udp host 192.0.2.2 host 198.51.100.2 eq 500",
+			"docs/captures.md: access-list VPN-CAPTURE extended permit ip host 192.0.2.2 host 198.51.100.2",
+			"docs/captures.md: no capture VPN",
+			"docs/gateways.md: username ipsecmon password ... privilege 5",
+			"docs/gateways.md: ssh 192.0.2.10 255.255.255.255 inside",
+			"docs/gateways.md: http server enable",
+		},
+		"PromQL beside its meaning; a test of internal/policy looks up the metrics": {
+			"docs/metrics.md: ipsec_path_diagnosis == 1                                                active diagnoses, by peer",
+		},
+	} {
+		for _, name := range names {
+			reasons[name] = reason
+		}
 	}
+	return reasons
 }
 
 // A reader covers a kind of block: it reports whether a block is one of its kind, and fails where

@@ -77,7 +77,7 @@ func TestDocumentsCanFail(t *testing.T) {
 		"ipsec_path_exporter --config.fil=x":                     "unknown long flag '--config.fil'",
 		"ipsec_path_exporter chek 203.0.113.10":                  "unexpected chek",
 		"./ipsec_path_exporter gateway a b":                      "unexpected b",
-		"go test ./nowhere":                                      "go list ./nowhere",
+		"go test ./nowhere":                                      "there is no nowhere/*.go",
 		"go test ./exporter -run TestNoSuch":                     "there is no TestNoSuch",
 		"go tool -modfile=tools/none.mod x":                      "no such file",
 		"go run . demonstrate":                                   "unexpected demonstrate",

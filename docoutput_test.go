@@ -28,6 +28,7 @@ func (d *manual) help(t *testing.T, b *block) bool {
 	if m == nil {
 		return false
 	}
+	t.Setenv("COLUMNS", "80")
 	got := d.run(t, here, m[1], "--help").Stdout
 	got = strings.TrimRight(regexp.MustCompile(`(?m) +$`).ReplaceAllString(got, ""), "\n") + "\n"
 	if *update {
