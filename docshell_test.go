@@ -258,12 +258,35 @@ func (d *manual) runAll(t *testing.T) {
 			})
 		}
 	})
+	d.listed(t)
 	s := d.start(t, here, "--config.file="+filepath.Join(d.dir, "config.yml"))
+	s.eventually(t, "it measures", func() bool {
+		code, _ := fetch(t, http.DefaultClient, "http://"+s.listen+"/-/ready", "", "")
+		return code == http.StatusOK
+	})
 	for p, at := range d.paths {
 		if code, body := fetch(t, http.DefaultClient, "http://"+s.listen+p, "", ""); code != http.StatusOK {
 			t.Errorf("%s: %s: %d %s", at, p, code, body)
 		}
 	}
+}
+
+// listed notes the paths in the table of docs/configuration.md.
+func (d *manual) listed(t *testing.T) {
+	t.Helper()
+	const page = "docs/configuration.md"
+	_, table, _ := strings.Cut(documents(t)[page], "\n## HTTP\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	found := regexp.MustCompile("(?m)^\\| `(/[^`]*)`(?:, `(/[^`]*)`)? \\|").FindAllStringSubmatch(table, -1)
+	if len(found) < 8 {
+		t.Errorf("%s lists only %d paths", page, len(found))
+	}
+	for _, m := range found {
+		for _, p := range m[1:] {
+			d.paths[strings.Replace(p, "NAME", "PEER", 1)] = page
+		}
+	}
+	delete(d.paths, "")
 }
 
 // runDocumented runs a command line of the program, with files and addresses of the test in place
