@@ -26,6 +26,7 @@ import (
 
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/responder"
+	"ipsec_path_exporter/internal/schematest"
 )
 
 // get fetches a page of the program.
@@ -151,6 +152,7 @@ func summarize(t *testing.T, report string) summary {
 	if err := json.Unmarshal([]byte(report), &all); err != nil || len(all) != 1 {
 		t.Fatalf("%v in:\n%s", err, report)
 	}
+	schematest.Open("check").Check(t, "report", []byte(report))
 	s := summary{Healthy: all[0].Healthy, ICMP: all[0].ICMP.State, MTU: map[string]string{}, IKE: map[string]string{}}
 	for _, d := range all[0].Diagnoses {
 		s.Diagnoses = append(s.Diagnoses, d.Name)

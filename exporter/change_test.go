@@ -101,7 +101,7 @@ func BenchmarkBlackHole(b *testing.B) {
 	s.start(b, cfg)
 	s.awaitMeasured(b, "hq")
 	l.DropPTB(b)
-	// What the README promises.
+	// The most that each may take.
 	const seen, over = 75 * time.Second, 11 * time.Minute
 	var detection, clearing time.Duration
 	for b.Loop() {

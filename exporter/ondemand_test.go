@@ -26,6 +26,7 @@ import (
 	"ipsec_path_exporter/exporter/web"
 	"ipsec_path_exporter/internal/netlab"
 	"ipsec_path_exporter/internal/netlab/responder"
+	"ipsec_path_exporter/internal/schematest"
 	"ipsec_path_exporter/internal/silence"
 )
 
@@ -310,6 +311,7 @@ func TestServiceDiscovery(t *testing.T) {
 	s := l.serveSite(t, "modules: {default: {collectors: [icmp]}}\ngateways: [{name: hub, type: xfrm}, {name: spare, type: xfrm}]\npeers:\n"+
 		"- {name: hq, address: "+l.Address(false)+", labels: {site: haiti}, gateways: [hub, spare], interface: wan0}\n- {address: '2001:db8::1'}\n"+
 		"- {name: both, address: vpn.example.net, family: both}\n", ServeOptions{})
+	schema := schematest.Open("targets")
 	list := func() (groups []web.TargetGroup) {
 		t.Helper()
 		w := s.ask(t.Context(), "", "/sd")
@@ -319,6 +321,7 @@ func TestServiceDiscovery(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &groups); err != nil {
 			t.Fatalf("%v in %s", err, w.Body)
 		}
+		schema.Check(t, "list", w.Body.Bytes())
 		return groups
 	}
 	want := []web.TargetGroup{
@@ -343,4 +346,5 @@ func TestServiceDiscovery(t *testing.T) {
 	if w := s.ask(t.Context(), "", "/sd"); w.Body.String() != "[]\n" {
 		t.Errorf("without peers: %s", w.Body)
 	}
+	schema.AllUsed(t)
 }

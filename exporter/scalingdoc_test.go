@@ -12,10 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"ipsec_path_exporter/exporter/config"
-	"ipsec_path_exporter/exporter/exportertest"
 )
 
 const scalingDoc = "../docs/scaling.md"
@@ -259,31 +256,5 @@ func TestScalingDocumentCanFail(t *testing.T) {
 	}
 	if tried < 40 {
 		t.Errorf("only %d changes were tried", tried)
-	}
-}
-
-// TestScalingDocumentBlocks: every block of YAML on the page can be read, and the one for this program
-// by this program.
-func TestScalingDocumentBlocks(t *testing.T) {
-	text, err := os.ReadFile(scalingDoc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks, ours := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1), 0
-	for _, b := range blocks {
-		var into any
-		if err := yaml.Unmarshal(b[1], &into); err != nil {
-			t.Errorf("%v in:\n%s", err, b[1])
-		}
-		if strings.HasPrefix(string(b[1]), "peer_files:") {
-			ours++
-			cfg, err := config.ReadAny(exportertest.ConfigFile(t, string(b[1])), nil)
-			if err != nil || len(cfg.PeerFiles) == 0 || cfg.Limits.PacketsPerSecond == config.DefaultLimits().PacketsPerSecond {
-				t.Errorf("%+v, %v", cfg, err)
-			}
-		}
-	}
-	if len(blocks) < 5 || ours != 1 {
-		t.Errorf("%d blocks of YAML, %d of them for this program", len(blocks), ours)
 	}
 }

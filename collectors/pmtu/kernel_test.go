@@ -104,7 +104,7 @@ type fact struct {
 
 const (
 	pathMTU = 1400
-	// mostPTB and mostHole are what the README promises.
+	// mostPTB and mostHole are the most packets that a search may take.
 	mostPTB, mostHole = 3, 60
 )
 

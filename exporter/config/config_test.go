@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestReference(t *testing.T) {
-	got, err := config.Load("testdata/reference.yml")
+	got, err := config.Load("../../examples/reference.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestReference(t *testing.T) {
 
 // TestReferenceIsComplete takes the known keys from the problem of an unknown one.
 func TestReferenceIsComplete(t *testing.T) {
-	data, err := os.ReadFile("testdata/reference.yml")
+	data, err := os.ReadFile("../../examples/reference.yml")
 	if err != nil {
 		t.Fatal(err)
 	}

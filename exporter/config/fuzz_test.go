@@ -16,7 +16,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, file := range append(files, "testdata/reference.yml") {
+	for _, file := range append(files, "../../examples/reference.yml") {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)

@@ -11,7 +11,7 @@ import (
 )
 
 func TestReferenceGateways(t *testing.T) {
-	got, err := config.Load("testdata/reference.yml")
+	got, err := config.Load("../../examples/reference.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,15 +20,15 @@ func TestReferenceGateways(t *testing.T) {
 		{
 			Name: "hub", Type: config.CiscoASA, Interval: every, Timeout: limit,
 			Cisco: ciscoasa.Config{
-				Type: "cisco_asa", Address: "192.0.2.1", Transport: "ssh", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
-				EnablePasswordFile: "testdata/hub.enable", EnableLevel: 5, Context: "vpn", KnownHostsFile: "testdata/known_hosts",
+				Type: "cisco_asa", Address: "192.0.2.1", Transport: "ssh", Username: "ipsecmon", PasswordFile: "../../examples/hub.password",
+				EnablePasswordFile: "../../examples/hub.enable", EnableLevel: 5, Context: "vpn", KnownHostsFile: "../../examples/known_hosts",
 			},
 		},
 		{
 			Name: "hub-by-https", Type: config.CiscoASA, Interval: every, Timeout: limit,
 			Cisco: ciscoasa.Config{
-				Type: "cisco_asa", Address: "asa.example.net:8443", Transport: "https", Username: "ipsecmon", PasswordFile: "testdata/hub.password",
-				CAFile: "testdata/ca.pem",
+				Type: "cisco_asa", Address: "asa.example.net:8443", Transport: "https", Username: "ipsecmon", PasswordFile: "../../examples/hub.password",
+				CAFile: "../../examples/ca.pem",
 			},
 		},
 		{Name: "charon", Type: config.StrongSwan, Interval: every, Timeout: limit, Socket: "unix:///var/run/charon.vici"},
@@ -41,7 +41,7 @@ func TestReferenceGateways(t *testing.T) {
 	if diff := cmp.Diff(want, got.Gateways); diff != "" {
 		t.Errorf("gateways (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"testdata/hub.password", "testdata/hub.enable"}, []string{got.Gateways[0].Cisco.PasswordFile, got.Gateways[0].Cisco.EnablePasswordFile}); diff != "" {
+	if diff := cmp.Diff([]string{"../../examples/hub.password", "../../examples/hub.enable"}, []string{got.Gateways[0].Cisco.PasswordFile, got.Gateways[0].Cisco.EnablePasswordFile}); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
 	}
 }

@@ -137,6 +137,34 @@ func TestInUse(t *testing.T) {
 	closeHistory(t, openHistory(t, dir))
 }
 
+// TestBackup: a copy of the journal alone, made while it is written, is the history up to then.
+func TestBackup(t *testing.T) {
+	var log bytes.Buffer
+	dir, copied := filled(t, 3), t.TempDir()
+	h := openHistory(t, dir)
+	text, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := text[:len(text)-10] // the copy ended while the last line was written
+	if err := os.WriteFile(filepath.Join(copied, fileName), cut, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := Open(copied, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeHistory(t, restored)
+	defer closeHistory(t, h)
+	all, some := 0, 0
+	for name := range h.peers {
+		all, some = all+len(h.Changes(name)), some+len(restored.Changes(name))
+	}
+	if all < 3 || some != all-1 || log.Len() > 0 {
+		t.Errorf("%d of %d changes are restored; logged: %s", some, all, &log)
+	}
+}
+
 // TestNewerVersion: a record of a newer version is not lost, because the journal is left alone.
 func TestNewerVersion(t *testing.T) {
 	dir := filled(t, 3)

@@ -47,6 +47,9 @@ func (s *site) peerPages(mux *http.ServeMux, root string) {
 	mux.HandleFunc(at+"/report", s.report)
 	mux.HandleFunc(at+"/pcap", s.pcap)
 	mux.HandleFunc(at+"/evidence", s.exchanges("application/json", func(w io.Writer, all []trace.Exchange) error {
+		if all == nil {
+			all = []trace.Exchange{} // a list, not null
+		}
 		e := json.NewEncoder(untrusted.Writer(w))
 		e.SetIndent("", "  ")
 		return e.Encode(all)

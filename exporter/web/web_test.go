@@ -29,6 +29,7 @@ import (
 	"ipsec_path_exporter/exporter/trace"
 	"ipsec_path_exporter/exporter/web"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/schematest"
 )
 
 // A site is the handler, with what it serves and what was asked of it.
@@ -332,6 +333,12 @@ func TestPeerFiles(t *testing.T) {
 	if kind := w.Header().Get("Content-Type"); kind != "application/json" {
 		t.Errorf("Content-Type %q", kind)
 	}
+	evidence := schematest.Open("evidence")
+	evidence.Check(t, "evidence", w.Body.Bytes())
+	schematest.Open("check").Check(t, "report", s.ask(t, "GET", "/peers/head%20office/report?format=json").Body.Bytes())
+	s.exchanges = nil
+	evidence.Check(t, "evidence without probes", s.ask(t, "GET", "/peers/head%20office/evidence").Body.Bytes())
+	s.exchanges = probes(2)
 	w = s.ask(t, "GET", "/peers/head%20office/pcap")
 	if got := w.Header().Get("Content-Disposition"); got != "attachment; filename=head_office.pcapng" {
 		t.Errorf("the packets are named %s", got)

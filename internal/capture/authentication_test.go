@@ -293,6 +293,17 @@ func TestCiscoFragments(t *testing.T) {
 	}
 }
 
+// TestFragmentationOffer: the ends that announce IKE fragmentation are listed, each once.
+func TestFragmentationOffer(t *testing.T) {
+	const fragmentationSupported = 16430 // IKEV2_FRAGMENTATION_SUPPORTED, RFC 7383, section 2.3
+	p := trace{{at(0), datagram(branch, hq, 100, 64, ip.ProtocolUDP, initRequest.on500(branch, hq))}}
+	p.add(0.1, notified(fragmentationSupported, nil), notified(fragmentationSupported, nil))
+	a := p.analysis(t, "x")
+	if diff := cmp.Diff([]netip.Addr{hq}, a.Negotiations[0].OffersFragments, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("ends (-want +got):\n%s", diff)
+	}
+}
+
 // Dead peer detection of IKEv1 without any answer is a fault; other notifications are not.
 func TestDeadPeer(t *testing.T) {
 	check := func(number uint8, size int) ikeMessage {

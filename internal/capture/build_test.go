@@ -232,6 +232,7 @@ func analyze(tb testing.TB, name string, file []byte) *capture.Analysis {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	hold(tb, capture.NewReport(a))
 	return a
 }
 

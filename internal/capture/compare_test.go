@@ -77,7 +77,9 @@ func espPackets(src netip.Addr, seq, n, size int) (all [][]byte) {
 
 func (e *ends) compare(t *testing.T) *capture.Comparison {
 	t.Helper()
-	return capture.Compare(e.branch.analysis(t, "branch"), e.hq.analysis(t, "hq"))
+	a, b := e.branch.analysis(t, "branch"), e.hq.analysis(t, "hq")
+	hold(t, capture.NewReport(a, b))
+	return capture.Compare(a, b)
 }
 
 func TestCompare(t *testing.T) {
