@@ -198,6 +198,7 @@ func labelValues(a *app) string {
 			gateways.Connecting, gateways.XAuth, gateways.ModeCfg, gateways.Established, gateways.IKERekeying, gateways.IKEClosing,
 		})},
 		{"child_sas", "state", wordsOf(gateways.ChildStates())},
+		{"sa_receive_errors_total", "kind", wordsOf(gateways.ErrorKinds())},
 		{"", "collector", slices.Sorted(maps.Keys(errorReasons()))},
 		{"", "direction", []string{"in", "out"}},
 		{"", "family", []string{config.FamilyIP4.String(), config.FamilyIP6.String()}},

@@ -37,7 +37,32 @@ func peerSAs() []panel {
 				series("{{gateway}}: down", "increase("+sel("tunnel_downs_total", one)+"[1h])"),
 			},
 		}.graph(),
+		tunnelLoss("ESP lost before it arrives", one, "gateway", "{{gateway}}", 12),
+		panel{
+			title: "ESP refused on arrival", unit: perSecond, w: 12, h: 7, min: new(0.0), noValue: "not counted",
+			about: "Packets of the peer that an SA did not accept: duplicates, packets older than the replay window, failed integrity checks. receive is the device's own sum.",
+			queries: []query{
+				series("{{gateway}}: {{kind}}", "rate("+sel("sa_receive_errors_total", one)+"[$__rate_interval])"),
+			},
+		}.graph(),
 	}
+}
+
+// lostInside is the share of the packets to a gateway that were lost on the way, by labels.
+func lostInside(labels, groups, window string) string {
+	missing := "sum by (" + groups + ") (rate(" + sel("sa_lost_packets_total", labels) + "[" + window + "]))"
+	arrived := "sum by (" + groups + ") (rate(" + sel("sa_packets_total", labels, `direction="in"`) + "[" + window + "]))"
+	return missing + " / (" + missing + " + " + arrived + " > 0)"
+}
+
+// tunnelLoss is the loss of the tunnel's own packets.
+func tunnelLoss(title, labels, groups, legend string, w uint32) panel {
+	return panel{
+		title: title, unit: share, w: w, h: 7, min: new(0.0), noValue: "no traffic, or not counted",
+		about: "Share of the peer's ESP and AH packets that were lost on the path to the gateway, by the sequence numbers of the SAs (gateways of type xfrm). " +
+			"A path that loses everything shows nothing here, because no number arrives.",
+		queries: []query{series(legend, lostInside(labels, groups, "$__rate_interval"))},
+	}.graph()
 }
 
 // traffic is the traffic through SAs; outgoing traffic is below zero.

@@ -192,6 +192,7 @@ type jsonGateway struct {
 	PacketsOut    *uint64 `json:"packets_out"`
 	BytesIn       *uint64 `json:"bytes_in"`
 	BytesOut      *uint64 `json:"bytes_out"`
+	PacketsLost   *uint64 `json:"packets_lost,omitempty"`
 	PathMTUBytes  int     `json:"path_mtu_bytes,omitempty"`
 	Encapsulation string  `json:"encapsulation,omitempty"`
 }
@@ -333,7 +334,7 @@ func jsonOfGateway(s *gateways.Snapshot) jsonGateway {
 		Gateway: s.Gateway, Type: s.Info.Type, Version: untrusted.Line(s.Info.Version), Read: s.At.UTC().Truncate(time.Second),
 		Expected: p.Of != nil && p.Of.Expected, Up: p.Up.String(), IKESAs: []jsonIKESAs{}, VendorStates: maps.Clone(p.Vendor),
 		PacketsIn: p.In.Packets.Pointer(), PacketsOut: p.Out.Packets.Pointer(), BytesIn: p.In.Bytes.Pointer(), BytesOut: p.Out.Bytes.Pointer(),
-		PathMTUBytes: p.PathMTU,
+		PacketsLost: p.Lost.Pointer(), PathMTUBytes: p.PathMTU,
 	}
 	for _, c := range ikeClasses(p) {
 		out.IKESAs = append(out.IKESAs, jsonIKESAs{c.Version, c.State.String(), p.IKE[c]})
