@@ -21,6 +21,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -50,7 +51,7 @@ type documented struct {
 func peerFamilies() []documented {
 	var rows []documented
 	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(),
-		protocols.Families(), diagnosis.Families())
+		inside.Families(), protocols.Families(), diagnosis.Families())
 	for _, f := range families {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",

@@ -48,6 +48,38 @@ func peerSAs() []panel {
 	}
 }
 
+// insidePath are panels about the addresses behind the tunnel.
+func insidePath() []panel {
+	const why = "no address in `inside` of the peer"
+	return []panel{
+		panel{
+			title: "Answers inside the tunnel", unit: states, w: 8, h: 7, noValue: why,
+			about:    "Whether each address behind the tunnel answers echo or TCP.",
+			queries:  []query{series("{{target}}", "min_over_time("+sel("inside_reachable", one)+"[$__rate_interval])")},
+			mappings: byValue(yesNo("yes", "no")),
+		}.timeline("target"),
+		panel{
+			title: "Sizes inside the tunnel", unit: packetSize, decimals: new(0.0), w: 8, h: 7, noValue: why,
+			about: "Largest packet that passes the tunnel, before encryption, and the TCP MSS that arrives here. The MSS and its headers (40 bytes, IPv6 60) have to fit. " +
+				"Computed: what fits into the measured path with the configured cipher.",
+			queries: []query{
+				series("{{target}}: path MTU", sel("inside_mtu_bytes", one)), series("{{target}}: MSS", sel("inside_mss_bytes", one)),
+				series("computed: tunnel MTU", sel("tunnel_mtu_bytes", one)+" and on (peer) "+sel("inside_reachable", one)),
+			},
+		}.graph(),
+		panel{
+			title: "Round trip inside the tunnel", unit: seconds, w: 4, h: 7, min: new(0.0), noValue: why,
+			about:   "Shortest round trip of echo in each round.",
+			queries: []query{series("{{target}}", sel("inside_round_trip_seconds", one))},
+		}.graph(),
+		panel{
+			title: "Loss inside the tunnel", unit: share, w: 4, h: 7, min: new(0.0), max: new(1.0), noValue: why,
+			about:   "Share of the echo requests through the tunnel without an answer, over 15 minutes.",
+			queries: []query{series("{{target}}", "1 - rate("+sel("inside_replies_total", one)+"[15m]) / (rate("+sel("inside_requests_total", one)+"[15m]) > 0)")},
+		}.graph(),
+	}
+}
+
 // lostInside is the share of the packets to a gateway that were lost on the way, by labels.
 func lostInside(labels, groups, window string) string {
 	missing := "sum by (" + groups + ") (rate(" + sel("sa_lost_packets_total", labels) + "[" + window + "]))"

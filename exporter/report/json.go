@@ -52,6 +52,7 @@ type jsonReport struct {
 	IKE        []jsonIKE             `json:"ike,omitempty"`
 	Protocols  []jsonProtocol        `json:"protocols,omitempty"`
 	Flows      []jsonFlows           `json:"flows,omitempty"`
+	Inside     []jsonInside          `json:"inside,omitempty"`
 	Direction  string                `json:"mtu_direction,omitempty"`
 	Forward    *jsonForward          `json:"forward,omitempty"`
 	Reverse    *jsonReverse          `json:"reverse,omitempty"`
@@ -214,8 +215,8 @@ func (d *document) json() jsonReport {
 		Started: d.Started, Seconds: d.Took.Seconds(), Healthy: d.Healthy, Diagnoses: []diagnosis.Diagnosis{},
 		Ways: each(d.Ways, func(w *Way) jsonWay { return jsonWay{w.Method.String(), w.By, w.Apart} }),
 		MTU:  each(d.searches(), jsonOfMTU), Comparison: d.Comparison, Errors: d.Errors,
-		Gateways: each(d.Gateways, jsonOfGateway),
-		Advice:   d.Advice, Unknown: d.Unknown,
+		Gateways: each(d.Gateways, jsonOfGateway), Inside: each(d.insideResults(), jsonOfInside),
+		Advice: d.Advice, Unknown: d.Unknown,
 	}
 	for i := range d.Diagnoses {
 		out.Diagnoses = append(out.Diagnoses, d.Diagnoses[i].Diagnosis)
