@@ -64,13 +64,16 @@ func TestMeasure(t *testing.T) {
 		"everything passes": {netsim.Config{}, offered, 0, Result{Size: search.Verdict{State: search.Clean, Bytes: 1500}, TCP: TCPAnswered, MSS: 1350}},
 		"packet too big":    {netsim.Config{MTU: 1400}, offered, 0, Result{Size: search.Verdict{State: search.Reduced, Bytes: 1400}, TCP: TCPAnswered, MSS: 1350}},
 		"black hole": {
-			netsim.Config{MTU: 1400, PTB: netsim.PTBs{Drop: true}}, netio.SynAck{Answered: true, MSS: 1460}, 0,
+			netsim.Config{MTU: 1400, PTB: netsim.PTBs{Drop: true}},
+			netio.SynAck{Answered: true, MSS: 1460},
+			0,
 			Result{Size: search.Verdict{State: search.BlackHole, Bytes: 1400}, TCP: TCPAnswered, MSS: 1460},
 		},
 		"policy of this host": {netsim.Config{}, offered, 1438, Result{Size: search.Verdict{State: search.Clean, Bytes: 1438}, TCP: TCPAnswered, MSS: 1350}},
 		"closed port":         {netsim.Config{}, netio.SynAck{Refused: true}, 0, Result{Size: search.Verdict{State: search.Clean, Bytes: 1500}, TCP: TCPRefused}},
 		"loss": {
-			netsim.Config{MTU: 1300, PTB: netsim.PTBs{Drop: true}, Loss: 0.05, ReverseLoss: 0.05}, offered, 0,
+			netsim.Config{MTU: 1300, PTB: netsim.PTBs{Drop: true}, Loss: 0.05, ReverseLoss: 0.05},
+			offered, 0,
 			Result{Size: search.Verdict{State: search.BlackHole, Bytes: 1300}, TCP: TCPAnswered, MSS: 1350},
 		},
 	} {
@@ -103,10 +106,10 @@ func TestSilence(t *testing.T) {
 		n.Path, n.syn = netsim.New(netsim.Config{Loss: 1}, 1), netio.SynAck{}
 		requests := n.requests
 		after := measure(t, c)
-		if !after.Silent() || !after.Heard.Equal(before.Heard) && after.Heard.After(before.At) || after.TCP != TCPSilent || after.Size.State != search.Unknown {
+		if !after.Silent() || !after.Heard.Equal(before.Heard) || after.TCP != TCPSilent || after.Size.State != search.Unknown {
 			t.Errorf("%+v", after)
 		}
-		if sent := len(n.Path.Sent()); sent != echoes || n.requests-requests != requestTries {
+		if sent := len(n.Sent()); sent != echoes || n.requests-requests != requestTries {
 			t.Errorf("%d packets and %d requests are sent into silence", sent, n.requests-requests)
 		}
 	})
@@ -142,9 +145,9 @@ func TestLimit(t *testing.T) {
 			{0, 0, 1500, 1}, {1438, 0, 1438, 12}, {1438, 1438, 1438, 12}, {1438, 1450, 1438, 12}, {1450, 1438, 1450, 12}, {1499, 1438, 1499, 12}, {20, 0, z.least(), 12},
 		} {
 			n.limit = tt.limit
-			before := len(n.Path.Sent())
+			before := len(n.Sent())
 			got, err := z.limit(t.Context(), 1500, tt.last)
-			if sent := len(n.Path.Sent()) - before; got != tt.want || err != nil || sent > tt.most {
+			if sent := len(n.Sent()) - before; got != tt.want || err != nil || sent > tt.most {
 				t.Errorf("limit %d, last %d: %d after %d packets, %v", tt.limit, tt.last, got, sent, err)
 			}
 		}

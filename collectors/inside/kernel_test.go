@@ -235,10 +235,10 @@ func (r *rig) collector() *Collector {
 func TestTunnels(t *testing.T) {
 	t.Parallel()
 	netlab.Need(t)
-	silently := func(t *testing.T, r *rig) { r.SilentDropAbove(t, 1400, netlab.Both) }
+	silently := func(t netlab.T, r *rig) { r.SilentDropAbove(t, 1400, netlab.Both) }
 	for name, tt := range map[string]struct {
 		mtu   int
-		fault func(t *testing.T, r *rig)
+		fault func(t netlab.T, r *rig)
 		clamp string
 		state search.State
 		bytes int
@@ -247,10 +247,10 @@ func TestTunnels(t *testing.T) {
 	}{
 		"right MTU":                  {1364, silently, "", search.Reduced, 1364, 1460, TCPAnswered},
 		"too large, silence":         {1464, silently, "", search.BlackHole, 1364, 1460, TCPAnswered},
-		"too large, packet too big":  {1464, func(t *testing.T, r *rig) { r.SetMTU(t, 1400) }, "", search.Reduced, 1364, 1460, TCPAnswered},
+		"too large, packet too big":  {1464, func(t netlab.T, r *rig) { r.SetMTU(t, 1400) }, "", search.Reduced, 1364, 1460, TCPAnswered},
 		"too large, right clamp":     {1464, silently, "1324", search.BlackHole, 1364, 1324, TCPAnswered},
 		"too large, clamp too large": {1464, silently, "1400", search.BlackHole, 1364, 1400, TCPAnswered},
-		"dead":                       {1464, func(t *testing.T, r *rig) { r.DropUDPPort(t, 4500) }, "", search.Unknown, 0, 0, TCPSilent},
+		"dead":                       {1464, func(t netlab.T, r *rig) { r.DropUDPPort(t, 4500) }, "", search.Unknown, 0, 0, TCPSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

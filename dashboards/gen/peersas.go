@@ -68,12 +68,12 @@ func insidePath() []panel {
 			},
 		}.graph(),
 		panel{
-			title: "Round trip inside the tunnel", unit: seconds, w: 4, h: 7, min: new(0.0), noValue: why,
+			title: "Round trip inside", unit: seconds, w: 4, h: 7, min: new(0.0), noValue: why,
 			about:   "Shortest round trip of echo in each round.",
 			queries: []query{series("{{target}}", sel("inside_round_trip_seconds", one))},
 		}.graph(),
 		panel{
-			title: "Loss inside the tunnel", unit: share, w: 4, h: 7, min: new(0.0), max: new(1.0), noValue: why,
+			title: "Loss inside", unit: share, w: 4, h: 7, min: new(0.0), max: new(1.0), noValue: why,
 			about:   "Share of the echo requests through the tunnel without an answer, over 15 minutes.",
 			queries: []query{series("{{target}}", "1 - rate("+sel("inside_replies_total", one)+"[15m]) / (rate("+sel("inside_requests_total", one)+"[15m]) > 0)")},
 		}.graph(),

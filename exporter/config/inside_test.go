@@ -19,7 +19,8 @@ peers:
   - {address: 203.0.113.2}
 `)
 	want := []inside.Target{
-		{Address: netip.MustParseAddr("10.1.0.1")}, {Address: netip.MustParseAddr("10.1.0.2"), Source: netip.MustParseAddr("10.2.0.1"), Port: 443},
+		{Address: netip.MustParseAddr("10.1.0.1")},
+		{Address: netip.MustParseAddr("10.1.0.2"), Source: netip.MustParseAddr("10.2.0.1"), Port: 443},
 		{Address: netip.MustParseAddr("2001:db8::1")},
 	}
 	if got := cfg.Peers[0]; !slices.Equal(got.Inside, want) || !got.Collectors.Has(suite.Inside) {

@@ -103,3 +103,32 @@ func jsonOfInside(r *within.Result) jsonInside {
 
 // insideResults are the results about all targets.
 func (r *Report) insideResults() []within.Result { return cmp.Or(r.Inside, &within.Results{}).Results }
+
+// An InsideFault is what does not fit into the tunnel.
+type InsideFault struct {
+	// Bytes is the largest packet that passes, MSS the most that a segment may hold.
+	Bytes, MSS int
+	// Seen is the MSS that TCP uses, 0 if unknown.
+	Seen int
+}
+
+// InsideFault is the target to which the smallest packets vanish, nil if there is none.
+func (r *Report) InsideFault() (fault *InsideFault) {
+	all := r.insideResults()
+	for i := range all {
+		if of := &all[i]; of.Vanishes() && (fault == nil || of.Size.Bytes < fault.Bytes) {
+			fault = &InsideFault{of.Size.Bytes, of.Size.Bytes - of.Header(), of.MSS}
+		}
+	}
+	return fault
+}
+
+// InsideTargets are the addresses behind the tunnel.
+func (r *Report) InsideTargets() string {
+	all := r.insideResults()
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Target.Address.String()
+	}
+	return cmp.Or(strings.Join(names, ", "), "the targets")
+}
