@@ -43,7 +43,7 @@ func collector(n *tunnel, targets ...Target) *Collector {
 	return New(Options{Open: func() (Network, error) { return n, nil }, Targets: targets, Seed: 1})
 }
 
-func measure(t *testing.T, c *Collector) Result {
+func measureOnce(t *testing.T, c *Collector) Result {
 	t.Helper()
 	got, err := c.Measure(t.Context(), collectors.Target{})
 	if err != nil || len(got.Results) != 1 {
@@ -82,7 +82,7 @@ func TestMeasure(t *testing.T) {
 				n := &tunnel{Path: netsim.New(tt.cfg, 1), syn: tt.syn, limit: tt.limit}
 				c := collector(n, Target{Address: address, Port: 443})
 				for round := range 3 {
-					r := measure(t, c)
+					r := measureOnce(t, c)
 					if r.Size.State != tt.want.Size.State || r.Size.Bytes != tt.want.Size.Bytes || r.TCP != tt.want.TCP || r.MSS != tt.want.MSS {
 						t.Errorf("round %d: %+v", round, r)
 					}
@@ -102,10 +102,10 @@ func TestSilence(t *testing.T) {
 		path := netsim.New(netsim.Config{}, 1)
 		n := &tunnel{Path: path, syn: netio.SynAck{Answered: true, MSS: 1350}}
 		c := collector(n, Target{Address: address, Port: 443})
-		before := measure(t, c)
+		before := measureOnce(t, c)
 		n.Path, n.syn = netsim.New(netsim.Config{Loss: 1}, 1), netio.SynAck{}
 		requests := n.requests
-		after := measure(t, c)
+		after := measureOnce(t, c)
 		if !after.Silent() || !after.Heard.Equal(before.Heard) || after.TCP != TCPSilent || after.Size.State != search.Unknown {
 			t.Errorf("%+v", after)
 		}
@@ -120,7 +120,7 @@ func TestErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &tunnel{Path: netsim.New(netsim.Config{}, 1)}
 		c := collector(n, Target{Address: address})
-		before := measure(t, c)
+		before := measureOnce(t, c)
 		broken := errors.New("broken")
 		n.Path = netsim.New(netsim.Config{Broken: broken}, 1)
 		if got, err := c.Measure(t.Context(), collectors.Target{}); !errors.Is(err, broken) || len(got.Results) > 0 {
