@@ -51,7 +51,7 @@ func newWorld(tb testing.TB, peers []peer, ends int64) *world {
 	}
 	w := &world{peers: peers, begins: ends - 3600, ends: ends, values: map[string][]string{
 		// Those that the page does not name, because they are not closed sets.
-		"gateway": {"hub", "local"}, "protocol": {"icmp", "udp500", "udp4500", "esp", "ah", "esp_udp"}, "version": {"1", "2"},
+		"gateway": {"hub", "local"}, "target": {"10.1.0.1", "10.1.0.2"}, "protocol": {"icmp", "udp500", "udp4500", "esp", "ah", "esp_udp"}, "version": {"1", "2"},
 		"vendor_state": {"READY", "AM_TM_INIT_XAUTH_V6C"}, "direction": {"in", "out"}, "kind": {"pmtu_received", "ikev1"},
 		"address": {"203.0.113.10"}, "family": {"ip4"}, "source": {"198.51.100.1"}, "port": {"500"}, "reply": {"INVALID_KE_PAYLOAD"},
 		"file": {"/etc/peers.d/a.yml", "/etc/peers.d/broken.yml"}, "shard": {"0"}, "total": {"2"},

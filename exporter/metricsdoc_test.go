@@ -21,6 +21,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -50,7 +51,7 @@ type documented struct {
 func peerFamilies() []documented {
 	var rows []documented
 	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(),
-		protocols.Families(), diagnosis.Families())
+		inside.Families(), protocols.Families(), diagnosis.Families())
 	for _, f := range families {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
@@ -198,6 +199,7 @@ func labelValues(a *app) string {
 			gateways.Connecting, gateways.XAuth, gateways.ModeCfg, gateways.Established, gateways.IKERekeying, gateways.IKEClosing,
 		})},
 		{"child_sas", "state", wordsOf(gateways.ChildStates())},
+		{"sa_receive_errors_total", "kind", wordsOf(gateways.ErrorKinds())},
 		{"", "collector", slices.Sorted(maps.Keys(errorReasons()))},
 		{"", "direction", []string{"in", "out"}},
 		{"", "family", []string{config.FamilyIP4.String(), config.FamilyIP6.String()}},

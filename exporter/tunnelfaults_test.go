@@ -2,11 +2,14 @@ package exporter
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"ipsec_path_exporter/exporter/exportertest"
 	"ipsec_path_exporter/internal/netlab"
@@ -111,6 +114,38 @@ func TestFaultsOfADaemonsTunnel(t *testing.T) {
 		through(t, v.Server, server, client)
 		s.gone(t, `diagnosis{diagnosis="esp_one_way`+held)
 	})
+}
+
+// TestInsideADaemonsTunnel: through the tunnel of a real charon the size of its device passes. A host
+// behind it that vanishes, while the path and the SAs are well, is tunnel_dead and nothing else.
+func TestInsideADaemonsTunnel(t *testing.T) {
+	t.Parallel()
+	daemons.NeedStrongSwan(t)
+	p := netlab.NewProvider(t)
+	client, server := p.ClientAddr(false), p.ServerAddr(false)
+	v := newVPN(t, daemons.StrongSwanPeer(2, client, server), daemons.StrongSwanPeer(2, server, client), p)
+	target, source := daemons.Protected(server).Addr().Next(), daemons.Protected(client).Addr().Next()
+	s := v.serve(t, v.gatewayFile(fmt.Sprintf(", gateways: [local], inside: [{address: %s, source: %s}]", target, source)))
+	v.initiate(t)
+	const charonsDevice = 1400 // the MTU of the TUN device
+	labels := fmt.Sprintf(`{peer="hq",site="haiti",target="%s"}`, target)
+	s.await(t, 2*soon, "inside_mtu_bytes"+labels, charonsDevice)
+	s.await(t, soon, "inside_reachable"+labels, 1)
+	device, err := v.Server.Netlink().LinkByName("lo")
+	if err == nil {
+		err = v.Server.Netlink().AddrDel(device, &netlink.Addr{IPNet: netlink.NewIPNet(target.AsSlice())})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, lasting+2*soon, `diagnosis{diagnosis="tunnel_dead",peer="hq",severity="critical",site="haiti"}`, 1)
+	for _, m := range s.scrape(t)["ipsec_path_diagnosis"].GetMetric() {
+		for _, l := range m.GetLabel() {
+			if name := l.GetValue(); l.GetName() == "diagnosis" && name != "tunnel_dead" {
+				t.Errorf("%s holds", name)
+			}
+		}
+	}
 }
 
 // gone waits until there is no such series.

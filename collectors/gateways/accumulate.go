@@ -35,8 +35,24 @@ const (
 	packetsOut
 	bytesIn
 	bytesOut
+	lost
 	device
+	firstError // the first ErrorKind; the others follow
 )
+
+// counts calls add with each counter of a flow that is known.
+func (f *Flow) counts(add func(quantity, uint64)) {
+	for what, count := range [...]Count{packetsIn: f.In.Packets, packetsOut: f.Out.Packets, bytesIn: f.In.Bytes, bytesOut: f.Out.Bytes, lost: f.Lost} {
+		if count.Known {
+			add(quantity(what), count.Value)
+		}
+	}
+	for kind, count := range f.Errors {
+		if count.Known {
+			add(firstError+quantity(kind), count.Value)
+		}
+	}
+}
 
 // A totalKey names one sum: of a peer, or of a kind of device counters.
 type totalKey struct {
@@ -62,13 +78,11 @@ func (a *Accumulator) Add(r *Reading, now time.Time) {
 	for i := range r.Peers {
 		p := &r.Peers[i]
 		for _, f := range p.flows {
-			for what, count := range [...]Count{packetsIn: f.In.Packets, packetsOut: f.Out.Packets, bytesIn: f.In.Bytes, bytesOut: f.Out.Bytes} {
-				if count.Known {
-					k := flowKey{key: f.Key, what: quantity(what)}
-					sums[k] += count.Value
-					owner[k] = p.Peer
-				}
-			}
+			f.counts(func(what quantity, value uint64) {
+				k := flowKey{key: f.Key, what: what}
+				sums[k] += value
+				owner[k] = p.Peer
+			})
 		}
 	}
 	for _, c := range r.Counters {
@@ -77,11 +91,14 @@ func (a *Accumulator) Add(r *Reading, now time.Time) {
 		owner[k] = c.Kind
 	}
 	for k, value := range sums {
-		grown, before := value, a.flows[k].value
-		if value >= before {
-			grown -= before
+		before, remembered := a.flows[k]
+		grown := value
+		if value >= before.value {
+			grown -= before.value
 		}
-		a.flows[k] = counter{value, now}
+		if remembered || value > 0 { // most counters of errors stay at 0
+			a.flows[k] = counter{value, now}
+		}
 		of := totalKey{owner[k], k.what}
 		a.totals[of] = counter{a.totals[of].value + grown, now}
 	}
@@ -119,9 +136,19 @@ func (a *Accumulator) Device() map[string]uint64 {
 
 // Traffic returns what has passed to and from a peer since the gateway is read.
 func (a *Accumulator) Traffic(peer string) (in, out Traffic) {
-	get := func(what quantity) Count {
-		c, known := a.totals[totalKey{peer, what}]
-		return Count{c.value, known}
+	return Traffic{Packets: a.total(peer, packetsIn), Bytes: a.total(peer, bytesIn)},
+		Traffic{Packets: a.total(peer, packetsOut), Bytes: a.total(peer, bytesOut)}
+}
+
+// Losses returns what of a peer's packets did not arrive, and what arrived and was not accepted.
+func (a *Accumulator) Losses(peer string) (missing Count, errors Errors) {
+	for kind := range errors {
+		errors[kind] = a.total(peer, firstError+quantity(kind))
 	}
-	return Traffic{Packets: get(packetsIn), Bytes: get(bytesIn)}, Traffic{Packets: get(packetsOut), Bytes: get(bytesOut)}
+	return a.total(peer, lost), errors
+}
+
+func (a *Accumulator) total(peer string, what quantity) Count {
+	c, known := a.totals[totalKey{peer, what}]
+	return Count{c.value, known}
 }

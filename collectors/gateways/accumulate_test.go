@@ -56,6 +56,36 @@ func TestCountersThatGoOnOverARekey(t *testing.T) {
 	}
 }
 
+// TestLossesOverRekeys: what was lost and refused in an SA that has ended stays counted; what no SA
+// counts is unknown.
+func TestLossesOverRekeys(t *testing.T) {
+	id := at("192.0.2.1")
+	peers := NewAttribution([]Peer{{Name: "hq", Address: id.Address}})
+	a, now := NewAccumulator(), time.Unix(1000, 0)
+	for _, step := range []struct {
+		key        string
+		lost, late Count
+		want       Count
+		wantLate   Count
+	}{
+		{"spi-1", Count{}, Count{}, Count{}, Count{}},
+		{"spi-2", Counted(0), Counted(0), Counted(0), Counted(0)},
+		{"spi-2", Counted(3), Counted(1), Counted(3), Counted(1)},
+		{"spi-3", Counted(2), Counted(0), Counted(5), Counted(1)},
+		{"spi-4", Counted(4), Counted(2), Counted(9), Counted(3)},
+		{"spi-4", Count{}, Count{}, Counted(9), Counted(3)},
+	} {
+		now = now.Add(30 * time.Second)
+		sa := ChildSA{Peer: id, Key: step.key, Lost: step.lost}
+		sa.Errors[Late] = step.late
+		r := NewReading(&Table{Children: []ChildSA{sa}}, peers, false)
+		a.Add(&r, now)
+		if lost, errors := a.Losses("hq"); lost != step.want || errors[Late] != step.wantLate || errors[Integrity].Known {
+			t.Errorf("%+v: lost %+v, errors %+v", step, lost, errors)
+		}
+	}
+}
+
 func TestDeviceCounters(t *testing.T) {
 	a, now := NewAccumulator(), time.Unix(1000, 0)
 	for _, step := range []struct {

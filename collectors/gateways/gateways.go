@@ -101,6 +101,9 @@ type Flow struct {
 	Key     string
 	Peer    Identity
 	In, Out Traffic
+	// Lost and Errors are as in ChildSA.
+	Lost   Count
+	Errors Errors
 }
 
 // Identity is what a gateway shows about the other end of an SA. Each field may be empty.
@@ -158,6 +161,11 @@ type ChildSA struct {
 	// counters restart at 0, and only there. It is not exposed.
 	CounterKey string
 	In, Out    Traffic
+	// Lost is the number of packets that the other end numbered and that did not arrive here. It
+	// never shrinks while the counters do not restart.
+	Lost Count
+	// Errors are the packets that arrived and were not accepted.
+	Errors Errors
 	// PathMTU is the gateway's own path MTU, 0 if unknown; Overhead is in bytes per packet.
 	PathMTU, Overhead int
 	// NATT reports whether the child is encapsulated in UDP.

@@ -32,13 +32,16 @@ type Snapshot struct {
 type PeerSnapshot struct {
 	PeerReading
 	In, Out Traffic
+	// Lost and Errors are as in ChildSA, of all SAs since the gateway is read.
+	Lost   Count
+	Errors Errors
 	// Flaps reports whether Ups and Downs are counted.
 	Flaps      bool
 	Ups, Downs uint64
 }
 
 func (s *PeerSnapshot) counts() bool {
-	return s.In != Traffic{} || s.Out != Traffic{} || s.Flaps
+	return s.In != Traffic{} || s.Out != Traffic{} || s.Lost.Known || s.Errors != Errors{} || s.Flaps
 }
 
 // latest is the newest reading of a gateway, and what is counted from reading to reading.
@@ -229,6 +232,7 @@ func (l *latest) head() Snapshot {
 func (l *latest) peer(r *PeerReading) PeerSnapshot {
 	s := PeerSnapshot{PeerReading: *r}
 	s.In, s.Out = l.accumulator.Traffic(r.Peer)
+	s.Lost, s.Errors = l.accumulator.Losses(r.Peer)
 	if t := l.tunnels.of[r.Peer]; t != nil && r.Of != nil && t.known {
 		s.Ups, s.Downs = t.ups, t.downs
 		s.Flaps = r.Of.Expected || r.IKESAs+r.ChildSAs > 0 || t.ups+t.downs > 0

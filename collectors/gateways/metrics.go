@@ -39,6 +39,10 @@ var (
 		"Bytes through the SAs of the peer; goes on over rekeys and new SAs.", "gateway", "peer", "direction")
 	familyPackets = collectors.CounterFamily("ipsec_path_sa_packets_total",
 		"Packets through the SAs of the peer; goes on over rekeys and new SAs.", "gateway", "peer", "direction")
+	familyLost = collectors.CounterFamily("ipsec_path_sa_lost_packets_total",
+		"Packets that the peer sent through its SAs and that did not arrive, by the sequence numbers of ESP and AH; goes on over rekeys.", "gateway", "peer")
+	familySAErrors = collectors.CounterFamily("ipsec_path_sa_receive_errors_total",
+		"Packets of the peer that arrived and that the SA did not accept, by kind of error; goes on over rekeys.", "gateway", "peer", "kind")
 	familyPathMTU = collectors.GaugeFamily("ipsec_path_gateway_path_mtu_bytes",
 		"Path MTU that the gateway uses: it builds its packets for this size.", "gateway", "peer")
 	familyEstablished = collectors.GaugeFamily("ipsec_path_ike_sa_established_timestamp_seconds",
@@ -59,6 +63,7 @@ func Families() []*collectors.Family {
 	return []*collectors.Family{
 		familyUp, familyInfo, familyDuration, familyUnparsed, familyIKESAs, familyVendor, familyChildSAs, familyTunnelUp, familyBytes,
 		familyPackets, familyPathMTU, familyEstablished, familyUps, familyDowns, familyErrors, familySessions,
+		familyLost, familySAErrors,
 	}
 }
 
@@ -225,6 +230,14 @@ func (g *series) peer(p *PeerSnapshot) {
 	}
 	g.traffic("in", &p.In)
 	g.traffic("out", &p.Out)
+	if p.Lost.Known {
+		g.set(familyLost, float64(p.Lost.Value))
+	}
+	for kind, n := range p.Errors {
+		if n.Known {
+			g.set(familySAErrors, float64(n.Value), "kind", ErrorKind(kind).String())
+		}
+	}
 	if p.Peer != Unmatched {
 		g.tunnel(p)
 	}

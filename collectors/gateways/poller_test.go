@@ -166,6 +166,7 @@ func TestPageOfAGateway(t *testing.T) {
 		stranger.IKE[0].Peer.Address = netip.MustParseAddr("198.51.100.1")
 		stranger.Children[0].Peer = stranger.IKE[0].Peer
 		table := up("a")
+		table.Children[0].Lost, table.Children[0].Errors[gateways.Duplicate] = gateways.Counted(2), gateways.Counted(4)
 		table.IKE = append(table.IKE, stranger.IKE...)
 		table.Children = append(table.Children, stranger.Children...)
 		table.Counters = []gateways.DeviceCounter{{Kind: "pmtu_received", Value: 3}}
@@ -188,10 +189,12 @@ ike_sas{gateway=hub,isp=acme,peer=hq,state=established,version=2} 1
 ike_sas{gateway=hub,peer=_unmatched,state=established,version=2} 1
 sa_bytes_total{direction=out,gateway=hub,isp=acme,peer=hq} 700
 sa_bytes_total{direction=out,gateway=hub,peer=_unmatched} 700
+sa_lost_packets_total{gateway=hub,isp=acme,peer=hq} 2
 sa_packets_total{direction=in,gateway=hub,isp=acme,peer=hq} 5
 sa_packets_total{direction=in,gateway=hub,peer=_unmatched} 5
 sa_packets_total{direction=out,gateway=hub,isp=acme,peer=hq} 7
 sa_packets_total{direction=out,gateway=hub,peer=_unmatched} 7
+sa_receive_errors_total{gateway=hub,isp=acme,kind=duplicate,peer=hq} 4
 tunnel_downs_total{gateway=hub,isp=acme,peer=hq} 0
 tunnel_ups_total{gateway=hub,isp=acme,peer=hq} 0
 tunnel_up{gateway=hub,isp=acme,peer=hq} 1

@@ -250,7 +250,7 @@ func (c *counting) child(sa *ChildSA) {
 	p := c.owner(&sa.Peer)
 	p.ChildSAs++
 	p.children = append(p.children, sa)
-	p.flows = append(p.flows, Flow{Key: sa.counterKey(), In: sa.In, Out: sa.Out})
+	p.flows = append(p.flows, Flow{Key: sa.counterKey(), In: sa.In, Out: sa.Out, Lost: sa.Lost, Errors: sa.Errors})
 	c.unmatched(p, &sa.Peer, sa.State.Up() || sa.State == ChildUnknown)
 	if sa.State != ChildUnknown {
 		p.Children[sa.State]++

@@ -21,6 +21,7 @@ func peerBoard(p exporterPages) board {
 			}},
 			{title: "Protocols (collector protocols)", collapsed: true, panels: []panel{protocolSpans(12, 7), lastHops(12, 7)}},
 			{title: "Flows (collector flows)", collapsed: true, panels: []panel{comparedFlows(24, 7)}},
+			{title: "Inside the tunnel (addresses in inside)", collapsed: true, panels: insidePath()},
 			{title: "SAs at gateways", collapsed: true, panels: peerSAs()},
 			{title: "Measurement", collapsed: true, panels: append(measurementNumbers(), ikeForms(12, 7), sinceRun(), packetTooBig(8), ikeExchange(), extraEchoes())},
 		},

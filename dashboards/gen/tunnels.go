@@ -16,7 +16,7 @@ func tunnelsBoard() board {
 			{title: "Unfinished and down", panels: []panel{tunnelsDown(), unfinished(), oneWay(), flapping()}},
 			{title: "Path MTU of gateways", panels: []panel{oversized(), deviceErrors()}},
 			{title: "SAs by state", collapsed: true, panels: []panel{ikeStates(), vendorWords(), childStates(), youngest(), sessions()}},
-			{title: "Traffic", collapsed: true, panels: []panel{allTraffic(), packets(), busiest()}},
+			{title: "Traffic", collapsed: true, panels: []panel{allTraffic(), packets(), busiest(), lossiest()}},
 		},
 	}
 }

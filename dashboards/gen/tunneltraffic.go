@@ -101,6 +101,14 @@ func busiest() panel {
 	return p
 }
 
+// lossiest ranks the tunnels by the loss of their own packets.
+func lossiest() panel {
+	p := rankedTunnels("Tunnels that lose packets", "The 10 tunnels with the largest share of packets lost on the path to the gateway in the last five minutes, by the sequence "+
+		"numbers of their SAs (gateways of type xfrm).", share, "("+lostInside(tunnels, perPeer+", gateway", "5m")+") > 0", 24)
+	p.h, p.max = 7, new(1.0)
+	return p
+}
+
 // oversized compares the path MTU of a gateway with the measured one.
 func oversized() panel {
 	by := perPeer + ", gateway"

@@ -248,7 +248,7 @@ func badFiles() map[string][]string {
 		},
 		"unknown_key_peer": {
 			`config.yml:3: peers[0] ("203.0.113.10"): unknown key "adresss": did you mean "address"?`,
-			`config.yml:4: peers[0] ("203.0.113.10"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals`,
+			`config.yml:4: peers[0] ("203.0.113.10"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, inside, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals`,
 		},
 		"unknown_key_top": {
 			`config.yml:1: unknown key "peer": did you mean "peers"?`,

@@ -17,6 +17,7 @@ import (
 	"strconv"
 
 	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/inside"
 )
 
 // Config is a valid configuration.
@@ -59,6 +60,8 @@ type Peer struct {
 	// Gateways are the names of the gateways where an SA of this peer is expected.
 	Gateways []string
 	Match    gateways.Match
+	// Inside are addresses behind the tunnel to the peer, which are measured through it.
+	Inside []inside.Target
 	Settings
 }
 
@@ -76,7 +79,7 @@ func sameMatch(a, b *gateways.Match) bool {
 // ignores what concerns gateways only.
 func (p Peer) SamePath(q Peer) bool {
 	p.OnDemand = q.OnDemand
-	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels)
+	return p.Name == q.Name && p.Address == q.Address && p.Addr == q.Addr && p.Settings == q.Settings && maps.Equal(p.Labels, q.Labels) && slices.Equal(p.Inside, q.Inside)
 }
 
 // Discovered adds a peer that gateways have reported, with its address as its name and the settings

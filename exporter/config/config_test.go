@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -55,7 +56,7 @@ func TestDefaults(t *testing.T) {
 	want.Collectors = suite.NewSet(suite.ICMP, suite.IKE, suite.PMTU, suite.Fragments, suite.Flows)
 	want.Intervals = suite.Intervals{
 		suite.ICMP: 5 * time.Second, suite.IKE: 30 * time.Second, suite.PMTU: time.Minute,
-		suite.Fragments: 5 * time.Minute, suite.Protocols: 15 * time.Minute, suite.Flows: 15 * time.Minute,
+		suite.Fragments: 5 * time.Minute, suite.Protocols: 15 * time.Minute, suite.Flows: 15 * time.Minute, suite.Inside: time.Minute,
 	}
 	want.PMTURaise = 10 * time.Minute
 	if diff := cmp.Diff(want, got, address); diff != "" {
@@ -80,7 +81,7 @@ func TestReference(t *testing.T) {
 	asa.ESP.NATT = config.NATTNever
 	branch := config.Defaults()
 	branch.Family = config.FamilyIP6
-	branch.Collectors = suite.NewSet(suite.ICMP, suite.PMTU)
+	branch.Collectors = suite.NewSet(suite.ICMP, suite.PMTU, suite.Inside)
 	branch.Intervals[suite.ICMP] = time.Second
 	branch.OnDemand = true
 	want := []config.Peer{
@@ -88,6 +89,9 @@ func TestReference(t *testing.T) {
 		{Name: "hq", Address: "vpn.example.net", Labels: map[string]string{"site": "haiti", "isp": "acme"}, Settings: asa},
 		{
 			Name: "branch", Address: "2001:db8::1", Addr: netip.MustParseAddr("2001:db8::1"), Settings: branch, Gateways: []string{"hub"},
+			Inside: []inside.Target{
+				{Address: netip.MustParseAddr("10.1.0.1"), Source: netip.MustParseAddr("10.2.0.1"), Port: 443}, {Address: netip.MustParseAddr("10.1.0.2")},
+			},
 			Match: gateways.Match{
 				Addresses: []string{"198.51.100.0/24", "branch-outside"}, IDs: []string{"branch.example.net"}, Usernames: []string{"branch"},
 				Groups: []string{"branches"},
@@ -144,8 +148,8 @@ peers:
   - {name: b, address: b.example, module: empty, interface: vrf-blue}
 `)
 	want := map[string]suite.Intervals{
-		"a": {time.Minute, 12500 * time.Millisecond, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute},
-		"b": {2 * time.Second, 30 * time.Second, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute},
+		"a": {time.Minute, 12500 * time.Millisecond, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute},
+		"b": {2 * time.Second, 30 * time.Second, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute},
 	}
 	for _, p := range c.Peers {
 		if diff := cmp.Diff(want[p.Name], p.Intervals); diff != "" || p.PMTURaise != 10*time.Minute || p.Family != config.FamilyIP4 {

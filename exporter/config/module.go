@@ -217,7 +217,7 @@ func cipher(s string) (c ipsec.Cipher, why string) {
 
 func (d *decoder) collectors(n *yaml.Node, at place) (set suite.Set, ok bool) {
 	before := len(d.problems)
-	read := single(d, oneOf(suite.All()...))
+	read := single(d, oneOf(suite.Named()...))
 	d.list(n, at, func(n *yaml.Node, at place) {
 		c, ok := read(n, at)
 		if ok && set.Has(c) {

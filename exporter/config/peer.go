@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
+	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/untrusted"
 )
 
@@ -21,7 +22,7 @@ func ReservedLabels() []string {
 		"job", "instance", "le", "quantile", // of Prometheus
 		"peer", "address", "family", "source", "diagnosis", "gateway", "method", "state", "port", "version", "probe", "reply",
 		"protocol", "vendor_state", "direction", "kind", "collector", "reason", "error", "socket", "name", "type",
-		"file", "shard", "total", "result",
+		"file", "shard", "total", "result", "target",
 	}
 }
 
@@ -47,11 +48,14 @@ func (d *decoder) filePeer(n *yaml.Node, at place) {
 		{"labels", func(n *yaml.Node, at place) { p.Labels = d.labels(n, at) }},
 		{"gateways", func(n *yaml.Node, at place) { p.Gateways = d.gatewaysOf(n, at) }},
 		{"match", func(n *yaml.Node, at place) { p.Match = d.match(n, at) }},
+		{"inside", func(n *yaml.Node, at place) { p.Inside = d.insideOf(n, at) }},
 	}, d.settings(&overrides)...))
 	if !readable {
 		return
 	}
-	p.Settings = apply(base.settings, overrides)
+	if p.Settings = apply(base.settings, overrides); len(p.Inside) > 0 {
+		p.Collectors = p.Collectors.With(suite.Inside)
+	}
 	for _, f := range p.faults() {
 		if !slices.Contains(base.faults, f) {
 			d.problem(n, at.key(f.path), f.text)

@@ -200,7 +200,7 @@ func fileKeys() map[string]labelKey {
 	for _, key := range []string{"module", "family", "source_address", "interface", "fwmark", "on_demand"} {
 		add(false, key)
 	}
-	for _, key := range []string{"gateways", "collectors"} {
+	for _, key := range []string{"gateways", "collectors", "inside"} {
 		add(true, key)
 	}
 	for _, key := range []string{"addresses", "ids", "usernames", "groups"} {

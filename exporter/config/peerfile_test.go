@@ -15,6 +15,7 @@ import (
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/gateways"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -55,6 +56,8 @@ var everyLabel = map[string]string{
     __esp_cipher__: aes-gcm-16
     __esp_natt__: never
     __collectors__: icmp, pmtu
+    __inside__: 10.1.0.1, 10.1.0.2
+    __intervals_inside__: 2m
     __on_demand__: true
     __intervals_icmp__: 2s
     __intervals_ike__: 40s
@@ -76,7 +79,7 @@ var everyLabel = map[string]string{
 	"__family__": "ip4", "__source_address__": "192.0.2.9", "__interface__": "wan0", "__fwmark__": "0x10",
 	"__ike_version__": "auto", "__ike_port__": 1500, "__ike_natt_port__": "14500", "__ike_source_port__": "fixed", "__ike_auth__": "rsa",
 	"__esp_cipher__": "aes-gcm-16", "__esp_natt__": "never",
-	"__collectors__": "icmp, pmtu", "__on_demand__": true,
+	"__collectors__": "icmp, pmtu", "__inside__": "10.1.0.1, 10.1.0.2", "__intervals_inside__": "2m", "__on_demand__": true,
 	"__intervals_icmp__": "2s", "__intervals_ike__": "40s", "__intervals_pmtu__": "2m", "__intervals_fragments__": "6m",
 	"__intervals_protocols__": "20m", "__intervals_flows__": "21m", "__intervals_pmtu_raise__": "22m",
 	"__tmp_x": "x", "__metrics_path__": "/x", "__scrape_interval__": null,
@@ -93,13 +96,14 @@ func TestPeerFileSetsEveryKey(t *testing.T) {
 			Addresses: []string{"198.51.100.0/24", "branch-outside"}, IDs: []string{"branch.example.net"},
 			Usernames: []string{"branch"}, Groups: []string{"branches"},
 		},
+		Inside: []inside.Target{{Address: netip.MustParseAddr("10.1.0.1")}, {Address: netip.MustParseAddr("10.1.0.2")}},
 		Settings: config.Settings{
 			Family: config.FamilyIP4, SourceAddress: netip.MustParseAddr("192.0.2.9"), Interface: "wan0", Mark: 16,
 			IKE: collectors.IKESettings{Version: ikeprobe.Auto, Port: 1500, NATTPort: 14500, SourcePort: collectors.FixedPort, Auth: ikeprobe.RSA},
-			ESP: config.ESP{Cipher: gcm, NATT: config.NATTNever}, Collectors: suite.NewSet(suite.ICMP, suite.PMTU), OnDemand: true,
+			ESP: config.ESP{Cipher: gcm, NATT: config.NATTNever}, Collectors: suite.NewSet(suite.ICMP, suite.PMTU, suite.Inside), OnDemand: true,
 			Intervals: suite.Intervals{
 				suite.ICMP: 2 * time.Second, suite.IKE: 40 * time.Second, suite.PMTU: 2 * time.Minute, suite.Fragments: 6 * time.Minute,
-				suite.Protocols: 20 * time.Minute, suite.Flows: 21 * time.Minute,
+				suite.Protocols: 20 * time.Minute, suite.Flows: 21 * time.Minute, suite.Inside: 2 * time.Minute,
 			},
 			PMTURaise: 22 * time.Minute,
 		},

@@ -51,6 +51,9 @@ var rules = [...]rule{
 	{name: PMTUBlackHole, severity: Critical, confirming: suite.NewSet(suite.PMTU), byMethod: (*Facts).blackHole},
 	{name: PMTUBlackHoleReverse, severity: Warning, ofOneFlow: true, confirming: suite.NewSet(suite.PMTU), path: (*Facts).reverseBlackHole},
 	{name: TunnelOversized, severity: Warning, confirming: suite.NewSet(suite.PMTU), atGateway: (*Facts).tunnelOversized},
+	{name: InsideBlackHole, severity: Warning, confirming: suite.NewSet(suite.Inside), whileSilent: true, path: (*Facts).insideBlackHole},
+	{name: MSSTooLarge, severity: Critical, confirming: suite.NewSet(suite.Inside), whileSilent: true, path: (*Facts).mssTooLarge},
+	{name: TunnelDead, severity: Critical, confirming: suite.NewSet(suite.Inside), path: (*Facts).tunnelDead},
 	{name: FragmentsDropped, severity: Warning, ofOneFlow: true, confirming: suite.NewSet(suite.Fragments), byMethod: (*Facts).fragmentsDropped},
 	{
 		name: UDP500Blocked, severity: Critical, ofOneFlow: true, confirming: ports, whileSilent: true,

@@ -393,7 +393,7 @@ func TestNamesAreThoseOfTheVerdicts(t *testing.T) {
 	}
 	want := []string{
 		"peer_silent", "peer_refuses", "no_route", "local_filter", "flow_stuck", "flows_lost", "address_silent", "icmp_blocked", "ike_refused", "loss_high",
-		"pmtu_black_hole", "pmtu_black_hole_reverse", "tunnel_oversized", "fragments_dropped",
+		"pmtu_black_hole", "pmtu_black_hole_reverse", "tunnel_oversized", "inside_black_hole", "mss_too_large", "tunnel_dead", "fragments_dropped",
 		"udp500_blocked", "udp4500_blocked", "esp_blocked", "esp_udp_blocked", "esp_one_way", "ah_blocked",
 		"negotiation_stuck", "child_missing", "no_sa",
 		"ike_lockout", "vantage_suspect",
@@ -413,7 +413,8 @@ func TestConfirming(t *testing.T) {
 		UDP500Blocked: set(suite.ICMP, suite.IKE, suite.Protocols), UDP4500Blocked: set(suite.ICMP, suite.IKE, suite.Protocols),
 		PMTUBlackHole: set(suite.PMTU), PMTUBlackHoleReverse: set(suite.PMTU), TunnelOversized: set(suite.PMTU),
 		FragmentsDropped: set(suite.Fragments),
-		ESPBlocked:       set(suite.Protocols), AHBlocked: set(suite.Protocols), ESPUDPBlocked: set(suite.Protocols), LocalFilter: set(suite.Protocols),
+		InsideBlackHole:  set(suite.Inside), MSSTooLarge: set(suite.Inside), TunnelDead: set(suite.Inside),
+		ESPBlocked: set(suite.Protocols), AHBlocked: set(suite.Protocols), ESPUDPBlocked: set(suite.Protocols), LocalFilter: set(suite.Protocols),
 		FlowStuck: set(suite.Flows), FlowsLost: set(suite.Flows),
 		ESPOneWay: 0, NegotiationStuck: 0, ChildMissing: 0, NoSA: 0, // shown by the next reading
 	}

@@ -237,8 +237,12 @@ func searching(s search.State) *pmtu.Snapshot {
 func TestEvery(t *testing.T) {
 	s := Standing{Intervals: suite.Intervals{
 		suite.ICMP: time.Second, suite.IKE: 3 * time.Second, suite.PMTU: 2 * time.Second, suite.Fragments: 4 * time.Second, suite.Protocols: 5 * time.Second, suite.Flows: 6 * time.Second,
+		suite.Inside: 7 * time.Second,
 	}}
-	rare := map[string]time.Duration{FragmentsDropped: 4 * time.Second, ESPBlocked: 5 * time.Second, ESPUDPBlocked: 5 * time.Second, LocalFilter: 5 * time.Second, AHBlocked: 5 * time.Second, FlowStuck: 6 * time.Second, FlowsLost: 6 * time.Second}
+	rare := map[string]time.Duration{
+		FragmentsDropped: 4 * time.Second, ESPBlocked: 5 * time.Second, ESPUDPBlocked: 5 * time.Second, LocalFilter: 5 * time.Second, AHBlocked: 5 * time.Second, FlowStuck: 6 * time.Second, FlowsLost: 6 * time.Second,
+		InsideBlackHole: 7 * time.Second, MSSTooLarge: 7 * time.Second, TunnelDead: 7 * time.Second,
+	}
 	for _, name := range append(Names(), "") {
 		want, ok := rare[name]
 		if !ok {

@@ -58,8 +58,8 @@ func TestReadGateway(t *testing.T) {
 PEER    REMOTE        IKE  STATE        VENDOR STATE  ESTABLISHED           ID  USER  GROUP
 branch  203.0.113.10  v1   established  MM_ACTIVE     (some 20 characters)  -   -     -
 
-PEER    REMOTE        CHILD        STATE      PACKETS IN  OUT  BYTES IN  OUT  PATH MTU  NAT-T
-branch  203.0.113.10  outside_map  installed  3           15   -         -    1500      yes
+PEER    REMOTE        CHILD        STATE      PACKETS IN  OUT  LOST  BYTES IN  OUT  PATH MTU  NAT-T
+branch  203.0.113.10  outside_map  installed  3           15   -     -         -    1500      yes
 
 EXPECTED  UP
 branch    yes

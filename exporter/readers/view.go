@@ -47,6 +47,7 @@ type childView struct {
 	State      string  `json:"state"`
 	PacketsIn  *uint64 `json:"packets_in"`
 	PacketsOut *uint64 `json:"packets_out"`
+	Lost       *uint64 `json:"packets_lost"`
 	BytesIn    *uint64 `json:"bytes_in"`
 	BytesOut   *uint64 `json:"bytes_out"`
 	PathMTU    int     `json:"path_mtu_bytes"` // 0 if unknown
@@ -77,7 +78,7 @@ func viewOf(name string, t *gateways.Table, peers *gateways.Attribution) *gatewa
 		sa := &t.Children[i]
 		v.Children = append(v.Children, childView{
 			identityView: identityOf(sa.Peer, peers), Name: untrusted.Printable(sa.Name), State: sa.State.String(),
-			PacketsIn: sa.In.Packets.Pointer(), PacketsOut: sa.Out.Packets.Pointer(), BytesIn: sa.In.Bytes.Pointer(), BytesOut: sa.Out.Bytes.Pointer(),
+			PacketsIn: sa.In.Packets.Pointer(), PacketsOut: sa.Out.Packets.Pointer(), Lost: sa.Lost.Pointer(), BytesIn: sa.In.Bytes.Pointer(), BytesOut: sa.Out.Bytes.Pointer(),
 			PathMTU: sa.PathMTU, NATT: sa.NATT.String(),
 		})
 	}
@@ -130,7 +131,7 @@ func (v *gatewayView) text() []byte {
 	_ = w.Flush() // into memory
 	if len(v.Children) > 0 {
 		fmt.Fprintln(w)
-		row("PEER", "REMOTE", "CHILD", "STATE", "PACKETS IN", "OUT", "BYTES IN", "OUT", "PATH MTU", "NAT-T")
+		row("PEER", "REMOTE", "CHILD", "STATE", "PACKETS IN", "OUT", "LOST", "BYTES IN", "OUT", "PATH MTU", "NAT-T")
 	}
 	for i := range v.Children {
 		sa := &v.Children[i]
@@ -138,7 +139,7 @@ func (v *gatewayView) text() []byte {
 		if sa.PathMTU > 0 {
 			mtu = strconv.Itoa(sa.PathMTU)
 		}
-		row(sa.Peer, sa.Remote, sa.Name, sa.State, number(sa.PacketsIn), number(sa.PacketsOut), number(sa.BytesIn), number(sa.BytesOut), mtu, sa.NATT)
+		row(sa.Peer, sa.Remote, sa.Name, sa.State, number(sa.PacketsIn), number(sa.PacketsOut), number(sa.Lost), number(sa.BytesIn), number(sa.BytesOut), mtu, sa.NATT)
 	}
 	_ = w.Flush() // into memory
 	if len(v.Expected) > 0 {

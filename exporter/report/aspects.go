@@ -17,7 +17,7 @@ import (
 func aspects() []func(r *Report) []entry {
 	return []func(r *Report) []entry{
 		otherAddresses, ways, echo, ikeReplies, fragmented, pathMTUs, holePlace, direction, compared, reach, forwardPath, reversePath,
-		tunnelSettings, gatewayTables,
+		tunnelSettings, insideTunnel, gatewayTables,
 	}
 }
 

@@ -49,6 +49,9 @@ func gatewayText(p *gateways.PeerSnapshot) string {
 	if p.In.Packets.Known && p.Out.Packets.Known {
 		parts = append(parts, fmt.Sprintf("%d packets in, %d out so far", p.In.Packets.Value, p.Out.Packets.Value))
 	}
+	if p.Lost.Known {
+		parts = append(parts, fmt.Sprintf("%d packets of the peer lost before they arrived", p.Lost.Value))
+	}
 	if p.PathMTU > 0 {
 		parts = append(parts, fmt.Sprintf("builds packets for a path MTU of %d bytes", p.PathMTU))
 	}

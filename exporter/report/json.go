@@ -52,6 +52,7 @@ type jsonReport struct {
 	IKE        []jsonIKE             `json:"ike,omitempty"`
 	Protocols  []jsonProtocol        `json:"protocols,omitempty"`
 	Flows      []jsonFlows           `json:"flows,omitempty"`
+	Inside     []jsonInside          `json:"inside,omitempty"`
 	Direction  string                `json:"mtu_direction,omitempty"`
 	Forward    *jsonForward          `json:"forward,omitempty"`
 	Reverse    *jsonReverse          `json:"reverse,omitempty"`
@@ -192,6 +193,7 @@ type jsonGateway struct {
 	PacketsOut    *uint64 `json:"packets_out"`
 	BytesIn       *uint64 `json:"bytes_in"`
 	BytesOut      *uint64 `json:"bytes_out"`
+	PacketsLost   *uint64 `json:"packets_lost,omitempty"`
 	PathMTUBytes  int     `json:"path_mtu_bytes,omitempty"`
 	Encapsulation string  `json:"encapsulation,omitempty"`
 }
@@ -213,8 +215,8 @@ func (d *document) json() jsonReport {
 		Started: d.Started, Seconds: d.Took.Seconds(), Healthy: d.Healthy, Diagnoses: []diagnosis.Diagnosis{},
 		Ways: each(d.Ways, func(w *Way) jsonWay { return jsonWay{w.Method.String(), w.By, w.Apart} }),
 		MTU:  each(d.searches(), jsonOfMTU), Comparison: d.Comparison, Errors: d.Errors,
-		Gateways: each(d.Gateways, jsonOfGateway),
-		Advice:   d.Advice, Unknown: d.Unknown,
+		Gateways: each(d.Gateways, jsonOfGateway), Inside: each(d.insideResults(), jsonOfInside),
+		Advice: d.Advice, Unknown: d.Unknown,
 	}
 	for i := range d.Diagnoses {
 		out.Diagnoses = append(out.Diagnoses, d.Diagnoses[i].Diagnosis)
@@ -333,7 +335,7 @@ func jsonOfGateway(s *gateways.Snapshot) jsonGateway {
 		Gateway: s.Gateway, Type: s.Info.Type, Version: untrusted.Line(s.Info.Version), Read: s.At.UTC().Truncate(time.Second),
 		Expected: p.Of != nil && p.Of.Expected, Up: p.Up.String(), IKESAs: []jsonIKESAs{}, VendorStates: maps.Clone(p.Vendor),
 		PacketsIn: p.In.Packets.Pointer(), PacketsOut: p.Out.Packets.Pointer(), BytesIn: p.In.Bytes.Pointer(), BytesOut: p.Out.Bytes.Pointer(),
-		PathMTUBytes: p.PathMTU,
+		PacketsLost: p.Lost.Pointer(), PathMTUBytes: p.PathMTU,
 	}
 	for _, c := range ikeClasses(p) {
 		out.IKESAs = append(out.IKESAs, jsonIKESAs{c.Version, c.State.String(), p.IKE[c]})

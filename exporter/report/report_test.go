@@ -240,6 +240,7 @@ func everything(t *testing.T) *Report {
 		r.Address, r.Source = addr("2001:db8:10::1"), addr("2001:db8:7::1")
 		router, next := addr("2001:db8:a::2"), addr("2001:db8:a::3")
 		ikeHole(r)
+		mssTooLarge(r)
 		for i := range r.PMTU.Results {
 			if s := &r.PMTU.Results[i]; s.State == search.BlackHole {
 				s.LastHopPassed, s.FirstHopFailed = router, next

@@ -10,6 +10,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	within "ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -152,6 +153,28 @@ func espInUDP(r *Report) {
 	}
 }
 
+// mssTooLarge is a tunnel that carries 1364 bytes, and TCP that sends 1500.
+func mssTooLarge(r *Report) {
+	target := within.Target{Address: addr("10.1.0.1"), Port: 443}
+	r.Inside = &within.Results{At: measured, Results: []within.Result{
+		{
+			Target: target, At: measured, Sent: 5, Answered: 5, RoundTrip: 21 * time.Millisecond, Heard: measured, TCP: within.TCPAnswered, MSS: 1460,
+			Size: search.Verdict{State: search.BlackHole, Bytes: 1364, Link: 1500, Packets: 44},
+		},
+		{
+			Target: within.Target{Address: addr("10.1.0.2")}, At: measured, Sent: 5, Answered: 4, RoundTrip: 22 * time.Millisecond, Heard: measured,
+			Size: search.Verdict{State: search.Reduced, Bytes: 1364, Link: 1500, Packets: 6, PTBs: 2},
+		},
+	}}
+}
+
+// deadTunnel is a tunnel that carries nothing.
+func deadTunnel(r *Report) {
+	r.Inside = &within.Results{At: measured, Results: []within.Result{{
+		Target: within.Target{Address: addr("10.1.0.1"), Port: 443}, At: measured, Sent: 5, TCP: within.TCPSilent, Heard: measured.Add(-time.Hour),
+	}}}
+}
+
 // stories are the faults of simulated providers that reports of people were wrong about.
 func stories(t *testing.T) map[string]*Report {
 	t.Helper()
@@ -191,6 +214,8 @@ func stories(t *testing.T) map[string]*Report {
 		"long chains":            story(t, longChains, none),
 		"one port by size":       story(t, onePortBySize, none, diagnosis.PMTUBlackHole),
 		"peer refuses":           story(t, peerRefuses, none, diagnosis.PeerRefuses),
+		"MSS too large":          story(t, mssTooLarge, none, diagnosis.InsideBlackHole, diagnosis.MSSTooLarge),
+		"dead tunnel":            story(t, deadTunnel, none, diagnosis.TunnelDead),
 		"much loss":              story(t, lossy, losing, diagnosis.LossHigh),
 		"no longer measured":     stale,
 		"own uplink":             story(t, noICMP, suspect, diagnosis.ICMPBlocked, diagnosis.PMTUBlackHole, diagnosis.VantageSuspect),

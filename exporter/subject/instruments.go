@@ -2,9 +2,12 @@ package subject
 
 import (
 	"fmt"
+	"net"
+	"sync"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -19,6 +22,11 @@ type Instruments struct {
 	Deferred bool
 	keys     *ikeprobe.Keyring
 	pings    icmp.Engine // where there is no raw socket
+
+	// within is the stack of this host's own traffic, nil until a peer has targets inside its tunnel.
+	within   *netio.Stack
+	opening  sync.Mutex
+	released bool
 }
 
 // OpenInstruments opens the sockets of the process.
@@ -44,7 +52,31 @@ func Limits(cfg *config.Config) netio.Limits {
 }
 
 // Close closes the sockets. The contexts of everything that uses them have ended.
-func (i *Instruments) Close() { _ = i.Stack.Close() } // an error would not matter any more
+func (i *Instruments) Close() {
+	i.opening.Lock()
+	defer i.opening.Unlock()
+	if i.released = true; i.within != nil {
+		_ = i.within.Close() // an error would not matter any more
+	}
+	_ = i.Stack.Close() // likewise
+}
+
+// inside returns the network of this host's own traffic, which is opened at its first use.
+func (i *Instruments) inside() (inside.Network, error) {
+	i.opening.Lock()
+	defer i.opening.Unlock()
+	if i.released {
+		return nil, net.ErrClosed
+	}
+	if i.within == nil {
+		within, err := i.Stack.OpenInside()
+		if err != nil {
+			return nil, fmt.Errorf("sockets: %w", err)
+		}
+		i.within = within
+	}
+	return i.within, nil
+}
 
 func (i *Instruments) rawSockets() bool { return i.Stack.Capabilities()[netio.RawICMP] }
 

@@ -9,6 +9,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -35,6 +36,10 @@ type Deps struct {
 	Raise time.Duration
 	// Methods are the methods that can measure the path MTU.
 	Methods []collectors.Method
+	// Inside are the targets of the collector Inside, OpenInside returns the network of this host's own
+	// traffic.
+	Inside     []inside.Target
+	OpenInside func() (inside.Network, error)
 	// Locate finds the routers on the path, and the place of a black hole.
 	Locate bool
 	// Once, if set, is the pace of a peer that is measured once, while a person waits.
@@ -57,6 +62,7 @@ type Collectors struct {
 	fragments *fragments.Collector
 	protocols *protocols.Collector
 	flows     *flows.Collector
+	inside    *inside.Collector
 	dialects  map[collectors.Method]*ikeprobe.Dialect
 }
 

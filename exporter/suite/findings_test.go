@@ -15,6 +15,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -157,6 +158,7 @@ func found(now time.Time, ago map[suite.Collector]time.Duration) *suite.Findings
 		},
 		Protocols: &protocols.Results{At: at(suite.Protocols)},
 		Flows:     &flows.Results{At: at(suite.Flows)},
+		Inside:    &inside.Results{At: at(suite.Inside), Results: []inside.Result{{At: at(suite.Inside)}, {At: now}}},
 	}
 }
 
@@ -185,6 +187,9 @@ func TestFresh(t *testing.T) {
 			f := all.Fresh(now, tt.every)
 			if n := len(f.PMTU.Results); n != tt.mtus {
 				t.Errorf("%d results of path MTU, want %d", n, tt.mtus)
+			}
+			if n := len(f.Inside.Results); n != tt.pieces {
+				t.Errorf("%d results inside the tunnel, want %d", n, tt.pieces)
 			}
 			if n := len(f.Fragments.Results); n != tt.pieces {
 				t.Errorf("%d results of fragments, want %d", n, tt.pieces)

@@ -18,6 +18,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/inside"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 )
@@ -33,6 +34,7 @@ const (
 	Fragments
 	Protocols
 	Flows
+	Inside
 	count
 )
 
@@ -69,6 +71,7 @@ var specs = [count]Spec{
 	PMTU:      {"pmtu", "path MTU", time.Minute, 10 * time.Second, true, false, nil, pmtuLoad, buildPMTU, operatePMTU(), freshPMTU},
 	Fragments: {"fragments", "fragments", 5 * time.Minute, time.Minute, false, false, nil, fragmentsLoad, buildFragments, operateFragments(), freshFragments},
 	Protocols: {"protocols", "protocols and routers", 15 * time.Minute, time.Minute, false, true, nil, protocolsLoad, buildProtocols, operateProtocols(), freshProtocols},
+	Inside:    {"inside", "inside the tunnel", time.Minute, 10 * time.Second, false, true, nil, insideLoad, buildInside, operateInside(), freshInside},
 	Flows:     {"flows", "flows", 15 * time.Minute, 5 * time.Minute, true, false, nil, flowsLoad, buildFlows, operateFlows(), freshFlows},
 }
 
@@ -81,6 +84,7 @@ type Findings struct {
 	Fragments *fragments.Results
 	Protocols *protocols.Results
 	Flows     *flows.Results
+	Inside    *inside.Results
 }
 
 // Fresh returns the findings without results that are older than three intervals, and without
@@ -115,6 +119,9 @@ func (f *Findings) Since(now time.Time) time.Time {
 	}
 	if f.Flows != nil {
 		all = append(all, f.Flows.At)
+	}
+	if f.Inside != nil {
+		all = append(all, f.Inside.At)
 	}
 	oldest := now
 	for _, at := range all {

@@ -54,6 +54,8 @@ type Config struct {
 	Log    *slog.Logger
 	// Unprivileged opens no raw sockets even where that is allowed.
 	Unprivileged bool
+	// inside means that packets obey this host's IPsec policies; see Stack.OpenInside.
+	inside bool
 }
 
 // Limits bound what the whole process puts on the wire.

@@ -27,6 +27,14 @@ func Available() error { return errNoLinux }
 // Open reports that this operating system is not Linux.
 func Open(Config) (*Stack, error) { return nil, errNoLinux }
 
+// OpenInside reports that this operating system is not Linux.
+func (*Stack) OpenInside() (*Stack, error) { return nil, errNoLinux }
+
+// Request reports that this operating system is not Linux.
+func (*Stack) Request(context.Context, Path, uint16, *Account, time.Duration) (SynAck, error) {
+	return SynAck{}, errNoLinux
+}
+
 // Close does nothing.
 func (*Stack) Close() error { return nil }
 

@@ -30,6 +30,7 @@ type sockets struct {
 	// flows are open from their first use on, the first one always. Stack.mu guards them.
 	flows  [Flows]*flow
 	fixed  fixedPorts // guarded likewise
+	inside bool       // sockets obey IPsec policies
 	bypass bool       // every socket is exempt from IPsec policies
 	stamps bool       // every socket stamps what it receives
 	marks  bool       // this process may set firewall marks
@@ -52,10 +53,10 @@ type receiver struct {
 	lost                  *dropSocket
 }
 
-func openSockets(device string, echoID uint16, unprivileged bool) (*sockets, error) {
-	s := &sockets{device: device, bypass: true, stamps: true, marks: true}
+func openSockets(device string, echoID uint16, cfg Config) (*sockets, error) {
+	s := &sockets{device: device, inside: cfg.inside, bypass: !cfg.inside, stamps: true, marks: true}
 	var failed error
-	if !unprivileged {
+	if !cfg.Unprivileged {
 		for _, open := range [...]func() error{s.openRaw4, s.openRaw6, s.openWhole4, s.openWhole6} {
 			if err := open(); err != nil && !isPermission(err) && !isNoFamily(err) {
 				failed = errors.Join(failed, err)

@@ -58,7 +58,22 @@ func Available() error { return nil }
 
 // Open opens the sockets for paths that name no interface; the sockets of an interface are opened
 // at first use. It fails only if even a UDP socket cannot be opened.
-func Open(cfg Config) (*Stack, error) {
+func Open(cfg Config) (*Stack, error) { return open(cfg, newPacer(cfg.Limits)) }
+
+// OpenInside opens a Stack whose packets take the way of this host's own traffic, into its tunnels: it
+// has sockets without the exemption from IPsec policies, and a record of silent addresses of its own.
+// It shares the packet budget, and is closed by itself.
+func (s *Stack) OpenInside() (inside *Stack, err error) {
+	cfg := s.cfg
+	cfg.inside = true
+	err = s.home.do(func() (err error) {
+		inside, err = open(cfg, s.pacer)
+		return err
+	})
+	return inside, err
+}
+
+func open(cfg Config, pacer *pacer) (*Stack, error) {
 	r, err := newRoutes()
 	if err != nil {
 		return nil, err
@@ -66,7 +81,7 @@ func Open(cfg Config) (*Stack, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	drops := &dropCounts{}
 	s := &Stack{
-		cfg: cfg, home: here(), pacer: newPacer(cfg.Limits), routes: r, silence: silence.New(),
+		cfg: cfg, home: here(), pacer: pacer, routes: r, silence: silence.New(),
 		errors: newCounters(icmp.ErrorNames()), rejected: newCounters(RejectReasons()), drops: drops,
 		ctx: ctx, cancel: cancel,
 		sets: make(map[string]*sockets), ports: make(map[uint16]bool), fixed: make(map[uint16]bool), cleaning: make(map[netip.Addr]bool),
@@ -81,7 +96,7 @@ func Open(cfg Config) (*Stack, error) {
 		s.home.close()
 		return nil, err
 	}
-	if !cfg.Unprivileged {
+	if !cfg.Unprivileged && !cfg.inside {
 		s.tap.open()
 		s.departures.open()
 	}
@@ -136,7 +151,7 @@ func (s *Stack) set(device string) (*sockets, error) {
 	}
 	var set *sockets
 	err := s.home.do(func() (err error) {
-		set, err = openSockets(device, s.flights.newEchoID(), s.cfg.Unprivileged)
+		set, err = openSockets(device, s.flights.newEchoID(), s.cfg)
 		return err
 	})
 	if err != nil {
@@ -382,6 +397,9 @@ func (s *Stack) refusal(path Path, largest int, queue *queueCount, err error) An
 		return Answer{Outcome: NotSent, Err: err}
 	}
 	r, routeErr := s.Route(path) // without a route, LinkMTU is 0
+	if s.cfg.inside && largest <= r.LinkMTU {
+		return Answer{Outcome: TooBigLocally, Err: err} // a tunnel of this host, whose limit is not known
+	}
 	if routeErr == nil && largest <= r.LinkMTU {
 		return Answer{Outcome: NotSent, Err: err} // the link would carry it: something else refuses it
 	}
@@ -406,7 +424,7 @@ func (s *Stack) Route(p Path) (Route, error) {
 
 func (s *Stack) way(p Path, age time.Duration) (way, error) {
 	s.mu.Lock()
-	bypass := s.caps[PolicyBypass]
+	bypass := s.caps[PolicyBypass] || s.cfg.inside // a policy changes nothing about where to send
 	s.mu.Unlock()
 	return s.routes.lookup(p, age, bypass)
 }

@@ -49,6 +49,14 @@ var perEntry = map[string]string{
 	"decapsulated frags needing reassembly": kindReassembled,
 }
 
+// entryErrors are the counters of received packets that an entry did not accept, by their label in lower
+// case. All but the first need `detail`.
+var entryErrors = map[string]gateways.ErrorKind{
+	"recv errors":              gateways.Receive,
+	"pkts replay failed (rcv)": gateways.Replay,
+	"pkts verify failed":       gateways.Integrity,
+}
+
 // global are the counters of `show crypto ipsec stats`, `show crypto isakmp stats` and `show crypto
 // protocol statistics`.
 var global = map[string]string{

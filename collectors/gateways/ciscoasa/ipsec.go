@@ -203,6 +203,11 @@ func (e *ipsecEntry) finish() {
 	if v, ok := e.counters["pkts encaps"]; ok {
 		e.Out.Packets = gateways.Counted(v)
 	}
+	for label, kind := range entryErrors {
+		if v, ok := e.counters[label]; ok {
+			e.Errors[kind] = gateways.Counted(v)
+		}
+	}
 	in, out := e.sasOf("inbound"), e.sasOf("outbound")
 	switch {
 	case e.odd, !e.paired("esp"), !e.paired("ah"), e.standby, len(e.sas) == 0:

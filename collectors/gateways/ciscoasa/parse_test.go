@@ -206,6 +206,8 @@ interface: GigabitEthernet3
     #pkts encaps: 4, #pkts encrypt: 4, #pkts digest: 4
     #pkts decaps: 5, #pkts decrypt: 5, #pkts verify: 5
     #pkts no sa (send) 0, #pkts invalid sa (rcv) 0
+    #pkts invalid prot (recv) 0, #pkts verify failed: 1
+    ##pkts replay failed (rcv): 2
     #send errors 0, #recv errors 3
 
      local crypto endpt.: 192.0.2.1, remote crypto endpt.: 203.0.113.10
@@ -269,6 +271,9 @@ Peer: 203.0.113.10 port 500 fvrf: (none) ivrf: (none)
 	c := table.Children[0]
 	if c.State != gateways.ChildRekeying || c.PathMTU != 1500 || c.Overhead != 62 || c.NATT != gateways.Yes || c.In.Packets != gateways.Counted(5) || c.Peer.Group != "branches" {
 		t.Errorf("%+v", c)
+	}
+	if want := (gateways.Errors{gateways.Receive: gateways.Counted(3), gateways.Replay: gateways.Counted(2), gateways.Integrity: gateways.Counted(1)}); c.Errors != want {
+		t.Errorf("errors %+v", c.Errors)
 	}
 	if table.Info != (gateways.Info{Type: "cisco_ios", Version: "17.03.04a"}) {
 		t.Errorf("%+v", table.Info)

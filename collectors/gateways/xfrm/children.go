@@ -127,6 +127,12 @@ func entry(s *state) gateways.ChildSA {
 		return e
 	case in:
 		e.In, e.VendorState = traffic, wordIn
+		if s.keyed {
+			e.Lost = s.lost
+			e.Errors[gateways.Late] = gateways.Counted(uint64(s.late))
+			e.Errors[gateways.Duplicate] = gateways.Counted(uint64(s.duplicates))
+			e.Errors[gateways.Integrity] = gateways.Counted(uint64(s.integrity))
+		}
 	case out:
 		e.Out, e.VendorState = traffic, wordOut
 	}

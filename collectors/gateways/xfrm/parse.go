@@ -24,8 +24,10 @@ const (
 	stateSrc    = 80
 	stateBytes  = 160
 	stateAdded  = 176
+	stateStats  = 192 // refused by the window, duplicates, failed integrity checks: 32 bits each
 	stateReqID  = 208
 	stateFamily = 212
+	stateWindow = 215
 	stateSize   = 224
 
 	// struct xfrm_userpolicy_info: selector, limits, life so far, priority, index, direction, ...
@@ -46,11 +48,14 @@ const (
 
 	// Of enum xfrm_attr_type_t.
 	attrAuth, attrCrypt, attrEncap, attrTmpl   = 1, 2, 4, 5
+	attrReplay, attrReplayESN, attrOffload     = 10, 23, 28
 	attrAEAD, attrAuthTrunc                    = 18, 20
 	attrOutputMark, attrInterfaceID, attrSADir = 29, 31, 33
 
 	familyIPv4, familyIPv6 = 2, 10 // AF_INET, AF_INET6
 	protoESP, protoAH      = 50, 51
+
+	offloadPacket = 4 // XFRM_OFFLOAD_PACKET: a device handles the whole packet
 
 	dirIn, dirOut = 0, 1 // XFRM_POLICY_IN, XFRM_POLICY_OUT; the other one is forwarding, and as in
 )
@@ -76,6 +81,10 @@ type state struct {
 	marked         bool // Its packets are routed by a mark.
 	bytes, packets uint64
 	added          time.Time
+	replay         replay
+	lost           gateways.Count // set by losses
+	// What the replay window and the integrity check have refused.
+	late, duplicates, integrity uint32
 }
 
 // parseState reads a message about an SA, false if it is neither ESP nor AH.
@@ -89,7 +98,9 @@ func parseState(b []byte) (state, bool) {
 		src: address(b[stateSrc:], family), dst: address(b[stateDst:], family),
 		spi: binary.BigEndian.Uint32(b[stateSPI:]), proto: b[stateProto], reqid: order.Uint32(b[stateReqID:]),
 		bytes: order.Uint64(b[stateBytes:]), packets: order.Uint64(b[stateBytes+8:]),
+		late: order.Uint32(b[stateStats:]), duplicates: order.Uint32(b[stateStats+4:]), integrity: order.Uint32(b[stateStats+8:]),
 	}
+	offloaded := false
 	if added := order.Uint64(b[stateAdded:]); added < 1<<40 {
 		s.added = time.Unix(int64(added), 0)
 	}
@@ -99,6 +110,12 @@ func parseState(b []byte) (state, bool) {
 			s.keyed = true
 		case attrEncap:
 			s.encap = true
+		case attrReplay:
+			s.replay = parseReplay(value, b[stateWindow])
+		case attrReplayESN:
+			s.replay = parseReplayESN(value)
+		case attrOffload: // ifindex, flags
+			offloaded = len(value) > 4 && value[4]&offloadPacket != 0
 		case attrOutputMark:
 			s.marked = len(value) >= 4 && order.Uint32(value) != 0
 		case attrInterfaceID:
@@ -111,6 +128,9 @@ func parseState(b []byte) (state, bool) {
 			}
 		}
 	})
+	if offloaded { // The device has the sequence numbers, and the kernel does not see them.
+		s.replay = replay{}
+	}
 	return s, (s.proto == protoESP || s.proto == protoAH) && s.dst.IsValid()
 }
 

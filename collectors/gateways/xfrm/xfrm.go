@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -35,6 +36,7 @@ type Source struct {
 	routes   *netlink.Handle
 	stat     *os.File // nil where the kernel does not count
 	release  string
+	losses   losses
 }
 
 var (
@@ -88,6 +90,7 @@ func (s *Source) Read(ctx context.Context) (gateways.Table, error) {
 	if len(states) == 0 && unread > 0 {
 		return table, fmt.Errorf("list SAs: none of %d messages about SAs is understood", unread)
 	}
+	s.losses.add(states, time.Now())
 	known, foreign := children(states, local, s.paths)
 	table.Children = known
 	for range unread {
