@@ -1,4 +1,4 @@
-package partner
+package session
 
 import (
 	"time"
@@ -16,9 +16,9 @@ const (
 	mostPending = 4096
 )
 
-// A Session is the sender's end: it makes requests and counts what replies show. It is not safe for
+// A Sender is the sender's end: it makes requests and counts what replies show. It is not safe for
 // concurrent use.
-type Session struct {
+type Sender struct {
 	keys Keys // none in unauthenticated mode
 	ssid uint16
 
@@ -48,7 +48,7 @@ type anchor struct {
 	first uint32
 }
 
-// Counts are what a Session has counted. They only grow.
+// Counts are what a Sender has counted. They only grow.
 type Counts struct {
 	// Sent are the requests since the partner is known, Received the replies to them.
 	Sent, Received uint64
@@ -65,15 +65,15 @@ func (c Counts) plus(o Counts) Counts {
 	}
 }
 
-// NewSession returns a Session with a partner that has one of these keys, or with a foreign reflector
-// in unauthenticated mode if there are none. ssid tells sessions of this host apart. Each Session has
+// NewSender returns a Sender with a partner that has one of these keys, or with a foreign reflector
+// in unauthenticated mode if there are none. ssid tells sessions of this host apart. Each Sender has
 // an instance of its own, which grows with the time now.
-func NewSession(keys Keys, ssid uint16, now time.Time) *Session {
-	return &Session{keys: keys, ssid: ssid, instance: uint64(now.UnixNano()), pending: make(map[uint32]pending)}
+func NewSender(keys Keys, ssid uint16, now time.Time) *Sender {
+	return &Sender{keys: keys, ssid: ssid, instance: uint64(now.UnixNano()), pending: make(map[uint32]pending)}
 }
 
 // Mode is the mode of the packets.
-func (s *Session) Mode() stamp.Mode {
+func (s *Sender) Mode() stamp.Mode {
 	if len(s.keys) == 0 {
 		return stamp.Unauthenticated
 	}
@@ -81,18 +81,18 @@ func (s *Session) Mode() stamp.Mode {
 }
 
 // SetKeys changes the keys. Counting goes on.
-func (s *Session) SetKeys(keys Keys) { s.keys = keys }
+func (s *Sender) SetKeys(keys Keys) { s.keys = keys }
 
 // Established reports whether requests are counted: the partner's token is known, or none is needed.
-func (s *Session) Established() bool { return s.Mode() == stamp.Unauthenticated || s.token != 0 }
+func (s *Sender) Established() bool { return s.Mode() == stamp.Unauthenticated || s.token != 0 }
 
 // OneWay reports whether the reflector counts, so that loss has a direction.
-func (s *Session) OneWay() bool {
+func (s *Sender) OneWay() bool {
 	return s.anchor.known && (s.Mode() == stamp.Authenticated || s.stateful)
 }
 
 // Counts returns what was counted so far.
-func (s *Session) Counts() Counts { return s.totals.plus(s.run) }
+func (s *Sender) Counts() Counts { return s.totals.plus(s.run) }
 
 // A Request says what to send.
 type Request struct {
@@ -104,7 +104,7 @@ type Request struct {
 }
 
 // Next makes a request, which is sent at the time now, and returns it with its number.
-func (s *Session) Next(want Request, clock Clock, now time.Time) (payload []byte, number uint32) {
+func (s *Sender) Next(want Request, clock Clock, now time.Time) (payload []byte, number uint32) {
 	s.expire(now)
 	if s.next == 1<<31 { // after centuries
 		s.restart()
@@ -134,7 +134,7 @@ func (s *Session) Next(want Request, clock Clock, now time.Time) (payload []byte
 }
 
 // expire forgets requests that wait no longer.
-func (s *Session) expire(now time.Time) {
+func (s *Sender) expire(now time.Time) {
 	for n, p := range s.pending {
 		if now.Sub(p.at) > remembered || len(s.pending) >= mostPending {
 			delete(s.pending, n)
@@ -143,7 +143,7 @@ func (s *Session) expire(now time.Time) {
 }
 
 // restart begins a new run; what was counted stays.
-func (s *Session) restart() {
+func (s *Sender) restart() {
 	s.totals, s.run = s.totals.plus(s.run), Counts{}
 	s.next, s.replies, s.anchor, s.stateful = 0, window{}, anchor{}, false
 	clear(s.pending)
@@ -154,7 +154,7 @@ type Meaning uint8
 
 // The meanings.
 const (
-	// Foreign: it belongs to no request of this Session.
+	// Foreign: it belongs to no request of this Sender.
 	Foreign Meaning = iota
 	// Answered: it answers a request, and was counted.
 	Answered
@@ -200,7 +200,7 @@ type Receipt struct {
 }
 
 // Receive takes a packet of the partner that arrived at a time.
-func (s *Session) Receive(b []byte, at time.Time) Receipt {
+func (s *Sender) Receive(b []byte, at time.Time) Receipt {
 	m := s.Mode()
 	r, rest, err := stamp.ParseReply(b, m)
 	if err != nil || r.SSID != s.ssid && m == stamp.Authenticated {
@@ -241,7 +241,7 @@ func (s *Session) Receive(b []byte, at time.Time) Receipt {
 }
 
 // take follows an authentic reply to this instance.
-func (s *Session) take(r *stamp.Reply, all []stamp.TLV, e *extension, was pending, matched bool, at time.Time) Receipt {
+func (s *Sender) take(r *stamp.Reply, all []stamp.TLV, e *extension, was pending, matched bool, at time.Time) Receipt {
 	switch e.status {
 	case statusOK:
 		if e.token != s.token {
@@ -258,7 +258,7 @@ func (s *Session) take(r *stamp.Reply, all []stamp.TLV, e *extension, was pendin
 }
 
 // meet follows an answer to a request that the partner does not count.
-func (s *Session) meet(e *extension) Receipt {
+func (s *Sender) meet(e *extension) Receipt {
 	switch {
 	case e.status == statusSkewed:
 		return Receipt{Meaning: Skewed}
@@ -275,7 +275,7 @@ func (s *Session) meet(e *extension) Receipt {
 }
 
 // count counts a reply. all and e are nil in unauthenticated mode.
-func (s *Session) count(r *stamp.Reply, all []stamp.TLV, e *extension, was pending, matched bool, at time.Time) Receipt {
+func (s *Sender) count(r *stamp.Reply, all []stamp.TLV, e *extension, was pending, matched bool, at time.Time) Receipt {
 	s.stateful = s.stateful || r.Sequence != r.Sender.Sequence
 	switch s.replies.add(r.Sequence) {
 	case again:
@@ -318,7 +318,7 @@ func (out *Receipt) times(r *stamp.Reply, was pending, at time.Time) {
 }
 
 // follow moves the anchor to the newest reply.
-func (s *Session) follow(r *stamp.Reply, all []stamp.TLV, e *extension) {
+func (s *Sender) follow(r *stamp.Reply, all []stamp.TLV, e *extension) {
 	a := anchor{known: true, sent: r.Sender.Sequence + 1, received: r.Sequence + 1, replied: r.Sequence + 1, lost: s.anchor.lost}
 	if e != nil {
 		t, _ := stamp.Find(all, stamp.TypeDirectMeasurement)
@@ -339,7 +339,7 @@ func (s *Session) follow(r *stamp.Reply, all []stamp.TLV, e *extension) {
 // Settle computes the losses, once the replies to what was sent have had their time. A packet that
 // comes later still is taken for lost; what was counted is never taken back, so the next loss makes
 // up for it.
-func (s *Session) Settle() {
+func (s *Sender) Settle() {
 	if !s.OneWay() {
 		return
 	}

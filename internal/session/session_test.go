@@ -1,4 +1,4 @@
-package partner
+package session
 
 import (
 	"errors"
@@ -28,10 +28,10 @@ func key(tb testing.TB, text string) Key {
 	return k
 }
 
-// A path joins a Session and a Reflector. Each drop function returns true for a packet that is lost.
+// A path joins a Sender and a Reflector. Each drop function returns true for a packet that is lost.
 type path struct {
 	t         testing.TB
-	session   *Session
+	session   *Sender
 	reflector *Reflector
 	now       time.Time
 	// skew is how far the reflector's clock is ahead.
@@ -45,7 +45,7 @@ type path struct {
 
 func newPath(tb testing.TB, ours, theirs Keys) *path {
 	tb.Helper()
-	p := &path{t: tb, session: NewSession(ours, 7, began), reflector: NewReflector(Limits{Partner: 1e6, All: 1e6}), now: began}
+	p := &path{t: tb, session: NewSender(ours, 7, began), reflector: NewReflector(Limits{Partner: 1e6, All: 1e6}), now: began}
 	p.reflector.Set([]Partner{{Name: "a", Addr: sender.Addr(), Keys: theirs}}, Limits{Partner: 1e6, All: 1e6})
 	return p
 }
@@ -239,14 +239,14 @@ func TestStates(t *testing.T) {
 		for range 100 {
 			p.send(Request{})
 		}
-		p.session = NewSession(Keys{a}, 7, p.now.Add(time.Second))
+		p.session = NewSender(Keys{a}, 7, p.now.Add(time.Second))
 		p.meet()
 		p.send(Request{})
 		p.session.Settle()
 		if c := p.session.Counts(); c != (Counts{Sent: 1, Received: 1}) {
 			t.Errorf("%+v", c)
 		}
-		p.session = NewSession(Keys{a}, 7, began.Add(-time.Hour)) // with a clock that was set back
+		p.session = NewSender(Keys{a}, 7, began.Add(-time.Hour)) // with a clock that was set back
 		if p.meet(); p.send(Request{}).Meaning != Superseded {
 			t.Error("an older instance is not told that it is")
 		}
@@ -277,11 +277,11 @@ func TestStates(t *testing.T) {
 	t.Run("too many sessions", func(t *testing.T) {
 		p := newPath(t, Keys{a}, Keys{a})
 		for ssid := range uint16(maxSessions) {
-			p.session = NewSession(Keys{a}, ssid, began)
+			p.session = NewSender(Keys{a}, ssid, began)
 			p.meet()
 			p.send(Request{})
 		}
-		p.session = NewSession(Keys{a}, 1000, began)
+		p.session = NewSender(Keys{a}, 1000, began)
 		if p.meet(); p.send(Request{}).Meaning != Busy {
 			t.Error("one session too many")
 		}
@@ -365,7 +365,7 @@ func TestUnauthenticated(t *testing.T) {
 
 // TestForeignStatefulReflector: one that counts shows in which direction packets are lost.
 func TestForeignStatefulReflector(t *testing.T) {
-	s := NewSession(nil, 0, began)
+	s := NewSender(nil, 0, began)
 	replies := uint32(100) // of an earlier session from the same port
 	for i := range 50 {
 		b, n := s.Next(Request{}, exact, began)

@@ -1,4 +1,4 @@
-package partner
+package session
 
 // windowSize is how many numbers below the highest one a window knows.
 const windowSize = 64

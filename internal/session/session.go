@@ -1,8 +1,8 @@
-// Package partner is what two exporters say to each other to measure the path between them in each
+// Package session is what two exporters say to each other to measure the path between them in each
 // direction, and what one says to a foreign STAMP reflector (RFC 8762). It has the state of both
 // ends, and no sockets: bytes and times go in, bytes and results come out.
 //
-//	Session (sender)                                       Reflector
+//	Sender                                                Reflector
 //	   │  request: token 0, or of another run     ────▶       │ no state
 //	   │  ◀──── status new, token                             │
 //	   │  request 0, 1, 2 … with the token        ────▶       │ replay window, counters
@@ -15,7 +15,7 @@
 // most as many bytes as came unless the request is authenticated, and at a limited rate. Its token
 // proves that a request is not from before its start and was not sent to anyone else. An error that
 // it reports to its partner is a state of the partner and says nothing about the path.
-package partner
+package session
 
 import (
 	"crypto/hmac"

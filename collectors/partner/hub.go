@@ -1,0 +1,93 @@
+package partner
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"ipsec_path_exporter/internal/netio"
+)
+
+// An Endpoint sends datagrams. It is netio's Endpoint or a simulated path.
+type Endpoint interface {
+	// Send waits for the packet budget. The account may be nil.
+	Send(ctx context.Context, o *netio.Outgoing, account *netio.Account) error
+	Close()
+}
+
+// A Hub shares one Endpoint among the Collectors of all peers. It is safe for concurrent use.
+type Hub struct {
+	open func(receive func(*netio.Datagram)) (Endpoint, error)
+
+	mu       sync.Mutex
+	endpoint Endpoint
+	closed   bool
+	ears     map[netip.AddrPort][]*ear
+}
+
+// An ear gets what one address sends.
+type ear struct{ receive func(*netio.Datagram) }
+
+// NewHub returns a Hub that opens its Endpoint at first use.
+func NewHub(open func(receive func(*netio.Datagram)) (Endpoint, error)) *Hub {
+	return &Hub{open: open, ears: make(map[netip.AddrPort][]*ear)}
+}
+
+// Close closes the Endpoint.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	h.closed = true
+	endpoint := h.endpoint
+	h.mu.Unlock()
+	if endpoint != nil {
+		endpoint.Close() // without the lock, which its reader takes
+	}
+}
+
+// use returns the Endpoint, and opens it the first time.
+func (h *Hub) use() (Endpoint, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, netio.ErrNoSocket
+	}
+	if h.endpoint == nil {
+		endpoint, err := h.open(h.receive)
+		if err != nil {
+			return nil, err
+		}
+		h.endpoint = endpoint
+	}
+	return h.endpoint, nil
+}
+
+// listen has receive called with what comes from an address and port, until stop is called.
+func (h *Hub) listen(from netip.AddrPort, receive func(*netio.Datagram)) (stop func()) {
+	e := &ear{receive}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ears[from] = append(h.ears[from], e)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		var left []*ear
+		for _, other := range h.ears[from] {
+			if other != e {
+				left = append(left, other)
+			}
+		}
+		if h.ears[from] = left; len(left) == 0 {
+			delete(h.ears, from)
+		}
+	}
+}
+
+// receive hands a datagram to those who listen to its sender.
+func (h *Hub) receive(d *netio.Datagram) {
+	h.mu.Lock()
+	ears := h.ears[d.From] // never changed in place beyond its length
+	h.mu.Unlock()
+	for _, e := range ears {
+		e.receive(d)
+	}
+}
