@@ -21,6 +21,7 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -31,6 +32,7 @@ import (
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/session"
 	wire "ipsec_path_exporter/internal/wire/icmp"
 )
 
@@ -49,7 +51,7 @@ type documented struct {
 // peerFamilies are all families about a peer.
 func peerFamilies() []documented {
 	var rows []documented
-	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(),
+	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(), partner.Families(),
 		protocols.Families(), diagnosis.Families())
 	for _, f := range families {
 		kind := map[collectors.Kind]string{
@@ -206,6 +208,9 @@ func labelValues(a *app) string {
 		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(search.Rejections()))},
 		{"capability", "name", capabilities},
 		{"probe_requests_total", "result", probe.Results()},
+		{"partner_state", "reason", wordsOf(partner.States())},
+		{"partner_packets_lost_total", "direction", partner.Directions()},
+		{"partner_reflector_requests_total", "result", wordsOf(session.Fates())},
 	} {
 		metric := "all"
 		if r.metric != "" {

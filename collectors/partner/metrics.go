@@ -40,6 +40,15 @@ func Families() []*collectors.Family {
 	}
 }
 
+// The values of the label direction.
+const (
+	forward = "forward"
+	reverse = "reverse"
+)
+
+// Directions returns the values of the label direction: to the partner, and back.
+func Directions() []string { return []string{forward, reverse} }
+
 type exposer struct {
 	c                 *Collector
 	interval          time.Duration
@@ -62,7 +71,7 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration) collec
 	return &exposer{
 		c: c, interval: interval, up: s.Series(familyUp), state: s.Series(familyState),
 		requests: s.Series(familyRequests), replies: s.Series(familyReplies), roundTrip: s.Series(familyRoundTrip),
-		there: direction("forward"), back: direction("reverse"),
+		there: direction(forward), back: direction(reverse),
 	}
 }
 

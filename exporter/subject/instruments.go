@@ -2,13 +2,17 @@ package subject
 
 import (
 	"fmt"
+	"net/netip"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/icmp"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/partners"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/session"
 )
 
 // Instruments are what all subjects of a process measure with.
@@ -19,6 +23,7 @@ type Instruments struct {
 	Deferred bool
 	keys     *ikeprobe.Keyring
 	pings    icmp.Engine // where there is no raw socket
+	partners *partner.Hub
 }
 
 // OpenInstruments opens the sockets of the process.
@@ -33,6 +38,9 @@ func OpenInstruments(cfg netio.Config) (*Instruments, error) {
 	}
 	i := &Instruments{Stack: stack, Accounts: &suite.Accounts{}, keys: keys}
 	i.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, &i.Accounts[suite.ICMP], stack.Silence())
+	i.partners = partner.NewHub(func(receive func(*netio.Datagram)) (partner.Endpoint, error) {
+		return stack.OpenEndpoint(netip.AddrPort{}, receive)
+	})
 	return i, nil
 }
 
@@ -44,7 +52,22 @@ func Limits(cfg *config.Config) netio.Limits {
 }
 
 // Close closes the sockets. The contexts of everything that uses them have ended.
-func (i *Instruments) Close() { _ = i.Stack.Close() } // an error would not matter any more
+func (i *Instruments) Close() {
+	i.partners.Close()
+	_ = i.Stack.Close() // an error would not matter any more
+}
+
+// partner shapes the collector that measures with the partner of a peer.
+func (i *Instruments) partner(p config.Partner) partner.Options {
+	if !p.Configured() {
+		return partner.Options{}
+	}
+	o := partner.Options{Addr: p.Addr, Port: p.UDPPort(), DSCP: p.Mark(), Hub: i.partners, Clock: netio.Clock}
+	if p.Mode == config.PartnerAuthenticated {
+		o.Keys = func() (session.Keys, error) { return partners.ReadKeys(p) }
+	}
+	return o
+}
 
 func (i *Instruments) rawSockets() bool { return i.Stack.Capabilities()[netio.RawICMP] }
 

@@ -15,6 +15,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -157,6 +158,7 @@ func found(now time.Time, ago map[suite.Collector]time.Duration) *suite.Findings
 		},
 		Protocols: &protocols.Results{At: at(suite.Protocols)},
 		Flows:     &flows.Results{At: at(suite.Flows)},
+		Partner:   &partner.Result{At: at(suite.Partner)},
 	}
 }
 
@@ -191,6 +193,9 @@ func TestFresh(t *testing.T) {
 			}
 			if (f.PMTU.Reverse.State == search.Clean) != tt.back || (f.Protocols != nil) != tt.protocols {
 				t.Errorf("reverse path %v, protocols %v", f.PMTU.Reverse, f.Protocols)
+			}
+			if age := tt.late; (f.Partner != nil) != (age <= 0 || tt.every[suite.Partner] == 0) {
+				t.Errorf("partner %v", f.Partner)
 			}
 			// A comparison of flows that is too old leaves an empty one: it is known that there can
 			// be one.

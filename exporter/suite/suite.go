@@ -18,6 +18,7 @@ import (
 	"ipsec_path_exporter/collectors/fragments"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 )
@@ -33,6 +34,7 @@ const (
 	Fragments
 	Protocols
 	Flows
+	Partner
 	count
 )
 
@@ -70,6 +72,7 @@ var specs = [count]Spec{
 	Fragments: {"fragments", "fragments", 5 * time.Minute, time.Minute, false, false, nil, fragmentsLoad, buildFragments, operateFragments(), freshFragments},
 	Protocols: {"protocols", "protocols and routers", 15 * time.Minute, time.Minute, false, true, nil, protocolsLoad, buildProtocols, operateProtocols(), freshProtocols},
 	Flows:     {"flows", "flows", 15 * time.Minute, 5 * time.Minute, true, false, nil, flowsLoad, buildFlows, operateFlows(), freshFlows},
+	Partner:   {"partner", "partner", 30 * time.Second, 5 * time.Second, false, true, nil, partnerLoad, buildPartner, operatePartner(), freshPartner},
 }
 
 // Findings are the newest results of the collectors of one peer, as they were found; nil where a
@@ -81,6 +84,7 @@ type Findings struct {
 	Fragments *fragments.Results
 	Protocols *protocols.Results
 	Flows     *flows.Results
+	Partner   *partner.Result
 }
 
 // Fresh returns the findings without results that are older than three intervals, and without
@@ -115,6 +119,9 @@ func (f *Findings) Since(now time.Time) time.Time {
 	}
 	if f.Flows != nil {
 		all = append(all, f.Flows.At)
+	}
+	if f.Partner != nil {
+		all = append(all, f.Partner.At)
 	}
 	oldest := now
 	for _, at := range all {
