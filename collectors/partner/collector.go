@@ -64,6 +64,8 @@ type round struct {
 	// sender is that of the Collector when the round began.
 	sender         *session.Sender
 	sent, received int
+	// dropped means that this host may have lost replies.
+	dropped bool
 	// arrived gets a value when something has come back.
 	arrived chan struct{}
 	// seen are the meanings of the packets.
@@ -131,7 +133,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	if err != nil {
 		return Result{}, fmt.Errorf("partner: %w", err)
 	}
-	defer c.opts.Hub.listen(out.To, c.receive)()
+	defer c.opts.Hub.listen(out.To, c.receive, c.dropped)()
 	if err := c.exchange(ctx, endpoint, path); err != nil {
 		return Result{}, fmt.Errorf("partner: %w", err)
 	}
@@ -256,15 +258,28 @@ func (c *Collector) receive(d *netio.Datagram) {
 	}
 }
 
+// dropped notes that this host may have lost replies.
+func (c *Collector) dropped() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.round.dropped = true
+}
+
 // conclude makes the result of a round.
 func (c *Collector) conclude(out *Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sender := c.round.sender
+	if c.round.dropped {
+		sender.Abandon() // what was lost here is no loss of the path
+	}
 	sender.Settle()
 	out.At = time.Now()
 	out.Mode, out.Sent, out.Received = sender.Mode(), c.round.sent, c.round.received
 	out.Counts, out.OneWay = sender.Counts(), sender.OneWay() || c.result.OneWay && sender.Mode() == stamp.Authenticated
+	if c.round.received == 0 {
+		sender.Abandon()
+	}
 	out.State = c.round.state()
 	out.Reason = out.State.reason()
 	c.round.measure(out, c.opts.DSCP)

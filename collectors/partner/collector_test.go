@@ -326,6 +326,14 @@ func TestStates(t *testing.T) {
 				tt.fault(s, c)
 				s.mu.Unlock()
 				r := measure(t, c)
+				s.mu.Lock() // it comes back
+				k, _ := c.opts.Keys()
+				s.reflector, s.skew, s.there = reflector(k), 0, s.back
+				s.mu.Unlock()
+				measure(t, c)
+				if again := measure(t, c); again.State != Up || again.Counts.LostThere+again.Counts.LostBack != 0 {
+					t.Errorf("afterwards: %+v", again)
+				}
 				if r.State != tt.want || (r.Reason == "") != (r.State == Up) || r.Counts.LostThere+r.Counts.LostBack != 0 || r.Counts.Received < before.Counts.Received {
 					t.Errorf("%v (%q): %+v", r.State, r.Reason, r)
 				}
@@ -343,6 +351,31 @@ func supersede(s *simulated, c *Collector) {
 		reply, _ := s.reflector.Handle(&session.Datagram{Payload: payload, From: us}, session.Clock{}, time.Now())
 		later.Receive(reply.Payload, time.Now())
 	}
+}
+
+// TestLocalDrops: what a full buffer of this host loses is no loss of the path.
+func TestLocalDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := simulate(t)
+		measure(t, c)
+		n, receive := 0, s.receive
+		s.receive = func(d *netio.Datagram) {
+			if n++; n%3 == 0 {
+				return // lost in the buffer, as the next one says
+			}
+			d.Drops = uint32(n / 3)
+			receive(d)
+		}
+		for range 5 {
+			r := measure(t, c)
+			if r.State != Up && r.State != Restarted || r.Counts.LostThere+r.Counts.LostBack != 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+		if n < 40 {
+			t.Errorf("%d replies", n)
+		}
+	})
 }
 
 // TestNoKey: a key that cannot be read is a state, and an error that does not show the key.

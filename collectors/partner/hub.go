@@ -23,10 +23,14 @@ type Hub struct {
 	endpoint Endpoint
 	closed   bool
 	ears     map[netip.AddrPort][]*ear
+	drops    [2]uint32 // datagrams that this host has lost, by IPv6
 }
 
-// An ear gets what one address sends.
-type ear struct{ receive func(*netio.Datagram) }
+// An ear gets what one address sends, and is told that this host may have lost some of it.
+type ear struct {
+	receive func(*netio.Datagram)
+	dropped func()
+}
 
 // NewHub returns a Hub that opens its Endpoint at first use.
 func NewHub(open func(receive func(*netio.Datagram)) (Endpoint, error)) *Hub {
@@ -61,9 +65,10 @@ func (h *Hub) use() (Endpoint, error) {
 	return h.endpoint, nil
 }
 
-// listen has receive called with what comes from an address and port, until stop is called.
-func (h *Hub) listen(from netip.AddrPort, receive func(*netio.Datagram)) (stop func()) {
-	e := &ear{receive}
+// listen has receive called with what comes from an address and port, and dropped where this host may
+// have lost some of it, until stop is called.
+func (h *Hub) listen(from netip.AddrPort, receive func(*netio.Datagram), dropped func()) (stop func()) {
+	e := &ear{receive, dropped}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ears[from] = append(h.ears[from], e)
@@ -84,9 +89,23 @@ func (h *Hub) listen(from netip.AddrPort, receive func(*netio.Datagram)) (stop f
 
 // receive hands a datagram to those who listen to its sender.
 func (h *Hub) receive(d *netio.Datagram) {
+	family := 0
+	if d.From.Addr().Is6() {
+		family = 1
+	}
+	var all []*ear
 	h.mu.Lock()
 	ears := h.ears[d.From] // never changed in place beyond its length
+	if d.Drops != h.drops[family] {
+		h.drops[family] = d.Drops
+		for _, some := range h.ears {
+			all = append(all, some...)
+		}
+	}
 	h.mu.Unlock()
+	for _, e := range all {
+		e.dropped()
+	}
 	for _, e := range ears {
 		e.receive(d)
 	}

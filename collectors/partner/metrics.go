@@ -17,7 +17,7 @@ var (
 	familyReplies = collectors.CounterFamily("ipsec_path_partner_replies_total",
 		"STAMP replies of the partner.")
 	familyLost = collectors.CounterFamily("ipsec_path_partner_packets_lost_total",
-		"Packets lost on the way to the partner (direction forward) or back (reverse), by the counters of both ends.", "direction")
+		"Packets lost on the path to the partner (direction forward) or back (reverse), by the counters of both ends.", "direction")
 	familyReordered = collectors.CounterFamily("ipsec_path_partner_reordered_total",
 		"Packets that arrived behind a later one, by direction (forward or reverse).", "direction")
 	familyDuplicates = collectors.CounterFamily("ipsec_path_partner_duplicates_total",
@@ -27,7 +27,7 @@ var (
 	familyDelay = collectors.GaugeFamily("ipsec_path_partner_delay_seconds",
 		"Mean one-way delay in the newest round, in seconds, by direction (forward or reverse); only while the clocks of both ends are synchronized.", "direction")
 	familyRoundTrip = collectors.GaugeFamily("ipsec_path_partner_round_trip_seconds",
-		"Mean time on the way to the partner and back in the newest round, in seconds, without the time at the partner.")
+		"Mean round-trip time to the partner in the newest round, in seconds, without the time at the partner.")
 	familyDSCP = collectors.GaugeFamily("ipsec_path_partner_dscp",
 		"1 for the DSCP that was sent in a direction (forward or reverse) and the DSCP that arrived.", "direction").WithVarying("sent", "received")
 )

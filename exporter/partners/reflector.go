@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ipsec_path_exporter/exporter/config"
@@ -32,6 +33,9 @@ type Reflector struct {
 	source Source
 	core   *session.Reflector
 	poke   chan struct{}
+
+	// clock is what was known of the clock of this host at a time: asking is a system call.
+	clock atomic.Pointer[reading]
 
 	mu       sync.Mutex
 	endpoint *netio.Endpoint
@@ -143,8 +147,17 @@ func (r *Reflector) open(listen netip.AddrPort) {
 	r.close()
 	var endpoint *netio.Endpoint
 	ready := make(chan struct{})
+	var drops [2]uint32 // by family, each of which has one goroutine
 	endpoint, err := r.stack.OpenEndpoint(listen, func(d *netio.Datagram) {
 		<-ready // or endpoint is not set yet
+		family := 0
+		if d.From.Addr().Is6() {
+			family = 1
+		}
+		if d.Drops != drops[family] {
+			drops[family] = d.Drops
+			r.core.Forget()
+		}
 		r.answer(endpoint, d)
 	})
 	close(ready)
@@ -171,10 +184,9 @@ func (r *Reflector) close() {
 
 // answer answers one datagram.
 func (r *Reflector) answer(e *netio.Endpoint, d *netio.Datagram) {
-	var clock session.Clock
-	clock.Error, clock.Synchronized = netio.Clock()
+	now := time.Now()
 	in := session.Datagram{Payload: d.Payload, From: d.From, At: d.At, TTL: d.TTL, TOS: d.TOS}
-	reply, ok := r.core.Handle(&in, clock, time.Now())
+	reply, ok := r.core.Handle(&in, r.clockAt(now), now)
 	if !ok {
 		return
 	}
@@ -182,6 +194,26 @@ func (r *Reflector) answer(e *netio.Endpoint, d *netio.Datagram) {
 	_ = e.Answer(&netio.Outgoing{
 		Path: netio.Path{Dst: d.From.Addr(), Src: d.To}, Port: d.From.Port(), TOS: reply.DSCP << 2, DontFragment: reply.Whole, Payload: reply.Payload,
 	})
+}
+
+// A reading is what was known of the clock at a time.
+type reading struct {
+	session.Clock
+	at time.Time
+}
+
+// clockAge is how long a reading of the clock is used.
+const clockAge = time.Second
+
+// clockAt returns what is known of the clock of this host.
+func (r *Reflector) clockAt(now time.Time) session.Clock {
+	if known := r.clock.Load(); known != nil && now.Sub(known.at) < clockAge {
+		return known.Clock
+	}
+	fresh := &reading{at: now}
+	fresh.Error, fresh.Synchronized = netio.Clock()
+	r.clock.Store(fresh)
+	return fresh.Clock
 }
 
 // Count returns what was answered.

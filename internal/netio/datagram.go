@@ -15,6 +15,9 @@ type Datagram struct {
 	At time.Time
 	// TTL is the TTL or hop limit with which it arrived, TOS the octet with DSCP and ECN.
 	TTL, TOS uint8
+	// Drops is how many datagrams to the same socket a full buffer of this host has lost before this one
+	// (SO_RXQ_OVFL).
+	Drops uint32
 }
 
 // An Outgoing datagram is what an Endpoint sends.

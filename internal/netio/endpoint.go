@@ -96,6 +96,9 @@ func listenEndpoint(network, address string, mode int, filter []bpf.Instruction)
 	return c, nil
 }
 
+// endpointBuffer holds some thousand small datagrams: a flood of 100 ms.
+const endpointBuffer = 4 << 20
+
 // endpointOptions sets the options of a socket before it is bound.
 func endpointOptions(fd int, o options, mode int, filter []bpf.Instruction) error {
 	if err := set(fd, o.level, o.discover, mode); err != nil {
@@ -103,6 +106,10 @@ func endpointOptions(fd int, o options, mode int, filter []bpf.Instruction) erro
 	}
 	_ = bypassPolicy(fd, o.level) // needs CAP_NET_ADMIN
 	_ = set(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	_ = set(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	if set(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, endpointBuffer) != nil {
+		_ = set(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, endpointBuffer) // capped at net.core.rmem_max
+	}
 	if filter != nil {
 		return errors.Join(set(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), attach(fd, filter))
 	}
@@ -173,6 +180,8 @@ func (d *Datagram) control(oob []byte, v6 bool) {
 		oob = rest
 		switch {
 		case len(data) == 0:
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			d.Drops = binary.NativeEndian.Uint32(data)
 		case !v6 && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS:
 			d.TOS = data[0]
 		case !v6 && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TTL && len(data) >= 4:

@@ -169,6 +169,17 @@ func (r *Reflector) Set(all []Partner, limits Limits) {
 	}
 }
 
+// Forget ends all sessions, because this host has lost requests: what was lost here is no loss of the
+// path. The partners begin again.
+func (r *Reflector) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.partners {
+		clear(p.sessions)
+		p.epoch++
+	}
+}
+
 // Count returns the counters.
 func (r *Reflector) Count() Count {
 	r.mu.Lock()

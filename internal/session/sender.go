@@ -107,8 +107,7 @@ type Request struct {
 func (s *Sender) Next(want Request, clock Clock, now time.Time) (payload []byte, number uint32) {
 	s.expire(now)
 	if s.next == 1<<31 { // after centuries
-		s.restart()
-		s.instance, s.token = max(uint64(now.UnixNano()), s.instance+1), 0
+		s.Abandon()
 	}
 	number = s.next
 	s.next++
@@ -147,6 +146,13 @@ func (s *Sender) restart() {
 	s.totals, s.run = s.totals.plus(s.run), Counts{}
 	s.next, s.replies, s.anchor, s.stateful = 0, window{}, anchor{}, false
 	clear(s.pending)
+}
+
+// Abandon begins a new run, which has to be established again. What was sent since the newest reply is
+// neither lost nor received: a partner that is silent, or refuses, says nothing about the path.
+func (s *Sender) Abandon() {
+	s.restart()
+	s.instance, s.token = s.instance+1, 0
 }
 
 // Meaning is what a packet of the partner means.
@@ -265,8 +271,7 @@ func (s *Sender) meet(e *extension) Receipt {
 	case e.status == statusBusy:
 		return Receipt{Meaning: Busy}
 	case s.token != 0: // it no longer knows this run, so that another one has to begin
-		s.restart()
-		s.instance, s.token = s.instance+1, 0
+		s.Abandon()
 		return Receipt{Meaning: Restarted}
 	}
 	s.restart()

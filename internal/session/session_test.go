@@ -290,6 +290,23 @@ func TestStates(t *testing.T) {
 			t.Errorf("after a minute: %+v", r)
 		}
 	})
+	t.Run("requests lost by the host of the reflector", func(t *testing.T) {
+		p := newPath(t, Keys{a}, Keys{a})
+		p.meet()
+		for i := range 100 {
+			p.loseThere = func() bool { return i >= 50 && i < 60 }
+			p.send(Request{})
+		}
+		p.reflector.Forget()
+		if r := p.send(Request{}); r.Meaning != Restarted {
+			t.Errorf("%+v", r)
+		}
+		p.meet()
+		p.send(Request{})
+		if c := p.session.Counts(); c.LostThere+c.LostBack != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
 	t.Run("a session that made room", func(t *testing.T) {
 		p := newPath(t, Keys{a}, Keys{a})
 		p.meet()
