@@ -3,6 +3,7 @@ package partner
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -57,6 +58,7 @@ type Collector struct {
 	sender  *session.Sender                      // nil until the first round
 	round   round
 	result  Result
+	mtu     [2]MTU // there and back
 }
 
 // A round is what has come back since it began.
@@ -95,7 +97,7 @@ func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current.Get().Path != t.Path {
-		c.current, c.result, c.sender = collectors.Share(t), Result{}, nil
+		c.current, c.result, c.sender, c.mtu = collectors.Share(t), Result{}, nil, [2]MTU{}
 	}
 }
 
@@ -115,12 +117,10 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	c.SetTarget(t)
 	path := c.path(t)
 	out := Result{To: netip.AddrPortFrom(path.Dst, c.opts.Port)}
+	link := 0
 	if c.opts.Router != nil {
-		route, err := c.opts.Router.Route(path)
-		if err == nil {
-			err = collectors.CheckRoute(route)
-		}
-		if err != nil {
+		var err error
+		if path, link, err = withSource(path, c.opts.Router); err != nil {
 			return Result{}, fmt.Errorf("partner: %w", err)
 		}
 	}
@@ -136,6 +136,9 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	defer c.opts.Hub.listen(out.To, c.receive, c.dropped)()
 	if err := c.exchange(ctx, endpoint, path); err != nil {
 		return Result{}, fmt.Errorf("partner: %w", err)
+	}
+	if err := c.measureMTU(ctx, endpoint, path, link); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return Result{}, fmt.Errorf("partner: path MTU: %w", err)
 	}
 	c.conclude(&out)
 	c.publish(t, out)
@@ -283,6 +286,7 @@ func (c *Collector) conclude(out *Result) {
 	out.State = c.round.state()
 	out.Reason = out.State.reason()
 	c.round.measure(out, c.opts.DSCP)
+	out.There.MTU, out.Back.MTU = c.mtu[0], c.mtu[1]
 }
 
 // state returns what the packets of a round show of the partner. An answer counts for more than a

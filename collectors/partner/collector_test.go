@@ -37,8 +37,11 @@ type simulated struct {
 	// mark changes the TOS of a packet there, and back.
 	mark func(tos uint8, back bool) uint8
 	// skew is how far the partner's clock is ahead.
-	skew     time.Duration
-	lost     [2]uint64
+	skew time.Duration
+	lost [2]uint64
+	// mtu is the path MTU there and back, 0 for none; link that of the partner's link.
+	mtu      [2]int
+	link     int
 	requests int
 	ssid     uint16
 }
@@ -52,7 +55,7 @@ func (s *simulated) Send(_ context.Context, o *netio.Outgoing, account *netio.Ac
 	if account != nil {
 		account.Packets.Add(1)
 	}
-	if lost, delay := s.there(); lost {
+	if lost, delay := s.there(); lost || s.tooLarge(0, o.Payload) {
 		s.lost[0]++
 	} else {
 		time.AfterFunc(delay, func() { s.reflect(o) })
@@ -62,17 +65,25 @@ func (s *simulated) Send(_ context.Context, o *netio.Outgoing, account *netio.Ac
 
 func (*simulated) Close() {}
 
+// tooLarge reports whether a payload does not pass in a direction.
+func (s *simulated) tooLarge(direction int, payload []byte) bool {
+	return s.mtu[direction] > 0 && len(payload)+28 > s.mtu[direction]
+}
+
 func (s *simulated) reflect(o *netio.Outgoing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now().Add(s.skew)
 	d := &session.Datagram{Payload: o.Payload, From: us, At: now, TTL: 60, TOS: s.mark(o.TOS, false)}
+	if s.link > 0 {
+		d.Room = func() int { return s.link - 28 }
+	}
 	reply, ok := s.reflector.Handle(d, session.Clock{Error: time.Millisecond, Synchronized: true}, now)
 	if !ok {
 		return
 	}
 	lost, delay := s.back()
-	if lost {
+	if lost || s.tooLarge(1, reply.Payload) {
 		s.lost[1]++
 		return
 	}

@@ -30,13 +30,15 @@ var (
 		"Mean round-trip time to the partner in the newest round, in seconds, without the time at the partner.")
 	familyDSCP = collectors.GaugeFamily("ipsec_path_partner_dscp",
 		"1 for the DSCP that was sent in a direction (forward or reverse) and the DSCP that arrived.", "direction").WithVarying("sent", "received")
+	familyMTU = collectors.GaugeFamily("ipsec_path_partner_mtu_bytes",
+		"Path MTU of one direction alone (forward or reverse) in bytes, as the partner proves it.", "direction")
 )
 
 // Families returns all families of this collector.
 func Families() []*collectors.Family {
 	return []*collectors.Family{
 		familyUp, familyState, familyRequests, familyReplies, familyLost, familyReordered, familyDuplicates,
-		familyVariation, familyDelay, familyRoundTrip, familyDSCP,
+		familyVariation, familyDelay, familyRoundTrip, familyDSCP, familyMTU,
 	}
 }
 
@@ -58,14 +60,14 @@ type exposer struct {
 	there, back       directionSeries
 }
 
-type directionSeries struct{ lost, reordered, duplicates, variation, delay, dscp collectors.Series }
+type directionSeries struct{ lost, reordered, duplicates, variation, delay, dscp, mtu collectors.Series }
 
 // NewExposer returns the series of the results of c, which become stale after three intervals.
 func NewExposer(c *Collector, s collectors.Scope, interval time.Duration) collectors.Exposer {
 	direction := func(name string) directionSeries {
 		return directionSeries{
 			s.Series(familyLost, name), s.Series(familyReordered, name), s.Series(familyDuplicates, name),
-			s.Series(familyVariation, name), s.Series(familyDelay, name), s.Series(familyDSCP, name),
+			s.Series(familyVariation, name), s.Series(familyDelay, name), s.Series(familyDSCP, name), s.Series(familyMTU, name),
 		}
 	}
 	return &exposer{
@@ -95,6 +97,8 @@ func (e *exposer) Expose(to collectors.Row, now time.Time) {
 	to.SetIf(e.roundTrip, r.Up(), r.RoundTrip.Seconds())
 	e.there.expose(to, &r.There)
 	e.back.expose(to, &r.Back)
+	setMTU(to, e.there.mtu, &r.There.MTU, now, e.interval)
+	setMTU(to, e.back.mtu, &r.Back.MTU, now, e.interval)
 }
 
 func (s *directionSeries) expose(to collectors.Row, d *Direction) {
@@ -114,3 +118,7 @@ var dscps = func() (all [64]string) {
 	}
 	return all
 }()
+
+func setMTU(to collectors.Row, s collectors.Series, m *MTU, now time.Time, interval time.Duration) {
+	to.SetIf(s, m.Known() && collectors.Fresh(m.At, now, max(interval, mtuEvery)), float64(m.Bytes))
+}

@@ -96,6 +96,8 @@ type Direction struct {
 	Sent, DSCP uint8
 	// ECN is what arrived in the ECN field of a packet that was sent with 0.
 	ECN uint8
+	// MTU is the path MTU of this direction alone.
+	MTU MTU
 }
 
 // A Result is what one round shows, and what was counted since the partner is known.

@@ -249,3 +249,25 @@ func TestStranger(t *testing.T) {
 		t.Errorf("during the flood %+v, after it %+v", during, after)
 	}
 }
+
+// TestMTUOfEachDirection: another path MTU in each direction, with all ICMP dropped, to the byte.
+// Nothing of it counts as loss.
+func TestMTUOfEachDirection(t *testing.T) {
+	t.Parallel()
+	p := config.Partner{KeyFile: keyFile(t, secret)}
+	l := newLab(t, p, p)
+	l.SetForwardMTU(t, 1400)
+	l.SetReverseMTU(t, 1300)
+	l.DropICMP(t)
+	for i, v6 := range []bool{false, true} {
+		// As for another target, so that what was known before is forgotten.
+		l.asks[i].SetTarget(collectors.Target{Peer: "hq", Path: netio.Path{Dst: l.ServerAddr(v6), Flow: 1}})
+		r := l.round(t, v6)
+		if r.There.MTU.Bytes != 1400 || r.Back.MTU.Bytes != 1300 || !r.There.MTU.Known() || !r.Back.MTU.Known() {
+			t.Errorf("IPv6 %v: there %+v, back %+v", v6, r.There.MTU, r.Back.MTU)
+		}
+		if r.State != partner.Up || r.Counts.LostThere+r.Counts.LostBack != 0 {
+			t.Errorf("IPv6 %v: %+v", v6, r)
+		}
+	}
+}

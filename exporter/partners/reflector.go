@@ -185,14 +185,22 @@ func (r *Reflector) close() {
 // answer answers one datagram.
 func (r *Reflector) answer(e *netio.Endpoint, d *netio.Datagram) {
 	now := time.Now()
+	path := netio.Path{Dst: d.From.Addr(), Src: d.To}
 	in := session.Datagram{Payload: d.Payload, From: d.From, At: d.At, TTL: d.TTL, TOS: d.TOS}
+	in.Room = func() int {
+		route, err := r.stack.Route(path.For(netio.UDP, d.From.Port()))
+		if err != nil {
+			return session.MaxPacket
+		}
+		return route.LinkMTU - path.HeaderIP() - netio.HeaderUDP
+	}
 	reply, ok := r.core.Handle(&in, r.clockAt(now), now)
 	if !ok {
 		return
 	}
 	// A reply that cannot be sent is one that is lost.
 	_ = e.Answer(&netio.Outgoing{
-		Path: netio.Path{Dst: d.From.Addr(), Src: d.To}, Port: d.From.Port(), TOS: reply.DSCP << 2, DontFragment: reply.Whole, Payload: reply.Payload,
+		Path: path, Port: d.From.Port(), TOS: reply.DSCP << 2, DontFragment: reply.Whole, Payload: reply.Payload,
 	})
 }
 

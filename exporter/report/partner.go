@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ipsec_path_exporter/collectors/partner"
+	"ipsec_path_exporter/collectors/pmtu/search"
 )
 
 // partnered is about what the exporter at the other end has counted, one direction beside the other.
@@ -64,6 +65,12 @@ func directionText(d *partner.Direction) (text string) {
 		text += fmt.Sprintf(", delay varies by %.1f ms", millis(d.Variation))
 	}
 	switch {
+	case d.MTU.Known() && d.MTU.State == search.Clean:
+		text += fmt.Sprintf(", path MTU %d bytes, as the link", d.MTU.Bytes)
+	case d.MTU.Known():
+		text += fmt.Sprintf(", path MTU %d bytes", d.MTU.Bytes)
+	}
+	switch {
 	case d.Marked && d.DSCP == d.Sent:
 		text += fmt.Sprintf(", DSCP %d arrives", d.Sent)
 	case d.Marked:
@@ -99,6 +106,8 @@ type jsonPartnerDirection struct {
 	Variation    *float64 `json:"delay_variation_seconds"`
 	DSCPSent     *uint8   `json:"dscp_sent"`
 	DSCPReceived *uint8   `json:"dscp_received"`
+	// MTUBytes is the path MTU of this direction alone, null if it is not known.
+	MTUBytes *int `json:"mtu_bytes"`
 }
 
 func jsonOfPartner(r *partner.Result) *jsonPartner {
@@ -126,6 +135,9 @@ func jsonOfDirection(d *partner.Direction) (out jsonPartnerDirection) {
 	}
 	if d.Marked {
 		out.DSCPSent, out.DSCPReceived = new(d.Sent), new(d.DSCP)
+	}
+	if d.MTU.Known() {
+		out.MTUBytes = new(d.MTU.Bytes)
 	}
 	return out
 }

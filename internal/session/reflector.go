@@ -53,6 +53,9 @@ type Datagram struct {
 	At      time.Time
 	// TTL is the TTL or hop limit, TOS the octet with DSCP and ECN.
 	TTL, TOS uint8
+	// Room, if set, returns the largest payload of a reply that the link of this host carries. It is
+	// asked where a request wants another size than its own.
+	Room func() int
 }
 
 // A Reply is what answers a request.
@@ -392,7 +395,7 @@ func (x *exchange) reply(req *stamp.Test, d *Datagram, sequence uint32, e *exten
 				t = counters.TLV(0)
 			}
 		case stamp.TypeReflectedControl:
-			t, size = reflectedControl(t, size)
+			t, size = reflectedControl(t, size, int(x.ext.trim), d.room())
 			out.Whole = true
 		default:
 			t.Flags |= stamp.Unrecognized
@@ -417,15 +420,24 @@ func classOfService(t stamp.TLV, tos uint8) (stamp.TLV, uint8) {
 	return c.TLV(0), c.Reply
 }
 
-// reflectedControl returns the size that the reply shall have. One reply is all that is sent.
-func reflectedControl(t stamp.TLV, size int) (stamp.TLV, int) {
+// reflectedControl returns the size that the reply shall have. One reply is all that is sent, and no
+// larger one than fits.
+func reflectedControl(t stamp.TLV, size, trim, room int) (stamp.TLV, int) {
 	c, err := stamp.ParseReflectedControl(t)
 	if err != nil {
 		return t, size
 	}
-	wanted := (int(c.Length) + 3) &^ 3
-	if c.Number > 1 || wanted > MaxPacket {
+	wanted := (int(c.Length)+3)&^3 - trim
+	if c.Number > 1 || wanted > room {
 		t.Flags |= stamp.Nonconformant
 	}
-	return t, min(wanted, MaxPacket)
+	return t, min(wanted, room)
+}
+
+// room is the largest payload of a reply.
+func (d *Datagram) room() int {
+	if d.Room == nil {
+		return MaxPacket
+	}
+	return min(d.Room(), MaxPacket)
 }

@@ -122,11 +122,13 @@ func (s *Sender) Next(want Request, clock Clock, now time.Time) (payload []byte,
 	const flags = stamp.Unrecognized // RFC 8972, section 4: set by a Session-Sender
 	key := s.keys[0].secret
 	b := t.Append(nil, stamp.Authenticated, key)
-	b = (&extension{version: version, kind: isRequest, instance: s.instance, token: s.token}).tlv(flags).Append(b)
+	aligned := (want.ReplySize + 3) &^ 3
+	e := extension{version: version, kind: isRequest, trim: uint8(aligned - want.ReplySize), instance: s.instance, token: s.token}
+	b = e.tlv(flags).Append(b)
 	b = stamp.ClassOfService{Reply: want.DSCP}.TLV(flags).Append(b)
 	b = stamp.DirectMeasurement{Sent: number + 1}.TLV(flags).Append(b)
 	if want.ReplySize > 0 {
-		b = stamp.ReflectedControl{Length: uint16(want.ReplySize), Number: 1}.TLV(flags).Append(b)
+		b = stamp.ReflectedControl{Length: uint16(aligned), Number: 1}.TLV(flags).Append(b)
 	}
 	b = stamp.SealTLVs(b, stamp.Authenticated, flags, key)
 	return stamp.Pad(b, 0, want.Size, flags), number
@@ -201,7 +203,9 @@ type Receipt struct {
 	Marked    bool
 	DSCP, ECN uint8
 	TTL       uint8
-	// Short means that the reply does not have the size that was asked for.
+	// Size is the size of the reply in bytes of UDP payload. Short means that the partner could not make
+	// it as large as was asked for.
+	Size  int
 	Short bool
 }
 
@@ -218,7 +222,7 @@ func (s *Sender) Receive(b []byte, at time.Time) Receipt {
 		if !matched {
 			return Receipt{}
 		}
-		return s.count(&r, nil, nil, was, true, at)
+		return s.count(&r, nil, nil, was, true, at).sized(b)
 	}
 	if _, authentic := s.keys.verify(b); !authentic {
 		if matched {
@@ -243,7 +247,15 @@ func (s *Sender) Receive(b []byte, at time.Time) Receipt {
 	case e.instance != s.instance:
 		return Receipt{}
 	}
-	return s.take(&r, all, &e, was, matched, at)
+	return s.take(&r, all, &e, was, matched, at).sized(b)
+}
+
+// sized adds the size of the packet to what it shows.
+func (out Receipt) sized(b []byte) Receipt {
+	if out.Meaning == Answered {
+		out.Size = len(b)
+	}
+	return out
 }
 
 // take follows an authentic reply to this instance.

@@ -41,6 +41,7 @@ type path struct {
 	last  []byte
 	reply Reply
 	tos   uint8
+	room  int // of the reflector's link
 }
 
 func newPath(tb testing.TB, ours, theirs Keys) *path {
@@ -63,7 +64,11 @@ func (p *path) send(want Request) Receipt {
 // deliver has a request arrive 5 ms later, and its reply 3 ms after that.
 func (p *path) deliver(request []byte) Receipt {
 	at := p.now.Add(5*time.Millisecond + p.skew)
-	reply, ok := p.reflector.Handle(&Datagram{Payload: request, From: sender, At: at, TTL: 60, TOS: p.tos}, exact, at.Add(time.Millisecond))
+	d := &Datagram{Payload: request, From: sender, At: at, TTL: 60, TOS: p.tos}
+	if p.room > 0 {
+		d.Room = func() int { return p.room }
+	}
+	reply, ok := p.reflector.Handle(d, exact, at.Add(time.Millisecond))
 	p.reply = reply
 	if !ok || p.loseBack != nil && p.loseBack() {
 		return Receipt{}
@@ -91,7 +96,7 @@ func TestExchange(t *testing.T) {
 	p.session.Settle()
 	want := Receipt{
 		Meaning: Answered, Matched: true, Number: 0, There: 5 * time.Millisecond, Back: 3 * time.Millisecond, RoundTrip: 8 * time.Millisecond,
-		Synchronized: true, Error: r.Error, Marked: true, DSCP: 46, ECN: 2, TTL: 60,
+		Synchronized: true, Error: r.Error, Marked: true, DSCP: 46, ECN: 2, TTL: 60, Size: LeastPayload - 16,
 	}
 	if r != want || r.Error < 2*time.Millisecond || r.Error > 3*time.Millisecond {
 		t.Errorf("%+v\nwant %+v", r, want)
@@ -114,7 +119,7 @@ func TestSizes(t *testing.T) {
 		{1472, 0, 1472, 1472},
 		{1472, LeastPayload, 1472, LeastPayload},
 		{LeastPayload, 1472, LeastPayload, 1472},
-		{0, 1469, LeastPayload, 1472}, // draft-ietf-ippm-asymmetrical-pkts, section 3: a multiple of 4
+		{0, 1469, LeastPayload, 1469}, // between exporters, to the byte
 		{0, 8952, LeastPayload, 8952},
 	} {
 		r := p.send(Request{Size: tt.size, ReplySize: tt.reply})
@@ -122,7 +127,11 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%+v: request of %d bytes, reply of %d, %+v", tt, len(p.last), len(p.reply.Payload), r)
 		}
 	}
-	if r := p.send(Request{ReplySize: 60000}); !r.Short || len(p.reply.Payload) != MaxPacket {
+	if r := p.send(Request{ReplySize: 60000}); !r.Short || len(p.reply.Payload) != MaxPacket || r.Size != MaxPacket {
+		t.Errorf("%+v with %d bytes", r, len(p.reply.Payload))
+	}
+	p.room = 1000
+	if r := p.send(Request{ReplySize: 1001}); !r.Short || len(p.reply.Payload) != 1000 {
 		t.Errorf("%+v with %d bytes", r, len(p.reply.Payload))
 	}
 }
