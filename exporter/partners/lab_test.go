@@ -51,7 +51,16 @@ type lab struct {
 	log   *bytes.Buffer
 }
 
+// newLab makes a lab whose ends measure with each other.
 func newLab(t *testing.T, ours, theirs config.Partner) *lab {
+	t.Helper()
+	l := newEnds(t, ours, theirs)
+	exportertest.Eventually(t, 5*time.Second, "the partner listens", func() bool { return l.round(t, false).Received > 0 })
+	return l
+}
+
+// newEnds makes a lab whose ends may use different ports.
+func newEnds(t *testing.T, ours, theirs config.Partner) *lab {
 	t.Helper()
 	netlab.Need(t)
 	l := &lab{Provider: netlab.NewProvider(t), log: &bytes.Buffer{}}
@@ -89,7 +98,6 @@ func newLab(t *testing.T, ours, theirs config.Partner) *lab {
 		cfg.Peers[i].Collectors = suite.NewSet(suite.Partner)
 		l.asks[i] = subject.New(t.Context(), &cfg.Peers[i], subject.Deps{Instruments: tools, Network: tools.Stack}).Collectors
 	}
-	exportertest.Eventually(t, 5*time.Second, "the partner listens", func() bool { return l.round(t, false).Received > 0 })
 	return l
 }
 
