@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -32,7 +33,7 @@ func partnered(r *Report) []entry {
 	} else {
 		e.unknown, e.why = "in which direction packets are lost", "the reflector does not count what it receives"
 	}
-	there, back = strings.TrimPrefix(there, ", "), strings.TrimPrefix(back, ", ")
+	there, back = cmp.Or(strings.TrimPrefix(there, ", "), nothingMore), cmp.Or(strings.TrimPrefix(back, ", "), nothingMore)
 	e.shows = "there: " + there + "; back: " + back
 	if p.OneWay {
 		e.shows = fmt.Sprintf("of %d packets, %s", p.Counts.Sent, e.shows)
@@ -43,6 +44,9 @@ func partnered(r *Report) []entry {
 		{label: "from the partner", text: back},
 	}
 }
+
+// nothingMore stands for a direction of which nothing is known.
+const nothingMore = "nothing is known of this direction"
 
 // lossText says what was lost in one direction.
 func lossText(lost, reordered, duplicates uint64) string {
