@@ -43,6 +43,9 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *checking) {
 		PlaceHolder("INTERFACE|SOURCE").StringsVar(&o.Via)
 	c.Flag("fwmark", "Firewall mark of all probes, for policy routing: decimal, or hexadecimal like 0x10.").PlaceHolder("MARK").StringVar(&o.Mark)
 	c.Flag("pcap", "Write every probe and answer, each with a comment, to this file for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
+	c.Flag("partner", "Exporter at the other end, to measure each direction with: its address, and port if it is not 10862.").
+		PlaceHolder("ADDRESS[:PORT]").StringVar(&o.Partner)
+	c.Flag("partner-key-file", "File with the key of the partner.").PlaceHolder("FILE").StringVar(&o.PartnerKeyFile)
 	c.Flag("source-port", "Source ports of IKE: random, or fixed for 500 and 4500. Needs CAP_NET_BIND_SERVICE.").EnumVar(&o.SourcePort, "random", "fixed")
 	c.Flag("fail-on", "Least severity of a diagnosis that makes the exit code 1: info, warning or critical.").Default("warning").StringVar((*string)(&o.FailOn))
 	c.Flag("watch", "Go on measuring, and show the peers on the terminal until q is pressed.").BoolVar(&o.watch)

@@ -20,6 +20,7 @@ import (
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/history"
+	"ipsec_path_exporter/exporter/partners"
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/readers"
 	"ipsec_path_exporter/exporter/resolve"
@@ -53,6 +54,8 @@ type app struct {
 	traces  *trace.Recorder
 	history *history.History
 	vantage surroundings
+	// partners answers the partners of the peers.
+	partners *partners.Reflector
 
 	// shard are the peers that are measured here, files those of peer_files.
 	shard shard.Shard
@@ -93,6 +96,7 @@ func newApp(tools *subject.Instruments, cfg *config.Config, buckets icmp.Buckets
 	a.current.Store(cfg)
 	a.gateways = gateways.NewMetrics(a.readers.Pollers)
 	a.vantage.app = a
+	a.partners = partners.New(tools.Stack, a.partnered, log)
 	a.store.OnPanic(func(p store.Panic) {
 		log.Error("exposing results panicked; series missing from /metrics",
 			"peer", p.Peer, "exposer", p.Exposer, "panic", p.Value, "stack", p.Stack)
@@ -102,7 +106,7 @@ func newApp(tools *subject.Instruments, cfg *config.Config, buckets icmp.Buckets
 		tools.Close()
 		return nil, errors.Join(err, a.history.Close())
 	}
-	a.metrics.registry.MustRegister(stackMetrics(tools, rejected), scheduleMetrics(a.schedule, a.store), shardMetrics(a), peerFileMetrics(a))
+	a.metrics.registry.MustRegister(stackMetrics(tools, rejected), scheduleMetrics(a.schedule, a.store), shardMetrics(a), peerFileMetrics(a), partnerMetrics(a.partners))
 	return a, nil
 }
 
@@ -140,6 +144,7 @@ func (a *app) apply(ctx context.Context, cfg *config.Config) (restarted bool) {
 	restarted = a.applyPeers(ctx, cfg)
 	a.readers.Apply(ctx, cfg.Gateways, a.sites, a.gatewayRead)
 	a.readers.Attribute(a.sites)
+	a.partners.Changed()
 	return restarted
 }
 

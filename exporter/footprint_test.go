@@ -18,7 +18,7 @@ import (
 	"ipsec_path_exporter/internal/netsim"
 )
 
-// idlePeers returns peers with all collectors, which do not run.
+// idlePeers returns peers with all collectors but that of a partner, which few have. They do not run.
 func idlePeers(tb testing.TB, a *app, n int) []*peer {
 	tb.Helper()
 	var names []string
@@ -31,7 +31,7 @@ func idlePeers(tb testing.TB, a *app, n int) []*peer {
 	}
 	peers := make([]*peer, 0, n)
 	for _, c := range cfg.Peers {
-		c.Collectors = suite.NewSet(suite.All()...)
+		c.Collectors = suite.NewSet(suite.All()...).Without(suite.Partner)
 		p := newPeer(tb.Context(), a, c)
 		p.Findings(time.Now()) // what collectors remember of an address is made when it is asked for
 		peers = append(peers, p)
@@ -66,7 +66,7 @@ func liveHeap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// seriesBytes is what the series of a peer with all collectors may take: exposers, label, values of a
+// seriesBytes is what the series of such a peer may take: exposers, label, values of a
 // page. The histogram of round trips is not among them: see its own benchmark.
 const seriesBytes = 1800
 

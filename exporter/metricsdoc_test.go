@@ -22,6 +22,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -32,6 +33,7 @@ import (
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/session"
 	wire "ipsec_path_exporter/internal/wire/icmp"
 )
 
@@ -51,7 +53,7 @@ type documented struct {
 func peerFamilies() []documented {
 	var rows []documented
 	families := slices.Concat(Families(), icmp.Families(), ike.Families(), pmtu.Families(), fragments.Families(), flows.Families(),
-		inside.Families(), protocols.Families(), diagnosis.Families())
+		inside.Families(), partner.Families(), protocols.Families(), diagnosis.Families())
 	for _, f := range families {
 		kind := map[collectors.Kind]string{
 			collectors.Gauge: "gauge", collectors.Counter: "counter", collectors.Histogram: "histogram",
@@ -208,6 +210,9 @@ func labelValues(a *app) string {
 		{"ptb_rejected_total", "reason", slices.Concat(netio.RejectReasons(), wordsOf(search.Rejections()))},
 		{"capability", "name", capabilities},
 		{"probe_requests_total", "result", probe.Results()},
+		{"partner_state", "reason", wordsOf(partner.States())},
+		{"partner_packets_lost_total", "direction", partner.Directions()},
+		{"partner_reflector_requests_total", "result", wordsOf(session.Fates())},
 	} {
 		metric := "all"
 		if r.metric != "" {

@@ -12,6 +12,7 @@ import (
 
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/discovery"
+	"ipsec_path_exporter/exporter/partners"
 	"ipsec_path_exporter/exporter/peerfiles"
 	"ipsec_path_exporter/exporter/readers"
 	"ipsec_path_exporter/exporter/shard"
@@ -110,7 +111,7 @@ func (r *reloader) warn(cfg *config.Config) {
 
 // warnings returns what is valid in a configuration and probably not meant.
 func warnings(cfg *config.Config, files *peerfiles.Files) []string {
-	all := slices.Concat(cfg.Warnings(), readers.FileProblems(cfg.Gateways...))
+	all := slices.Concat(cfg.Warnings(), readers.FileProblems(cfg.Gateways...), partners.Problems(cfg))
 	for _, pattern := range files.Unmatched() {
 		all = append(all, "peer_files: no file matches "+pattern)
 	}

@@ -245,6 +245,7 @@ func (a *app) run(ctx context.Context, cfg *config.Config, server *http.Server, 
 	g.Go(func() error { return r.followFiles(ctx) })
 	g.Go(func() error { return a.vantage.watch(ctx) })
 	g.Go(func() error { return a.recordDays(ctx) })
+	g.Go(func() error { return a.partners.Run(ctx) })
 	err := g.Wait()
 	a.log.Info("stopped ipsec_path_exporter")
 	return err

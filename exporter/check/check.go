@@ -50,6 +50,9 @@ type Options struct {
 	SourcePort string
 	// Mark, if set, is the firewall mark of all probes, in place of what is configured.
 	Mark string
+	// Partner, if set, is the address of a partner of every peer, with a port if that is not the usual
+	// one; PartnerKeyFile is the file of its key.
+	Partner, PartnerKeyFile string
 	// Pcap, if set, is the file for every probe and answer.
 	Pcap string
 	// FailOn is the least severity of a diagnosis that is a fault, a warning if empty.
@@ -78,6 +81,9 @@ func (o *Options) Peers(ctx context.Context) (*config.Config, error) {
 		return nil, err
 	}
 	o.overrideSourcePort(cfg.Peers)
+	if err := o.overridePartner(cfg.Peers); err != nil {
+		return nil, err
+	}
 	if o.Family != "" {
 		if err := cfg.SetFamily(config.Families()[slices.Index(families(), o.Family)]); err != nil {
 			return nil, fmt.Errorf("--family=%s: %w", o.Family, err)

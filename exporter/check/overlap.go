@@ -18,6 +18,7 @@ import (
 //	        IKE ─┤                                 │  waits for one
 //	path         └▸ path MTU ── protocols ─────────┴─ second look, if a verdict on the path does
 //	                   └▸ fragments
+//	                   └▸ the partner, beside the path MTU
 //	                   └▸ flows, or what black holes ask of them
 //
 // Fresh flows are asked when the first doubt arises: when echo requests and the first messages of IKE are
@@ -123,6 +124,11 @@ func (l *lanes) path(ctx context.Context) {
 		if l.wanted.Has(suite.Protocols) {
 			l.step(firstLook, suite.Protocols.Spec().Title)
 			l.collect(ctx, suite.Protocols, target)
+		}
+	})
+	all.Go(func() {
+		if l.wanted.Has(suite.Partner) {
+			l.collect(ctx, suite.Partner, target)
 		}
 	})
 	all.Go(func() {

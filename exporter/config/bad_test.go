@@ -48,7 +48,7 @@ func badFiles() map[string][]string {
 		},
 		"collectors": {
 			`config.yml:3: modules.default: collectors[1]: "icmp" is listed twice`,
-			`config.yml:3: modules.default: collectors[2]: unknown value "ping": must be one of: icmp, ike, pmtu, fragments, protocols, flows`,
+			`config.yml:3: modules.default: collectors[2]: unknown value "ping": must be one of: icmp, ike, pmtu, fragments, protocols, flows, partner`,
 			`config.yml:5: modules.a: collectors: is empty: a peer needs at least one collector`,
 			`config.yml:7: modules.b: collectors: must be a list, not the single value "icmp"`,
 		},
@@ -224,6 +224,20 @@ func badFiles() map[string][]string {
 			`config.yml:2: modules.default: ike.natt_port: 4500 is also ike.port: messages with and without the non-ESP marker need different ports`,
 			`config.yml:8: peers[2] ("203.0.113.12"): ike.natt_port: 500 is also ike.port: messages with and without the non-ESP marker need different ports`,
 		},
+		"partner": {
+			`config.yml:2: modules.default: collectors: has partner, and no partner is configured (set partner.key_file)`,
+			`config.yml:6: peers[0] ("203.0.113.10"): partner.key_file: is missing (a partner needs a key, or mode: unauthenticated)`,
+			`config.yml:7: peers[1] ("203.0.113.11"): partner.mode: is unauthenticated, and there is a key file (remove one of them)`,
+			`config.yml:8: peers[2] ("203.0.113.12"): partner.address: 2001:db8::1 does not fit the family ip4`,
+			`config.yml:9: peers[3] ("203.0.113.13"): partner.dscp: "64" is not a whole number from 0 to 63`,
+			`config.yml:9: peers[3] ("203.0.113.13"): partner.mode: unknown value "secret": must be one of: authenticated, unauthenticated`,
+			`config.yml:10: peers[4] ("203.0.113.14"): partner: unknown key "keyfile": did you mean "key_file"?`,
+			`config.yml:11: partners.listen: "10862" must have the form :PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT`,
+			`config.yml:11: partners: unknown key "port": must be one of: listen, unauthenticated, packets_per_second, partner_packets_per_second`,
+		},
+		"partners": {
+			`config.yml:2: partners.listen: is missing (example: ":10862")`,
+		},
 		"source_address": {
 			`config.yml:2: peers[0] ("203.0.113.10"): source_address: "eth0" is not an IP address`,
 			`config.yml:3: peers[1] ("203.0.113.11"): address: "203.0.113.11" is not of the same family as the source address 2001:db8::1`,
@@ -248,7 +262,7 @@ func badFiles() map[string][]string {
 		},
 		"unknown_key_peer": {
 			`config.yml:3: peers[0] ("203.0.113.10"): unknown key "adresss": did you mean "address"?`,
-			`config.yml:4: peers[0] ("203.0.113.10"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, inside, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals`,
+			`config.yml:4: peers[0] ("203.0.113.10"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, inside, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals, partner`,
 		},
 		"unknown_key_top": {
 			`config.yml:1: unknown key "peer": did you mean "peers"?`,

@@ -41,6 +41,8 @@ type Config struct {
 	// Controls are addresses beyond the local network edge that are known to work: a fault that
 	// they share with the peers is in this host's own uplink.
 	Controls []netip.Addr
+	// Partners is how the partners of the peers are answered.
+	Partners Partners
 }
 
 // DefaultModule is the module of a peer that names no module, and the base of all other modules.

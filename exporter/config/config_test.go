@@ -19,6 +19,7 @@ import (
 	"ipsec_path_exporter/exporter/config"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
+	"ipsec_path_exporter/internal/session"
 	"ipsec_path_exporter/internal/wire/ipsec"
 )
 
@@ -57,6 +58,7 @@ func TestDefaults(t *testing.T) {
 	want.Intervals = suite.Intervals{
 		suite.ICMP: 5 * time.Second, suite.IKE: 30 * time.Second, suite.PMTU: time.Minute,
 		suite.Fragments: 5 * time.Minute, suite.Protocols: 15 * time.Minute, suite.Flows: 15 * time.Minute, suite.Inside: time.Minute,
+		suite.Partner: 30 * time.Second,
 	}
 	want.PMTURaise = 10 * time.Minute
 	if diff := cmp.Diff(want, got, address); diff != "" {
@@ -84,6 +86,11 @@ func TestReference(t *testing.T) {
 	branch.Collectors = suite.NewSet(suite.ICMP, suite.PMTU, suite.Inside)
 	branch.Intervals[suite.ICMP] = time.Second
 	branch.OnDemand = true
+	colo := config.Defaults()
+	colo.Collectors = colo.Collectors.With(suite.Partner)
+	colo.Partner = config.Partner{
+		Addr: netip.MustParseAddr("203.0.113.31"), Port: 10862, KeyFile: "../../examples/colo.key", NextKeyFile: "../../examples/colo.next.key", DSCP: 10, Marks: true,
+	}
 	want := []config.Peer{
 		{Name: "203.0.113.10", Address: "203.0.113.10", Addr: netip.MustParseAddr("203.0.113.10"), Settings: config.Defaults()},
 		{Name: "hq", Address: "vpn.example.net", Labels: map[string]string{"site": "haiti", "isp": "acme"}, Settings: asa},
@@ -97,6 +104,10 @@ func TestReference(t *testing.T) {
 				Groups: []string{"branches"},
 			},
 		},
+		{Name: "colo", Address: "203.0.113.30", Addr: netip.MustParseAddr("203.0.113.30"), Settings: colo},
+	}
+	if want := (config.Partners{Addr: netip.IPv6Unspecified(), Port: 10862, Limits: session.DefaultLimits()}); got.Partners != want {
+		t.Errorf("partners %+v, want %+v", got.Partners, want)
 	}
 	if diff := cmp.Diff(want, got.Peers, address); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
@@ -117,7 +128,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 	for _, text := range []string{
 		"zzzzzz: 0", "limits: {zzzzzz: 0}", "peers: [{zzzzzz: 0}]", "gateways: [{zzzzzz: 0}]", "peers: [{match: {zzzzzz: 0}}]",
-		"modules: {default: {ike: {zzzzzz: 0}}}", "modules: {default: {esp: {zzzzzz: 0}}}", "modules: {default: {intervals: {zzzzzz: 0}}}",
+		"modules: {default: {ike: {zzzzzz: 0}}}", "modules: {default: {esp: {zzzzzz: 0}}}", "partners: {zzzzzz: 0}", "peers: [{partner: {zzzzzz: 0}}]", "modules: {default: {intervals: {zzzzzz: 0}}}",
 	} {
 		_, err := config.Parse("", []byte(text))
 		if err == nil {
@@ -148,8 +159,8 @@ peers:
   - {name: b, address: b.example, module: empty, interface: vrf-blue}
 `)
 	want := map[string]suite.Intervals{
-		"a": {time.Minute, 12500 * time.Millisecond, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute},
-		"b": {2 * time.Second, 30 * time.Second, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute},
+		"a": {time.Minute, 12500 * time.Millisecond, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute, 30 * time.Second},
+		"b": {2 * time.Second, 30 * time.Second, 90 * time.Second, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, time.Minute, 30 * time.Second},
 	}
 	for _, p := range c.Peers {
 		if diff := cmp.Diff(want[p.Name], p.Intervals); diff != "" || p.PMTURaise != 10*time.Minute || p.Family != config.FamilyIP4 {

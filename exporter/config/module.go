@@ -74,6 +74,9 @@ func apply(s Settings, overrides []override) Settings {
 	for _, o := range overrides {
 		o(&s)
 	}
+	if s.Partner.Configured() {
+		s.Collectors = s.Collectors.With(suite.Partner)
+	}
 	return s
 }
 
@@ -94,7 +97,7 @@ func (s *Settings) faults() (all []fault) {
 	case !s.Family.Allows(a):
 		all = append(all, fault{"source_address", fmt.Sprintf("%s is not of family %s", a, s.Family)})
 	}
-	return all
+	return append(all, s.partnerFaults()...)
 }
 
 // set returns a reader that adds an override with the value.
@@ -143,6 +146,7 @@ func (d *decoder) settings(to *[]override) []field {
 		{"collectors", set(to, d.collectors, func(s *Settings, v suite.Set) { s.Collectors = v })},
 		{"on_demand", set(to, single(d, boolean), func(s *Settings, v bool) { s.OnDemand = v })},
 		nested("intervals", intervals...),
+		d.partnerKeys(to),
 	}
 }
 

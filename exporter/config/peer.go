@@ -22,7 +22,7 @@ func ReservedLabels() []string {
 		"job", "instance", "le", "quantile", // of Prometheus
 		"peer", "address", "family", "source", "diagnosis", "gateway", "method", "state", "port", "version", "probe", "reply",
 		"protocol", "vendor_state", "direction", "kind", "collector", "reason", "error", "socket", "name", "type",
-		"file", "shard", "total", "result", "target",
+		"file", "shard", "total", "result", "target", "sent", "received",
 	}
 }
 

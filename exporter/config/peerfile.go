@@ -212,6 +212,9 @@ func fileKeys() map[string]labelKey {
 	for _, key := range []string{"cipher", "natt"} {
 		add(false, "esp", key)
 	}
+	for _, key := range []string{"address", "port", "mode", "key_file", "key_file_next", "dscp"} {
+		add(false, "partner", key)
+	}
 	for _, c := range suite.All() {
 		add(false, "intervals", c.String())
 	}

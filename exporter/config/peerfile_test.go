@@ -65,6 +65,13 @@ var everyLabel = map[string]string{
     __intervals_fragments__: 6m
     __intervals_protocols__: 20m
     __intervals_flows__: 21m
+    __intervals_partner__: 23s
+    __partner_address__: 203.0.113.31
+    __partner_port__: 1862
+    __partner_mode__: authenticated
+    __partner_key_file__: one.key
+    __partner_key_file_next__: two.key
+    __partner_dscp__: 46
     __intervals_pmtu_raise__: 22m
     __meta_datacenter: x
     __param_module: x
@@ -81,7 +88,10 @@ var everyLabel = map[string]string{
 	"__esp_cipher__": "aes-gcm-16", "__esp_natt__": "never",
 	"__collectors__": "icmp, pmtu", "__inside__": "10.1.0.1, 10.1.0.2", "__intervals_inside__": "2m", "__on_demand__": true,
 	"__intervals_icmp__": "2s", "__intervals_ike__": "40s", "__intervals_pmtu__": "2m", "__intervals_fragments__": "6m",
-	"__intervals_protocols__": "20m", "__intervals_flows__": "21m", "__intervals_pmtu_raise__": "22m",
+	"__intervals_protocols__": "20m", "__intervals_flows__": "21m", "__intervals_partner__": "23s",
+	"__partner_address__": "203.0.113.31", "__partner_port__": 1862, "__partner_mode__": "authenticated",
+	"__partner_key_file__": "one.key", "__partner_key_file_next__": "two.key", "__partner_dscp__": "46",
+	"__intervals_pmtu_raise__": "22m",
 	"__tmp_x": "x", "__metrics_path__": "/x", "__scrape_interval__": null,
 	"site": "h\u0061iti", "isp": null
 }}]`,
@@ -100,12 +110,15 @@ func TestPeerFileSetsEveryKey(t *testing.T) {
 		Settings: config.Settings{
 			Family: config.FamilyIP4, SourceAddress: netip.MustParseAddr("192.0.2.9"), Interface: "wan0", Mark: 16,
 			IKE: collectors.IKESettings{Version: ikeprobe.Auto, Port: 1500, NATTPort: 14500, SourcePort: collectors.FixedPort, Auth: ikeprobe.RSA},
-			ESP: config.ESP{Cipher: gcm, NATT: config.NATTNever}, Collectors: suite.NewSet(suite.ICMP, suite.PMTU, suite.Inside), OnDemand: true,
+			ESP: config.ESP{Cipher: gcm, NATT: config.NATTNever}, Collectors: suite.NewSet(suite.ICMP, suite.PMTU, suite.Inside, suite.Partner), OnDemand: true,
 			Intervals: suite.Intervals{
 				suite.ICMP: 2 * time.Second, suite.IKE: 40 * time.Second, suite.PMTU: 2 * time.Minute, suite.Fragments: 6 * time.Minute,
-				suite.Protocols: 20 * time.Minute, suite.Flows: 21 * time.Minute, suite.Inside: 2 * time.Minute,
+				suite.Protocols: 20 * time.Minute, suite.Flows: 21 * time.Minute, suite.Inside: 2 * time.Minute, suite.Partner: 23 * time.Second,
 			},
 			PMTURaise: 22 * time.Minute,
+			Partner: config.Partner{
+				Addr: netip.MustParseAddr("203.0.113.31"), Port: 1862, KeyFile: "one.key", NextKeyFile: "two.key", DSCP: 46, Marks: true,
+			},
 		},
 	}}
 	for file, text := range everyLabel {
@@ -129,7 +142,7 @@ func TestEveryKeyHasALabel(t *testing.T) {
 	}
 	labels := regexp.MustCompile(`__[a-z_]+?__`).FindAllString(strings.SplitN(err.Error(), "must be one of", 2)[1], -1)
 	keys := map[string]string{"peers: [{zzzzzz: 0}]": "", "peers: [{match: {zzzzzz: 0}}]": "match_"}
-	for _, group := range []string{"ike", "esp", "intervals"} {
+	for _, group := range []string{"ike", "esp", "intervals", "partner"} {
 		keys["peers: [{"+group+": {zzzzzz: 0}}]"] = group + "_"
 	}
 	n := 0
@@ -144,7 +157,7 @@ func TestEveryKeyHasALabel(t *testing.T) {
 			switch prefix + "." + key {
 			case ".name":
 				label = "__peer__"
-			case ".address", ".labels", ".match", ".ike", ".esp", ".intervals":
+			case ".address", ".labels", ".match", ".ike", ".esp", ".intervals", ".partner":
 				continue
 			}
 			n++
@@ -192,7 +205,7 @@ func TestPeerFileProblems(t *testing.T) {
 			`a.yml:3: [0].labels.job: is reserved by Prometheus or by the exporter's own series` + "\n" +
 				`a.yml:4: [0].labels: unknown label "__modul__": did you mean "__module__"?` + "\n" +
 				`a.yml:5: [0].targets[0] ("a.example"): gateways[0]: unknown gateway "hup": did you mean "hub"?` + "\n" +
-				`a.yml:6: [0].targets[0] ("a.example"): collectors[0]: unknown value "": must be one of: icmp, ike, pmtu, fragments, protocols, flows`,
+				`a.yml:6: [0].targets[0] ("a.example"): collectors[0]: unknown value "": must be one of: icmp, ike, pmtu, fragments, protocols, flows, partner`,
 		},
 		{"a.yml", "- targets: [a.example, b.example]\n  labels: {__peer__: x}\n", `a.yml:2: [0].targets[1] ("x"): name: "x" is already the name of [0].targets[0] (a.yml:1)`},
 		{"a.yml", "[]\n---\n[]\n", "a.yml:2: second YAML document: only one is supported"},

@@ -28,6 +28,8 @@ type Settings struct {
 	PMTURaise time.Duration
 	// OnDemand means that a tunnel without traffic may have no SA.
 	OnDemand bool
+	// Partner is the exporter or STAMP reflector at the other end, if there is one.
+	Partner Partner
 }
 
 // ESP describes the tunnels of a peer, to compute the size of the packets that fit into them.

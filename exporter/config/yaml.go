@@ -48,6 +48,7 @@ func (d *decoder) document(data []byte) {
 			{"gateways", func(n *yaml.Node, _ place) { gateways = n }},
 			{"controls", func(n *yaml.Node, at place) { d.list(n, at, d.control) }},
 			{"limits", d.limits},
+			{"partners", d.partners},
 		})
 	}
 	d.readModules(modules)

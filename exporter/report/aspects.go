@@ -16,7 +16,7 @@ import (
 // new collector has a line here and a file of its own.
 func aspects() []func(r *Report) []entry {
 	return []func(r *Report) []entry{
-		otherAddresses, ways, echo, ikeReplies, fragmented, pathMTUs, holePlace, direction, compared, reach, forwardPath, reversePath,
+		otherAddresses, ways, echo, ikeReplies, fragmented, partnered, pathMTUs, holePlace, direction, compared, reach, forwardPath, reversePath,
 		tunnelSettings, insideTunnel, gatewayTables,
 	}
 }

@@ -53,6 +53,7 @@ type jsonReport struct {
 	Protocols  []jsonProtocol        `json:"protocols,omitempty"`
 	Flows      []jsonFlows           `json:"flows,omitempty"`
 	Inside     []jsonInside          `json:"inside,omitempty"`
+	Partner    *jsonPartner          `json:"partner,omitempty"`
 	Direction  string                `json:"mtu_direction,omitempty"`
 	Forward    *jsonForward          `json:"forward,omitempty"`
 	Reverse    *jsonReverse          `json:"reverse,omitempty"`
@@ -248,6 +249,7 @@ func (d *document) json() jsonReport {
 	if d.Flows != nil {
 		out.Flows = each(d.Flows.Results, jsonOfFlows)
 	}
+	out.Partner = jsonOfPartner(d.Partner)
 	d.jsonDirections(&out)
 	for i, a := range d.Hops() {
 		out.Hops = append(out.Hops, jsonHop{i + 1, a})

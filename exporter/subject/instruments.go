@@ -3,15 +3,19 @@ package subject
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/exporter/config"
+	"ipsec_path_exporter/exporter/partners"
 	"ipsec_path_exporter/exporter/suite"
 	"ipsec_path_exporter/internal/ikeprobe"
 	"ipsec_path_exporter/internal/netio"
+	"ipsec_path_exporter/internal/session"
 )
 
 // Instruments are what all subjects of a process measure with.
@@ -22,6 +26,7 @@ type Instruments struct {
 	Deferred bool
 	keys     *ikeprobe.Keyring
 	pings    icmp.Engine // where there is no raw socket
+	partners *partner.Hub
 
 	// within is the stack of this host's own traffic, nil until a peer has targets inside its tunnel.
 	within   *netio.Stack
@@ -41,6 +46,9 @@ func OpenInstruments(cfg netio.Config) (*Instruments, error) {
 	}
 	i := &Instruments{Stack: stack, Accounts: &suite.Accounts{}, keys: keys}
 	i.pings = icmp.NewPingSockets(icmp.DefaultPingSockets, &i.Accounts[suite.ICMP], stack.Silence())
+	i.partners = partner.NewHub(func(receive func(*netio.Datagram)) (partner.Endpoint, error) {
+		return stack.OpenEndpoint(netip.AddrPort{}, receive)
+	})
 	return i, nil
 }
 
@@ -55,6 +63,7 @@ func Limits(cfg *config.Config) netio.Limits {
 func (i *Instruments) Close() {
 	i.opening.Lock()
 	defer i.opening.Unlock()
+	i.partners.Close()
 	if i.released = true; i.within != nil {
 		_ = i.within.Close() // an error would not matter any more
 	}
@@ -76,6 +85,18 @@ func (i *Instruments) inside() (inside.Network, error) {
 		i.within = within
 	}
 	return i.within, nil
+}
+
+// partner shapes the collector that measures with the partner of a peer.
+func (i *Instruments) partner(p config.Partner) partner.Options {
+	if !p.Configured() {
+		return partner.Options{}
+	}
+	o := partner.Options{Addr: p.Addr, Port: p.UDPPort(), DSCP: p.Mark(), Hub: i.partners, Clock: netio.Clock}
+	if p.Mode == config.PartnerAuthenticated {
+		o.Keys = func() (session.Keys, error) { return partners.ReadKeys(p) }
+	}
+	return o
 }
 
 func (i *Instruments) rawSockets() bool { return i.Stack.Capabilities()[netio.RawICMP] }

@@ -85,7 +85,7 @@ func build(ctx context.Context, cfg *config.Peer, deps Deps, methods []collector
 	s.Collectors = suite.New(ctx, target, &suite.Deps{
 		Network: deps.Network, Echoes: deps.engine(deps.Network), Router: deps.Stack, Silence: deps.Stack.Silence(), Keys: deps.keys, Accounts: deps.Accounts,
 		Buckets: deps.Buckets, Enabled: cfg.Collectors, Every: cfg.Intervals, Raise: cfg.PMTURaise,
-		Inside: cfg.Inside, OpenInside: deps.inside,
+		Inside: cfg.Inside, OpenInside: deps.inside, Partner: deps.partner(cfg.Partner),
 		Methods: methods, Locate: locate, Once: deps.Once, Searched: deps.Searched, Done: deps.Done,
 	})
 	return s

@@ -10,6 +10,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/internal/ikeprobe"
@@ -42,6 +43,8 @@ type Deps struct {
 	OpenInside func() (inside.Network, error)
 	// Locate finds the routers on the path, and the place of a black hole.
 	Locate bool
+	// Partner shapes the collector of that name, which needs its Hub if it is enabled.
+	Partner partner.Options
 	// Once, if set, is the pace of a peer that is measured once, while a person waits.
 	Once *collectors.Once
 	// Searched, if set, is called with the result of every path MTU search.
@@ -63,6 +66,7 @@ type Collectors struct {
 	protocols *protocols.Collector
 	flows     *flows.Collector
 	inside    *inside.Collector
+	partner   *partner.Collector
 	dialects  map[collectors.Method]*ikeprobe.Dialect
 }
 

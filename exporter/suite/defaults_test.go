@@ -61,7 +61,7 @@ func TestNames(t *testing.T) {
 	for _, c := range suite.All() {
 		names = append(names, c.String())
 	}
-	if want := []string{"icmp", "ike", "pmtu", "fragments", "protocols", "flows", "inside"}; !slices.Equal(names, want) {
+	if want := []string{"icmp", "ike", "pmtu", "fragments", "protocols", "flows", "inside", "partner"}; !slices.Equal(names, want) {
 		t.Errorf("collectors %q, want %q", names, want)
 	}
 	if got := fmt.Sprint(suite.Collector(len(names))); got != "unknown" {

@@ -16,6 +16,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
@@ -159,6 +160,7 @@ func found(now time.Time, ago map[suite.Collector]time.Duration) *suite.Findings
 		Protocols: &protocols.Results{At: at(suite.Protocols)},
 		Flows:     &flows.Results{At: at(suite.Flows)},
 		Inside:    &inside.Results{At: at(suite.Inside), Results: []inside.Result{{At: at(suite.Inside)}, {At: now}}},
+		Partner:   &partner.Result{At: at(suite.Partner)},
 	}
 }
 
@@ -196,6 +198,9 @@ func TestFresh(t *testing.T) {
 			}
 			if (f.PMTU.Reverse.State == search.Clean) != tt.back || (f.Protocols != nil) != tt.protocols {
 				t.Errorf("reverse path %v, protocols %v", f.PMTU.Reverse, f.Protocols)
+			}
+			if age := tt.late; (f.Partner != nil) != (age <= 0 || tt.every[suite.Partner] == 0) {
+				t.Errorf("partner %v", f.Partner)
 			}
 			// A comparison of flows that is too old leaves an empty one: it is known that there can
 			// be one.

@@ -19,6 +19,7 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/protocols"
 )
@@ -35,6 +36,7 @@ const (
 	Protocols
 	Flows
 	Inside
+	Partner
 	count
 )
 
@@ -73,6 +75,7 @@ var specs = [count]Spec{
 	Protocols: {"protocols", "protocols and routers", 15 * time.Minute, time.Minute, false, true, nil, protocolsLoad, buildProtocols, operateProtocols(), freshProtocols},
 	Inside:    {"inside", "inside the tunnel", time.Minute, 10 * time.Second, false, true, nil, insideLoad, buildInside, operateInside(), freshInside},
 	Flows:     {"flows", "flows", 15 * time.Minute, 5 * time.Minute, true, false, nil, flowsLoad, buildFlows, operateFlows(), freshFlows},
+	Partner:   {"partner", "partner", 30 * time.Second, 5 * time.Second, false, true, nil, partnerLoad, buildPartner, operatePartner(), freshPartner},
 }
 
 // Findings are the newest results of the collectors of one peer, as they were found; nil where a
@@ -85,6 +88,7 @@ type Findings struct {
 	Protocols *protocols.Results
 	Flows     *flows.Results
 	Inside    *inside.Results
+	Partner   *partner.Result
 }
 
 // Fresh returns the findings without results that are older than three intervals, and without
@@ -122,6 +126,9 @@ func (f *Findings) Since(now time.Time) time.Time {
 	}
 	if f.Inside != nil {
 		all = append(all, f.Inside.At)
+	}
+	if f.Partner != nil {
+		all = append(all, f.Partner.At)
 	}
 	oldest := now
 	for _, at := range all {

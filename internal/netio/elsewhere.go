@@ -92,3 +92,26 @@ func (*KernelRoutes) PathMTU(_, _ netip.Addr) int { return 0 }
 
 // Source returns no address.
 func (*KernelRoutes) Source(netip.Addr) netip.Addr { return netip.Addr{} }
+
+// An Endpoint would be UDP sockets: here it is never open.
+type Endpoint struct{}
+
+// OpenEndpoint reports that this operating system is not Linux.
+func (*Stack) OpenEndpoint(netip.AddrPort, func(*Datagram)) (*Endpoint, error) {
+	return nil, errNoLinux
+}
+
+// Close does nothing.
+func (*Endpoint) Close() {}
+
+// Port returns no port.
+func (*Endpoint) Port(bool) uint16 { return 0 }
+
+// Send sends nothing.
+func (*Endpoint) Send(context.Context, *Outgoing, *Account) error { return errNoLinux }
+
+// Answer sends nothing.
+func (*Endpoint) Answer(*Outgoing) error { return errNoLinux }
+
+// Clock returns that nothing is known of the clock.
+func Clock() (largest time.Duration, synchronized bool) { return 0, false }
