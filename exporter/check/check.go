@@ -50,6 +50,9 @@ type Options struct {
 	SourcePort string
 	// Mark, if set, is the firewall mark of all probes, in place of what is configured.
 	Mark string
+	// Inside are addresses behind the tunnel of the one peer that is measured, each with a TCP port or
+	// without, in place of what is configured.
+	Inside []string
 	// Pcap, if set, is the file for every probe and answer.
 	Pcap string
 	// FailOn is the least severity of a diagnosis that is a fault, a warning if empty.
@@ -78,6 +81,9 @@ func (o *Options) Peers() (*config.Config, error) {
 		return nil, err
 	}
 	o.overrideSourcePort(cfg.Peers)
+	if err := o.overrideInside(cfg.Peers); err != nil {
+		return nil, err
+	}
 	if o.Family != "" {
 		if err := cfg.SetFamily(config.Families()[slices.Index(families(), o.Family)]); err != nil {
 			return nil, fmt.Errorf("--family=%s: %w", o.Family, err)
@@ -179,6 +185,20 @@ func (o *Options) peers() (*config.Config, error) {
 		return !slices.ContainsFunc(o.Targets, p.Named)
 	})
 	return cfg, errors.Join(unknown...)
+}
+
+// overrideInside applies the flag --inside.
+func (o *Options) overrideInside(peers []config.Peer) error {
+	if len(o.Inside) == 0 {
+		return nil
+	}
+	if len(peers) != 1 {
+		return fmt.Errorf("--inside: needs one target, not %d (each tunnel has its own addresses)", len(peers))
+	}
+	if err := peers[0].SetInside(o.Inside); err != nil {
+		return fmt.Errorf("--inside: %w", err)
+	}
+	return nil
 }
 
 // overrideSourcePort applies the flag --source-port.
