@@ -42,6 +42,8 @@ func checkCommand(app *kingpin.Application) (*kingpin.CmdClause, *checking) {
 	c.Flag("via", "Measure via this interface or source address. Repeatable: the results are shown side by side.").
 		PlaceHolder("INTERFACE|SOURCE").StringsVar(&o.Via)
 	c.Flag("fwmark", "Firewall mark of all probes, for policy routing: decimal, or hexadecimal like 0x10.").PlaceHolder("MARK").StringVar(&o.Mark)
+	c.Flag("inside", "Also measure this address through the tunnel of the one target, with a TCP port on which a program listens there. Repeatable.").
+		PlaceHolder("ADDRESS[:PORT]").StringsVar(&o.Inside)
 	c.Flag("pcap", "Write every probe and answer, each with a comment, to this file for Wireshark (pcapng).").PlaceHolder("FILE").StringVar(&o.Pcap)
 	c.Flag("partner", "Exporter at the other end, to measure each direction with: its address, and port if it is not 10862.").
 		PlaceHolder("ADDRESS[:PORT]").StringVar(&o.Partner)

@@ -53,6 +53,9 @@ type Options struct {
 	// Partner, if set, is the address of a partner of every peer, with a port if that is not the usual
 	// one; PartnerKeyFile is the file of its key.
 	Partner, PartnerKeyFile string
+	// Inside are addresses behind the tunnel of the one peer that is measured, each with a TCP port or
+	// without, in place of what is configured.
+	Inside []string
 	// Pcap, if set, is the file for every probe and answer.
 	Pcap string
 	// FailOn is the least severity of a diagnosis that is a fault, a warning if empty.
@@ -82,6 +85,9 @@ func (o *Options) Peers(ctx context.Context) (*config.Config, error) {
 	}
 	o.overrideSourcePort(cfg.Peers)
 	if err := o.overridePartner(cfg.Peers); err != nil {
+		return nil, err
+	}
+	if err := o.overrideInside(cfg.Peers); err != nil {
 		return nil, err
 	}
 	if o.Family != "" {
@@ -160,6 +166,20 @@ func families() (names []string) {
 		names = append(names, f.String())
 	}
 	return names
+}
+
+// overrideInside applies the flag --inside.
+func (o *Options) overrideInside(peers []config.Peer) error {
+	if len(o.Inside) == 0 {
+		return nil
+	}
+	if len(peers) != 1 {
+		return fmt.Errorf("--inside: needs one target, not %d (each tunnel has its own addresses)", len(peers))
+	}
+	if err := peers[0].SetInside(o.Inside); err != nil {
+		return fmt.Errorf("--inside: %w", err)
+	}
+	return nil
 }
 
 // overrideSourcePort applies the flag --source-port.

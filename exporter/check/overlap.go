@@ -17,8 +17,9 @@ import (
 //	reach   echo ┬─ flows, if no echo is answered ─┬─ second look, if a verdict on what answers
 //	        IKE ─┤                                 │  waits for one
 //	path         └▸ path MTU ── protocols ─────────┴─ second look, if a verdict on the path does
-//	                   └▸ fragments
-//	                   └▸ the partner, beside the path MTU
+//	                   ├▸ fragments
+//	                   ├▸ the partner, beside the path MTU
+//	                   ├▸ inside the tunnel
 //	                   └▸ flows, or what black holes ask of them
 //
 // Fresh flows are asked when the first doubt arises: when echo requests and the first messages of IKE are
@@ -32,7 +33,7 @@ import (
 // A second look confirms diagnoses whose collectors belong to one lane.
 var (
 	reachLane = suite.Reach().With(suite.PMTU, suite.Flows)
-	pathLane  = suite.NewSet(suite.PMTU, suite.Fragments, suite.Protocols)
+	pathLane  = suite.NewSet(suite.PMTU, suite.Fragments, suite.Protocols, suite.Inside)
 )
 
 // A lanes is what the lanes of a first measurement wait for.
@@ -134,6 +135,11 @@ func (l *lanes) path(ctx context.Context) {
 	all.Go(func() {
 		if <-l.sized; l.wanted.Has(suite.Fragments) {
 			l.collect(ctx, suite.Fragments, target)
+		}
+	})
+	all.Go(func() {
+		if <-l.sized; l.wanted.Has(suite.Inside) {
+			l.collect(ctx, suite.Inside, target)
 		}
 	})
 	all.Go(func() {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -100,5 +101,53 @@ func TestBadFirewallMark(t *testing.T) {
 	err := Run(t.Context(), Options{Targets: []string{"127.0.0.1"}, Output: "text", Timeout: minTimeout, Mark: "0xg"})
 	if err == nil || !strings.Contains(err.Error(), `--fwmark: "0xg" is not a firewall mark`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestInside: an address behind the tunnel is measured as traffic of this host, beside the path. Here it
+// needs no tunnel.
+func TestInside(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.SetMTU(t, 1400)
+	cfg, err := config.Parse("config.yml", []byte("peers: [{name: hq, address: "+l.Address(false)+"}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const closed = "9" // nothing listens there
+	if err := (&Options{Inside: []string{l.Address(false) + ":" + closed}}).overrideInside(cfg.Peers); err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := runReport(t, l.checker(t, cfg, false), cfg, "json")
+	if err != nil {
+		t.Errorf("error %v", err)
+	}
+	var reports []struct {
+		Inside []struct {
+			Target, TCP string
+			Received    int
+			State       string `json:"mtu_state"`
+			Bytes       int    `json:"mtu_bytes"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &reports); err != nil || len(reports) != 1 || len(reports[0].Inside) != 1 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got := reports[0].Inside[0]; got.Target != l.Address(false) || got.TCP != "refused" || got.Received != 5 || got.State != "reduced" || got.Bytes != 1400 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestBadInside: the flag is checked before anything is sent.
+func TestBadInside(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]Options{
+		"--inside: needs one target, not 2": {Targets: []string{"127.0.0.1", "127.0.0.2"}, Inside: []string{"10.1.0.1"}},
+		`"x" is not an IP address`:          {Targets: []string{"127.0.0.1"}, Inside: []string{"x"}},
+	} {
+		o.Output, o.Timeout = "text", minTimeout
+		if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

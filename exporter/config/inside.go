@@ -8,10 +8,37 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/exporter/suite"
 )
 
 // maxInside bounds the targets inside the tunnel to one peer.
 const maxInside = 8
+
+// SetInside replaces the targets inside the tunnel by addresses, each with a TCP port (10.1.0.1:443,
+// [2001:db8::1]:443) or without.
+func (p *Peer) SetInside(targets []string) error {
+	p.Inside = nil
+	for _, s := range targets {
+		at, err := netip.ParseAddrPort(s)
+		t := inside.Target{Address: at.Addr(), Port: at.Port()}
+		if err != nil {
+			t.Address, err = netip.ParseAddr(s)
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("%q is not an IP address, with a port or without", s)
+		case unusable(t.Address) != "":
+			return fmt.Errorf("%q %s", s, unusable(t.Address))
+		case slices.ContainsFunc(p.Inside, func(o inside.Target) bool { return o.Address == t.Address }):
+			return fmt.Errorf("%s is listed twice", t.Address)
+		case len(p.Inside) == maxInside:
+			return fmt.Errorf("%d targets are the most that a peer may have", maxInside)
+		}
+		p.Inside = append(p.Inside, t)
+	}
+	p.Collectors = p.Collectors.With(suite.Inside)
+	return nil
+}
 
 // insideOf reads the targets inside the tunnel to a peer: addresses, or mappings with an address.
 func (d *decoder) insideOf(n *yaml.Node, at place) (all []inside.Target) {

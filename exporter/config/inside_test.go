@@ -53,3 +53,27 @@ func TestBadInside(t *testing.T) {
 		}
 	}
 }
+
+// TestSetInside: the same on a command line.
+func TestSetInside(t *testing.T) {
+	p := parse(t, "peers: [{address: 203.0.113.1, inside: [10.9.9.9]}]").Peers[0]
+	if err := p.SetInside([]string{"10.1.0.1:443", "10.1.0.2", "[2001:db8::1]:22"}); err != nil {
+		t.Fatal(err)
+	}
+	want := []inside.Target{
+		{Address: netip.MustParseAddr("10.1.0.1"), Port: 443}, {Address: netip.MustParseAddr("10.1.0.2")}, {Address: netip.MustParseAddr("2001:db8::1"), Port: 22},
+	}
+	if !slices.Equal(p.Inside, want) || !p.Collectors.Has(suite.Inside) {
+		t.Errorf("%+v", p)
+	}
+	for text, want := range map[string]string{
+		"vpn.example.net": "is not an IP address", "0.0.0.0": "is not a unicast address", "10.1.0.1:99999": "is not an IP address",
+	} {
+		if err := p.SetInside([]string{text}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := p.SetInside([]string{"10.1.0.1", "10.1.0.1:443"}); err == nil || !strings.Contains(err.Error(), "listed twice") {
+		t.Errorf("%v", err)
+	}
+}

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"strings"
 
 	"ipsec_path_exporter/collectors"
 	"ipsec_path_exporter/collectors/gateways"
@@ -70,7 +71,27 @@ func (f *Facts) insideHoles() (least *inside.Result, evidence []string) {
 		}
 		evidence = append(evidence, line)
 	}
-	return least, evidence
+	return least, append(evidence, f.outside()...)
+}
+
+// outside is what to compare a size inside the tunnel with: what the path carries, and what each gateway
+// takes it to carry.
+func (f *Facts) outside() (lines []string) {
+	var sizes []string
+	for _, m := range collectors.Methods() {
+		if r := f.search(m); r.State.Conclusive() {
+			sizes = append(sizes, fmt.Sprintf("%d bytes by %s", r.Bytes, m))
+		}
+	}
+	if len(sizes) > 0 {
+		lines = append(lines, "outside the tunnel pass "+strings.Join(sizes, ", "))
+	}
+	for i := range f.Gateways {
+		if g := &f.Gateways[i]; g.Newest().PathMTU > 0 {
+			lines = append(lines, fmt.Sprintf("gateway %s: uses a path MTU of %d bytes", g.Name, g.Newest().PathMTU))
+		}
+	}
+	return lines
 }
 
 // mssTooLarge: TCP through the tunnel uses segments that do not fit, and nothing would correct it.

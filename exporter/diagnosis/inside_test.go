@@ -9,6 +9,7 @@ import (
 
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/pmtu"
 	"ipsec_path_exporter/collectors/pmtu/search"
 )
 
@@ -62,6 +63,15 @@ func TestInsideSizes(t *testing.T) {
 	six.Target.Address = netip.MustParseAddr("2001:db8::1")
 	if v := verdictOn(t, tunnelFacts(six), MSSTooLarge, ""); !strings.Contains(v.Summary, "Clamp the MSS to 1304") {
 		t.Errorf("summary %q", v.Summary)
+	}
+	compared := tunnelFacts(throughTunnel(search.BlackHole, 1364, 0))
+	compared.PMTU = searched([methods]pmtu.Result{{}, ended(search.Clean)})
+	hub := Gateway{Name: "hub"}
+	hub.Add(&gateways.Observation{At: start, PathMTU: 1500})
+	compared.Gateways = []Gateway{hub}
+	lines := verdictOn(t, compared, InsideBlackHole, "").Evidence
+	if len(lines) != 3 || !strings.Contains(lines[1], "outside the tunnel pass 1400 bytes by ike") || !strings.Contains(lines[2], "gateway hub: uses a path MTU of 1500") {
+		t.Errorf("evidence %q", lines)
 	}
 	if v := verdictOn(t, Facts{}, InsideBlackHole, ""); v.State != Undecided {
 		t.Errorf("without targets: %v", v.State)
