@@ -24,7 +24,8 @@ type rounds struct {
 
 	mu      sync.Mutex
 	trouble map[suite.Collector]string // why a collector cannot measure, nil until one cannot
-	// troubled means that there is an entry: nearly all rounds find out without the lock that none is.
+	// troubled means that there is an entry: nearly all rounds find out without the lock that none
+	// is.
 	troubled atomic.Bool
 }
 
@@ -86,7 +87,8 @@ func once(run func(ctx context.Context)) func(ctx context.Context) (again bool) 
 	}
 }
 
-// preview takes a short look with a collector before its first round, which says what a failure means.
+// preview takes a short look with a collector before its first round, which says what a failure
+// means.
 func (r *rounds) preview(ctx context.Context, s *subject.Subject, c suite.Collector, look func(context.Context, collectors.Target) (bool, error)) (more bool) {
 	more, err := look(ctx, s.Target())
 	if err != nil {
@@ -144,8 +146,8 @@ func (r *rounds) turned(c suite.Collector, reason string) bool {
 	return true
 }
 
-// ofHost reports whether a round failed because of this host, at whatever peer: its queue was full, or
-// it may have lost the answers.
+// ofHost reports whether a round failed because of this host, at whatever peer: its queue was
+// full, or it may have lost the answers.
 func ofHost(reason string) bool {
 	return reason == collectors.ReasonQueueFull || reason == collectors.ReasonLocalDrops
 }

@@ -65,13 +65,13 @@ type attempt struct {
 	p      *prober
 	search *search.Search
 	result Result
-	// withheld means that the search would have sent too much to a peer that does not answer, left that
-	// there was none.
+	// withheld means that the search would have sent too much to a peer that does not answer, left
+	// that there was none.
 	withheld, left bool
 }
 
-// attempt makes the search of a method. It changes nothing but the state of this method. Where it misses
-// an answer, there is a doubt.
+// attempt makes the search of a method. It changes nothing but the state of this method. Where it
+// misses an answer, there is a doubt.
 func (c *Collector) attempt(ctx context.Context, m collectors.Method, route netio.Route, d *doubt) (*attempt, error) {
 	st, start := c.state(m), time.Now()
 	s, p := c.begin(m, st, route, start)

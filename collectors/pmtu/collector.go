@@ -62,8 +62,8 @@ type Options struct {
 	Done func(Result)
 }
 
-// A Collector measures the path MTU to one peer, by one method after the other; see once.go for where
-// they are measured side by side.
+// A Collector measures the path MTU to one peer, by one method after the other; see once.go for
+// where they are measured side by side.
 type Collector struct {
 	network collectors.Network
 	opts    Options
@@ -368,8 +368,8 @@ func (st *methodState) retract(r *Result) {
 	}
 }
 
-// doubtful reports whether a verdict rests on silence alone: it is retracted if this host lost answers
-// meanwhile. A verdict that was known before stays.
+// doubtful reports whether a verdict rests on silence alone: it is retracted if this host lost
+// answers meanwhile. A verdict that was known before stays.
 func (st *methodState) doubtful(r *Result) bool {
 	asKnown := r.State == st.known && r.Bytes == st.bytes
 	return !asKnown && r.State != search.Clean && (r.State != search.Reduced || r.PTBReceived == 0)

@@ -9,15 +9,15 @@ import (
 	"ipsec_path_exporter/collectors/pmtu/search"
 )
 
-// glancePatience is how long a first look waits: others wait for their own meanwhile. A peer that is slower
-// than that is measured a little later.
+// glancePatience is how long a first look waits: others wait for their own meanwhile. A peer that
+// is slower than that is measured a little later.
 const glancePatience = 300 * time.Millisecond
 
-// Glance looks at a path before its first round, for which thousands of peers wait. The first look asks
-// by one echo request whether a packet of the link's size passes. Without an answer nothing is known,
-// nothing changes, and there is more to do: the second look is the search of one IKE port, because
-// a black hole to its requests is on the way to the peer, and needs no measurement of the reverse
-// path. There is none after a round.
+// Glance looks at a path before its first round, for which thousands of peers wait. The first look
+// asks by one echo request whether a packet of the link's size passes. Without an answer nothing
+// is known, nothing changes, and there is more to do: the second look is the search of one IKE
+// port, because a black hole to its requests is on the way to the peer, and needs no measurement
+// of the reverse path. There is none after a round.
 func (c *Collector) Glance(ctx context.Context, t collectors.Target) (more bool, err error) {
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
@@ -71,8 +71,8 @@ func (c *Collector) glance(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
-// proveEarly is the second look. The path MTU of the first IKE port that finds one is the first result;
-// the first round compares it with that of the other methods.
+// proveEarly is the second look. The path MTU of the first IKE port that finds one is the first
+// result; the first round compares it with that of the other methods.
 func (c *Collector) proveEarly(ctx context.Context) error {
 	for _, m := range collectors.IKEMethods() {
 		route, ok := c.routes[m]

@@ -14,8 +14,8 @@ import (
 )
 
 // TestGlance: one packet shows the path MTU of a clean path. On any other path nothing is known after
-// the first look, the second one finds the path MTU of an IKE port, and the first round finds what it would have
-// found without.
+// the first look, the second one finds the path MTU of an IKE port, and the first round finds what
+// it would have found without.
 func TestGlance(t *testing.T) {
 	router := netip.MustParseAddr("198.51.100.1")
 	for name, tt := range map[string]struct {

@@ -71,8 +71,8 @@ func (s *Scheduler) step(ctx context.Context) (wait time.Duration, events bool) 
 	return idle, events
 }
 
-// runEvent runs an event, without the lock, and puts it back into the heap. It returns when the event
-// has ended.
+// runEvent runs an event, without the lock, and puts it back into the heap. It returns when the
+// event has ended.
 func (s *Scheduler) runEvent(e *entry, now time.Time) (ended time.Time) {
 	began := s.at(now)
 	late := began.since(e.planned)

@@ -40,10 +40,11 @@ const (
 )
 
 const (
-	// PreviewsShare is the part of the time for first rounds, one in so many, in which all previews are due.
+	// PreviewsShare is the part of the time for first rounds, one in so many, in which all
+	// previews are due.
 	PreviewsShare = 8
-	// RoundsShare is the part of it, one in so many, before which no round of a task with a preview is due:
-	// previews that wait for the packet budget come first.
+	// RoundsShare is the part of it, one in so many, before which no round of a task with a
+	// preview is due: previews that wait for the packet budget come first.
 	RoundsShare = 3
 	// LeastForPreviews is the time for first rounds from which there are previews.
 	LeastForPreviews = 10 * time.Second
@@ -117,8 +118,8 @@ const (
 	asked
 )
 
-// A rank is an order among tasks that are ready: every path has its first result before any is measured
-// at length.
+// A rank is an order among tasks that are ready: every path has its first result before any is
+// measured at length.
 type rank uint8
 
 const (
@@ -128,7 +129,8 @@ const (
 	ranks
 )
 
-// asRound has an entry run as a round, without another preview. It is in no queue, or stays at its place.
+// asRound has an entry run as a round, without another preview. It is in no queue, or stays at its
+// place.
 func (e *entry) asRound() { e.preview, e.rank = nil, round }
 
 // An instant is a time of this schedule's clock, counted from when it was made. A time.Time takes
@@ -214,10 +216,10 @@ func (s *Scheduler) AddTask(key Key, interval, timeout time.Duration, run func(c
 	s.add(key, &entry{interval: interval, timeout: limited(timeout, interval), run: run})
 }
 
-// AddPreviewed adds a task as AddTask does, with a preview: a short look that many peers can have before
-// any of them has its first round. Of the time for first rounds, which is MaxFirst or the interval, previews
-// have the first eighth, and rounds what follows the first third. A preview that returns more is called again, after the
-// first previews that are ready and before rounds.
+// AddPreviewed adds a task as AddTask does, with a preview: a short look that many peers can have
+// before any of them has its first round. Of the time for first rounds, which is MaxFirst or the
+// interval, previews have the first eighth, and rounds what follows the first third. A preview
+// that returns more is called again, after the first previews that are ready and before rounds.
 // Where the time is too short for both, or where Now asks for a round first, there is none.
 func (s *Scheduler) AddPreviewed(key Key, interval, timeout time.Duration, preview func(ctx context.Context) (more bool), run func(ctx context.Context) (again bool)) {
 	s.add(key, &entry{interval: interval, timeout: limited(timeout, interval), run: run, preview: preview})

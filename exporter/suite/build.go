@@ -37,8 +37,8 @@ type Deps struct {
 	Raise time.Duration
 	// Methods are the methods that can measure the path MTU.
 	Methods []collectors.Method
-	// Inside are the targets of the collector Inside, OpenInside returns the network of this host's own
-	// traffic.
+	// Inside are the targets of the collector Inside, OpenInside returns the network of this
+	// host's own traffic.
 	Inside     []inside.Target
 	OpenInside func() (inside.Network, error)
 	// Locate finds the routers on the path, and the place of a black hole.
@@ -54,8 +54,8 @@ type Deps struct {
 	Done func(c Collector, reason string)
 }
 
-// Collectors are the collectors of one peer. Those that it has no use for are nil: most peers of most
-// configurations have few.
+// Collectors are the collectors of one peer. Those that it has no use for are nil: most peers of
+// most configurations have few.
 type Collectors struct {
 	enabled, made Set
 
@@ -70,8 +70,8 @@ type Collectors struct {
 	dialects  map[collectors.Method]*ikeprobe.Dialect
 }
 
-// operations are what every collector can do. A peer has no functions of its own: there are thousands
-// of peers.
+// operations are what every collector can do. A peer has no functions of its own: there are
+// thousands of peers.
 type operations struct {
 	// tick sends at most one packet and returns when it wants to be called next, the zero time for
 	// the next regular phase; nil for a collector that blocks while it measures.
@@ -88,15 +88,15 @@ type operations struct {
 	expose func(c *Collectors, s collectors.Scope, every time.Duration) collectors.Exposer
 	// conclusive reports whether the newest round has found out what it is for; nil means always.
 	conclusive func(c *Collectors, now time.Time) bool
-	// backoff, if set, returns the time between the last probe to a peer that stays silent and the next
-	// one, 0 at full pace.
+	// backoff, if set, returns the time between the last probe to a peer that stays silent and the
+	// next one, 0 at full pace.
 	backoff func(c *Collectors) time.Duration
 	// waits, if set, reports whether it can measure now what its newest round could not.
 	waits func(c *Collectors, now time.Time) bool
 }
 
-// New makes the collectors of a peer that run, and those that these need. ctx ends their waiting for
-// the packet budget.
+// New makes the collectors of a peer that run, and those that these need. ctx ends their waiting
+// for the packet budget.
 func New(ctx context.Context, t collectors.Target, d *Deps) *Collectors {
 	c := &Collectors{enabled: d.Enabled, made: needed(d.Enabled)}
 	for of := range c.made.All() {
@@ -105,8 +105,8 @@ func New(ctx context.Context, t collectors.Target, d *Deps) *Collectors {
 	return c
 }
 
-// needed returns the collectors that are made. IKE learns how the peer is spoken to by all that speak
-// to it, and a doubt about IKE can demand the protocols.
+// needed returns the collectors that are made. IKE learns how the peer is spoken to by all that
+// speak to it, and a doubt about IKE can demand the protocols.
 func needed(enabled Set) Set {
 	if enabled.Without(ICMP) == 0 {
 		return enabled
@@ -139,9 +139,9 @@ func (c *Collectors) Measure(ctx context.Context, of Collector, t collectors.Tar
 	return specs[of].measure(ctx, c, t)
 }
 
-// Preview returns the function that takes a short look before the first round of a collector, nil for
-// one that has none. What it finds out is among the findings; a look that shows nothing changes nothing.
-// It reports whether there is more to see, by another call.
+// Preview returns the function that takes a short look before the first round of a collector, nil
+// for one that has none. What it finds out is among the findings; a look that shows nothing
+// changes nothing. It reports whether there is more to see, by another call.
 func (c *Collectors) Preview(of Collector) func(ctx context.Context, t collectors.Target) (more bool, err error) {
 	look := specs[of].preview
 	if look == nil {
@@ -200,8 +200,8 @@ func (c *Collectors) Waiting(now time.Time) (waiting Set) {
 	return waiting
 }
 
-// Backoff returns the time between the last probe of a collector to a peer that stays silent and the
-// next one, 0 at full pace.
+// Backoff returns the time between the last probe of a collector to a peer that stays silent and
+// the next one, 0 at full pace.
 func (c *Collectors) Backoff(of Collector) time.Duration {
 	if f := specs[of].backoff; f != nil {
 		return f(c)

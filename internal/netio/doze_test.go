@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// echoing keeps the engine dozing: it sends a deferred echo request and counts the answers. It returns how
-// many the Flush has read.
+// echoing keeps the engine dozing: it sends a deferred echo request and counts the answers. It
+// returns how many the Flush has read.
 func echoing(t *testing.T, s *Stack, packet *Packet, answered *atomic.Int32) (along int32) {
 	t.Helper()
 	packet.Deferred = true
@@ -27,7 +27,8 @@ func flushing(s *Stack, answered *atomic.Int32) (along int32) {
 }
 
 // TestDozing: while nobody waits for an answer, those that have come are read by the next Flush, on the
-// goroutine of its caller, or a little later by the engine. The time of their arrival is that of the kernel.
+// goroutine of its caller, or a little later by the engine. The time of their arrival is that of
+// the kernel.
 func TestDozing(t *testing.T) {
 	p, s := inLab(t)
 	families(t, func(t *testing.T, v6 bool) {

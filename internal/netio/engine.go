@@ -22,9 +22,9 @@ const (
 	// the kernel has stamped what comes meanwhile, and reading it in one go costs half of waking
 	// for each.
 	breather = 5 * time.Millisecond
-	// few is how many packets of a pass are no reason to come back so soon while nobody waits for an
-	// answer. Then the engine dozes: sockets wake it no more. Flush reads them on its way, and the engine
-	// itself after leisure without a Flush.
+	// few is how many packets of a pass are no reason to come back so soon while nobody waits for
+	// an answer. Then the engine dozes: sockets wake it no more. Flush reads them on its way, and
+	// the engine itself after leisure without a Flush.
 	few, leisure = batchSize / 2, 250 * time.Millisecond
 	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on
 	// in the next pass; until then no probe is silent.
@@ -50,8 +50,8 @@ const (
 //	        └────────────────────────────────────────────────────────────────────────┘
 //
 // It has a goroutine of its own. With few packets, most of the cost is waking that up for each. So
-// while nobody waits for an answer it dozes, and the sender of the next echo requests reads the answers
-// to the last ones. Turn says whose it is.
+// while nobody waits for an answer it dozes, and the sender of the next echo requests reads the
+// answers to the last ones. Turn says whose it is.
 //
 // A probe is silent only if all sockets were found empty after its deadline, so an answer that
 // waits in a socket is never late. After a standstill of the program, nothing is concluded from

@@ -476,8 +476,8 @@ func (t *flights) expire(now time.Time) {
 }
 
 // next returns when expire is to be called again. While no probe waits for its answer, that is
-// after a while, and without any probe much later. Where the caller would doze, next reports whether
-// it can: there are probes, and nobody waits for their answers.
+// after a while, and without any probe much later. Where the caller would doze, next reports
+// whether it can: there are probes, and nobody waits for their answers.
 func (t *flights) next(now time.Time, while time.Duration, would bool) (at time.Time, doze bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 // begins: with more of them, that would be too early for the last ones.
 const outboxSize = 32
 
-// mostDeferred is how long an echo request waits for Flush before the engine looks after it, which may
-// take another longestRest.
+// mostDeferred is how long an echo request waits for Flush before the engine looks after it, which
+// may take another longestRest.
 const mostDeferred = 10 * time.Millisecond
 
 // An outbox collects echo requests (Packet.Deferred) that leave by one socket.
@@ -86,8 +86,8 @@ func (o *outbox) build(b []byte, p *Packet, f *flight) []byte {
 	return appendFragment(b, p, f, o.message, 0, false, false)
 }
 
-// Flush sends what waits in the outboxes (Packet.Deferred). It may call the functions that take answers to
-// earlier probes.
+// Flush sends what waits in the outboxes (Packet.Deferred). It may call the functions that take
+// answers to earlier probes.
 func (s *Stack) Flush() {
 	s.depart(0)
 	s.engine.readAlong()
