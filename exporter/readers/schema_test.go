@@ -2,6 +2,7 @@ package readers
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ func TestSchema(t *testing.T) {
 		{"cisco_asa", readGateway(t, configOf(t, "cisco_asa", ""), replay(t, remoteAccess()))},
 		{"cisco_asa", readGateway(t, configOf(t, "cisco_asa", ""), replay(t, exportertest.ASAGateway("AM_TM_INIT_MODECFG_V6H", "192.0.2.2", 0)))},
 		{"cisco_ios", readGateway(t, configOf(t, "cisco_ios", ""), replay(t, ios()))},
+		{"cisco_ios", readGateway(t, configOf(t, "cisco_ios", ""), losing{replay(t, ios())})},
 		{"libreswan", readGateway(t, configOf(t, "libreswan", "program: "+program(t, map[string]string{"--status": libreswan4, "--trafficstatus": libreswanTraffic})), nil)},
 		{"libreswan", readGateway(t, configOf(t, "libreswan", "program: "+program(t, map[string]string{"--status": libreswan5})), nil)},
 		{"openiked", readGateway(t, configOf(t, "openiked", "program: "+program(t, map[string]string{"show sa": openiked7})), nil)},
@@ -44,6 +46,17 @@ func TestSchema(t *testing.T) {
 		schema.Check(t, answer.kind, []byte(answer.text))
 	}
 	schema.AllUsed(t)
+}
+
+// A losing source knows of losses, as that of a kernel with SAs does.
+type losing struct{ gateways.Source }
+
+func (s losing) Read(ctx context.Context) (gateways.Table, error) {
+	t, err := s.Source.Read(ctx)
+	for i := range t.Children {
+		t.Children[i].Lost = gateways.Counted(3)
+	}
+	return t, err
 }
 
 // configOf is a gateway of a type with three peers, of which a device has an SA with some.

@@ -9,6 +9,8 @@ import (
 	"ipsec_path_exporter/collectors/gateways"
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
+	within "ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/internal/netio"
@@ -24,6 +26,7 @@ func TestSchema(t *testing.T) {
 	rare := faulty(t, rarePath)
 	rare.Tunnel.UDP = false
 	documents["rare results"] = []*Report{rare, faulty(t, rareGateway)}
+	documents["inside of a tunnel"] = []*Report{faulty(t, insideOfEveryKind)}
 	documents["unknown results"] = []*Report{faulty(t, unmeasured)}
 	for _, name := range diagnosis.Names() {
 		r := faulty(t, func(*Report) {}, name)
@@ -69,6 +72,16 @@ func rareGateway(r *Report) {
 	}
 	for _, s := range gateways.ChildStates() {
 		p.Children[s] = 1
+	}
+}
+
+// insideOfEveryKind has an address behind the tunnel for each result of the search and each of TCP.
+func insideOfEveryKind(r *Report) {
+	r.Inside = &within.Results{At: measured}
+	for i, state := range []search.State{search.Unknown, search.Clean, search.Reduced, search.BlackHole, search.Unreachable, search.Inconclusive} {
+		r.Inside.Results = append(r.Inside.Results, within.Result{
+			Target: within.Target{Address: addr("10.1.0.1")}, At: measured, Size: search.Verdict{State: state, Bytes: 1400}, TCP: within.TCPState(i % 4),
+		})
 	}
 }
 
