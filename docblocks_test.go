@@ -29,15 +29,16 @@ func (b *block) name() string {
 // blocksOf returns the fenced blocks of a document.
 func blocksOf(file, text string) (all []block) {
 	var open *block
+	indent := ""
 	for i, line := range strings.Split(text, "\n") {
 		lang, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
 		switch {
 		case fence && open == nil:
-			open = &block{file: file, lang: lang, line: i + 2}
+			open, indent = &block{file: file, lang: lang, line: i + 2}, line[:len(line)-len(strings.TrimLeft(line, " "))]
 		case fence:
 			all, open = append(all, *open), nil
 		case open != nil:
-			open.text += line + "\n"
+			open.text += strings.TrimPrefix(line, indent) + "\n" // in a list
 		}
 	}
 	return all
@@ -185,6 +186,7 @@ func newManual(t *testing.T) *manual {
 	}
 	d.write(t, "config.yml", "peers:\n- {name: PEER, address: 127.0.0.1, collectors: [icmp], gateways: [GATEWAY]}\n- {name: hq, address: 127.0.0.2, collectors: [icmp]}\n"+
 		"gateways: [{name: GATEWAY, type: openiked, program: "+d.write(t, "ikectl", ikectl)+"}]\n")
+	d.write(t, "partner.key", strings.Repeat("k", 44))
 	return d
 }
 
@@ -216,13 +218,13 @@ func (d *manual) promql(_ *testing.T, b *block) bool {
 // letter covers the texts in runbooks that are sent to a provider: no command and no output, with
 // words in capitals to fill in.
 func (d *manual) letter(_ *testing.T, b *block) bool {
-	return strings.HasPrefix(b.file, "docs/runbooks/") && regexp.MustCompile(`\b(ADDRESS|GATEWAY|SINCE|TIME|HOST)\b`).MatchString(b.text)
+	return strings.HasPrefix(b.file, "docs/runbooks/") && regexp.MustCompile(`\b(ADDRESS|GATEWAY|SINCE|TIME|HOST|N)\b`).MatchString(b.text)
 }
 
 // TestBlocksOf: fences inside lists count, and a block keeps its lines.
 func TestBlocksOf(t *testing.T) {
 	got := blocksOf("x.md", "a\n\n```sh\nb\n\nc\n```\n\n- d\n\n  ```text\n  e\n  ```\n")
-	want := []block{{"x.md", "sh", "b\n\nc\n", 4}, {"x.md", "text", "  e\n", 12}}
+	want := []block{{"x.md", "sh", "b\n\nc\n", 4}, {"x.md", "text", "e\n", 12}}
 	if !slices.Equal(got, want) || got[1].name() != "x.md: e" {
 		t.Errorf("%+v, want %+v", got, want)
 	}

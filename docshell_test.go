@@ -25,7 +25,7 @@ import (
 // foreignPrograms are programs of the system and of others. Their flags are not checked.
 func foreignPrograms() []string {
 	return strings.Fields(`setcap getcap dpkg systemctl sudoedit mkdir traceroute tracepath ping mtr tcpdump ip nft tc ss nc nstat sysctl top head tail
-		grep getent conntrack ike-scan seq ssh swanctl ipsec journalctl pidof`)
+		grep getent conntrack ike-scan seq umask base64 ssh swanctl ipsec journalctl pidof`)
 }
 
 // commandLine makes the commands and flags of the program, as run does.
@@ -295,7 +295,9 @@ func (d *manual) runDocumented(t *testing.T, args []string) {
 	t.Helper()
 	for i, arg := range args {
 		for from, to := range map[string]string{
-			"/etc/ipsec_path_exporter.yml": filepath.Join(d.dir, "config.yml"), "/etc/ipsec_path_exporter/config.yml": filepath.Join(d.dir, "config.yml"), "203.0.113.10": "127.0.0.1", "--via=wan0": "--via=lo", "--via=lte0": "--via=127.0.0.1",
+			"/etc/ipsec_path_exporter.yml": filepath.Join(d.dir, "config.yml"), "/etc/ipsec_path_exporter/config.yml": filepath.Join(d.dir, "config.yml"),
+			"/etc/ipsec_path_exporter.hq-branch.key": filepath.Join(d.dir, "partner.key"),
+			"203.0.113.10":                           "127.0.0.1", "--via=wan0": "--via=lo", "--via=lte0": "--via=127.0.0.1",
 		} {
 			arg = strings.ReplaceAll(arg, from, to)
 		}

@@ -34,6 +34,7 @@ func (d *manual) yaml(t *testing.T, b *block) bool {
 		{"scrape_configs", d.scrapeConfig},
 		{"apiVersion", d.pod},
 		{"peers", d.configuration},
+		{"partners", d.configuration},
 		{"gateways", d.configuration},
 		{"modules", d.configuration},
 		{"peer_files", d.configuration},
