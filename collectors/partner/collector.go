@@ -82,6 +82,9 @@ type reply struct {
 	tos uint8
 }
 
+// errNone means that the peer has no partner.
+var errNone = errors.New("partner: none is configured")
+
 // New returns a Collector.
 func New(opts Options) *Collector { return &Collector{opts: opts} }
 
@@ -114,6 +117,9 @@ func (c *Collector) path(t collectors.Target) netio.Path {
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, error) {
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
+	if c.opts.Hub == nil {
+		return Result{}, errNone
+	}
 	c.SetTarget(t)
 	path := c.path(t)
 	out := Result{To: netip.AddrPortFrom(path.Dst, c.opts.Port)}
