@@ -130,7 +130,7 @@ func TestMemoryOfAHealthyPeer(t *testing.T) {
 	for _, p := range peers {
 		p.start()
 		all.Go(func() error {
-			for _, c := range suite.All() {
+			for c := range p.Config.Collectors.All() {
 				if _, err := p.Measure(t.Context(), c, p.Target()); err != nil {
 					return fmt.Errorf("%s: %w", c, err)
 				}

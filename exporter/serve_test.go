@@ -275,7 +275,7 @@ func TestBadReload(t *testing.T) {
 	want := strings.Join([]string{
 		s.file + `:4: peers[1] ("branch"): address: "203.0.113.300" is not a valid IPv4 address`,
 		s.file + `:5: peers[2] ("hq"): name: "hq" is already the name of peers[0] (` + s.file + `:3)`,
-		s.file + `:6: peers[3] ("lab"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, inside, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals`,
+		s.file + `:6: peers[3] ("lab"): unknown key "colour": must be one of: name, address, module, labels, gateways, match, inside, family, source_address, interface, fwmark, ike, esp, collectors, on_demand, intervals, partner`,
 	}, "\n")
 	if err == nil || err.Error() != want {
 		t.Errorf("error (-want +got):\n%s", cmp.Diff(want, err.Error()))

@@ -58,7 +58,7 @@ type Collector struct {
 	sender  *session.Sender                      // nil until the first round
 	round   round
 	result  Result
-	mtu     [2]MTU // there and back
+	sizes   sizes
 }
 
 // A round is what has come back since it began.
@@ -82,6 +82,9 @@ type reply struct {
 	tos uint8
 }
 
+// errNone means that the peer has no partner.
+var errNone = errors.New("partner: none is configured")
+
 // New returns a Collector.
 func New(opts Options) *Collector { return &Collector{opts: opts} }
 
@@ -97,7 +100,7 @@ func (c *Collector) SetTarget(t collectors.Target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.current.Get().Path != t.Path {
-		c.current, c.result, c.sender, c.mtu = collectors.Share(t), Result{}, nil, [2]MTU{}
+		c.current, c.result, c.sender, c.sizes = collectors.Share(t), Result{}, nil, sizes{}
 	}
 }
 
@@ -114,6 +117,9 @@ func (c *Collector) path(t collectors.Target) netio.Path {
 func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, error) {
 	c.measuring.Lock()
 	defer c.measuring.Unlock()
+	if c.opts.Hub == nil {
+		return Result{}, errNone
+	}
 	c.SetTarget(t)
 	path := c.path(t)
 	out := Result{To: netip.AddrPortFrom(path.Dst, c.opts.Port)}
@@ -137,7 +143,7 @@ func (c *Collector) Measure(ctx context.Context, t collectors.Target) (Result, e
 	if err := c.exchange(ctx, endpoint, path); err != nil {
 		return Result{}, fmt.Errorf("partner: %w", err)
 	}
-	if err := c.measureMTU(ctx, endpoint, path, link); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.measureSizes(ctx, endpoint, path, link); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return Result{}, fmt.Errorf("partner: path MTU: %w", err)
 	}
 	c.conclude(&out)
@@ -286,7 +292,10 @@ func (c *Collector) conclude(out *Result) {
 	out.State = c.round.state()
 	out.Reason = out.State.reason()
 	c.round.measure(out, c.opts.DSCP)
-	out.There.MTU, out.Back.MTU = c.mtu[0], c.mtu[1]
+	out.There.MTU, out.Back.MTU = c.sizes.there, c.sizes.back
+	if collectors.Fresh(c.sizes.fragmentsAt, out.At, fragmentsEvery) {
+		out.There.Fragments, out.Back.Fragments = c.sizes.fragmentsThere, c.sizes.fragmentsBack
+	}
 }
 
 // state returns what the packets of a round show of the partner. An answer counts for more than a

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -369,21 +370,25 @@ func TestLocalDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := simulate(t)
 		measure(t, c)
-		n, receive := 0, s.receive
+		var replies atomic.Uint32
+		receive := s.receive
+		s.mu.Lock()
 		s.receive = func(d *netio.Datagram) {
-			if n++; n%3 == 0 {
+			n := replies.Add(1)
+			if n%3 == 0 {
 				return // lost in the buffer, as the next one says
 			}
-			d.Drops = uint32(n / 3)
+			d.Drops = n / 3
 			receive(d)
 		}
+		s.mu.Unlock()
 		for range 5 {
 			r := measure(t, c)
 			if r.State != Up && r.State != Restarted || r.Counts.LostThere+r.Counts.LostBack != 0 {
 				t.Errorf("%+v", r)
 			}
 		}
-		if n < 40 {
+		if n := replies.Load(); n < 40 {
 			t.Errorf("%d replies", n)
 		}
 	})

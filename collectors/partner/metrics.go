@@ -32,13 +32,15 @@ var (
 		"1 for the DSCP that was sent in a direction (forward or reverse) and the DSCP that arrived.", "direction").WithVarying("sent", "received")
 	familyMTU = collectors.GaugeFamily("ipsec_path_partner_mtu_bytes",
 		"Path MTU of one direction alone (forward or reverse) in bytes, as the partner proves it.", "direction")
+	familyFragments = collectors.GaugeFamily("ipsec_path_partner_fragments_pass",
+		"1 if IP fragments pass a direction (forward or reverse), 0 if only whole packets do.", "direction")
 )
 
 // Families returns all families of this collector.
 func Families() []*collectors.Family {
 	return []*collectors.Family{
 		familyUp, familyState, familyRequests, familyReplies, familyLost, familyReordered, familyDuplicates,
-		familyVariation, familyDelay, familyRoundTrip, familyDSCP, familyMTU,
+		familyVariation, familyDelay, familyRoundTrip, familyDSCP, familyMTU, familyFragments,
 	}
 }
 
@@ -60,7 +62,7 @@ type exposer struct {
 	there, back       directionSeries
 }
 
-type directionSeries struct{ lost, reordered, duplicates, variation, delay, dscp, mtu collectors.Series }
+type directionSeries struct{ lost, reordered, duplicates, variation, delay, dscp, mtu, fragments collectors.Series }
 
 // NewExposer returns the series of the results of c, which become stale after three intervals.
 func NewExposer(c *Collector, s collectors.Scope, interval time.Duration) collectors.Exposer {
@@ -68,6 +70,7 @@ func NewExposer(c *Collector, s collectors.Scope, interval time.Duration) collec
 		return directionSeries{
 			s.Series(familyLost, name), s.Series(familyReordered, name), s.Series(familyDuplicates, name),
 			s.Series(familyVariation, name), s.Series(familyDelay, name), s.Series(familyDSCP, name), s.Series(familyMTU, name),
+			s.Series(familyFragments, name),
 		}
 	}
 	return &exposer{
@@ -104,6 +107,7 @@ func (e *exposer) Expose(to collectors.Row, now time.Time) {
 func (s *directionSeries) expose(to collectors.Row, d *Direction) {
 	to.SetIf(s.variation, d.Varies, d.Variation.Seconds())
 	to.SetIf(s.delay, d.DelayKnown, d.Delay.Seconds())
+	to.SetIf(s.fragments, d.Fragments != FragmentsUnknown, collectors.Bool(d.Fragments == FragmentsPass))
 	if d.Marked {
 		to.Set(s.dscp, 1)
 		to.SetLabel(s.dscp, "sent", dscps[d.Sent])

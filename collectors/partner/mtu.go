@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -64,42 +63,53 @@ type sizing struct {
 	mu      sync.Mutex
 	sender  *session.Sender
 	replies map[uint32]session.Receipt
+	slowest time.Duration // of the round trips
 	arrived chan struct{}
 }
 
-// measureMTU looks at the path MTU of both directions, if it is time to.
-func (c *Collector) measureMTU(ctx context.Context, e Endpoint, path netio.Path, link int) error {
+// measureSizes looks at the path MTU and at fragments in both directions, if it is time to.
+func (c *Collector) measureSizes(ctx context.Context, e Endpoint, path netio.Path, link int) error {
 	c.mu.Lock()
-	there, back, up := c.mtu[0], c.mtu[1], c.round.received > 0
+	known, up := c.sizes, c.round.received > 0
 	c.mu.Unlock()
-	if !up || c.opts.Keys == nil || link < leastSize || !there.At.IsZero() && time.Since(there.At) < mtuEvery {
+	now := time.Now()
+	mtu, pieces := now.Sub(known.there.At) >= mtuEvery, now.Sub(known.fragmentsAt) >= fragmentsEvery
+	if !up || c.opts.Keys == nil || link < leastSize || !mtu && !pieces {
 		return nil
-	}
-	s := &sizing{
-		c: c, endpoint: e, path: path, header: path.HeaderIP() + netio.HeaderUDP, began: time.Now(),
-		replies: make(map[uint32]session.Receipt), arrived: make(chan struct{}, 1),
 	}
 	keys, err := c.opts.Keys()
 	if err != nil {
 		return err
 	}
+	s := &sizing{
+		c: c, endpoint: e, path: path, header: path.HeaderIP() + netio.HeaderUDP, began: time.Now(),
+		replies: make(map[uint32]session.Receipt), arrived: make(chan struct{}, 1),
+	}
+	defer c.listen(s, keys)()
+	if pieces {
+		known.fragmentsThere, known.fragmentsBack, err = s.measureFragments(ctx, link)
+		known.fragmentsAt = time.Now()
+	}
 	ctx, cancel := context.WithTimeout(ctx, mtuLimit)
 	defer cancel()
-	s.sender = session.NewSender(keys, uint16(1+rand.IntN(1<<16-1)), time.Now()) //nolint:gosec // a name, not a secret
-	defer c.opts.Hub.listen(netip.AddrPortFrom(path.Dst, c.opts.Port), s.receive, func() {})()
-	link = min(link, session.MaxPacket+s.header)
-	for i, last := range []*MTU{&there, &back} {
-		s.back = i == 1
-		if err := s.search(ctx, last, link); err != nil {
-			return err
+	for i, last := range []*MTU{&known.there, &known.back} {
+		if s.back = i == 1; mtu && err == nil {
+			err = s.search(ctx, last, min(link, session.MaxPacket+s.header))
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sender == c.round.sender { // or the target has changed
-		c.mtu = [2]MTU{there, back}
+		c.sizes = known
 	}
-	return nil
+	return err
+}
+
+// sizes are what is known of the sizes that pass each direction.
+type sizes struct {
+	there, back                   MTU
+	fragmentsThere, fragmentsBack FragmentState
+	fragmentsAt                   time.Time
 }
 
 // search looks for the path MTU of one direction, from what was known of it.
@@ -232,7 +242,7 @@ func (s *sizing) send(ctx context.Context, want session.Request, whole bool) (nu
 	payload, number := s.sender.Next(want, session.Clock{}, time.Now())
 	delete(s.replies, number) // of an earlier run
 	s.mu.Unlock()
-	o := &netio.Outgoing{Path: s.path, Port: s.c.opts.Port, DontFragment: whole && s.path.Src.IsValid(), Payload: payload}
+	o := &netio.Outgoing{Path: s.path, Port: s.c.opts.Port, DontFragment: whole && s.path.Src.IsValid(), Pieces: !whole, Payload: payload}
 	return number, s.endpoint.Send(ctx, o, s.c.opts.Account)
 }
 
@@ -241,7 +251,7 @@ func (s *sizing) receive(d *netio.Datagram) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.sender.Receive(d.Payload, cmp.Or(d.At, time.Now())); r.Meaning == session.Answered && r.Matched {
-		s.replies[r.Number] = r
+		s.replies[r.Number], s.slowest = r, max(s.slowest, r.RoundTrip)
 	}
 	select {
 	case s.arrived <- struct{}{}:

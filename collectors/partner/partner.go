@@ -98,6 +98,8 @@ type Direction struct {
 	ECN uint8
 	// MTU is the path MTU of this direction alone.
 	MTU MTU
+	// Fragments says whether IP fragments pass.
+	Fragments FragmentState
 }
 
 // A Result is what one round shows, and what was counted since the partner is known.

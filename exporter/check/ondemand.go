@@ -101,6 +101,8 @@ func (o *OnDemand) Measure(ctx context.Context, cfg config.Peer) *Outcome {
 	for c := range cfg.Intervals {
 		cfg.Intervals[c] = max(cfg.Intervals[c], keepFor) // or a first result would be too old at the end
 	}
+	// A request may name any address, and a partner is one that the configuration names.
+	cfg.Collectors, cfg.Partner = cfg.Collectors.Without(suite.Partner), config.Partner{}
 	m := o.checker.examine(ctx, cfg)
 	m.asked = suite.NewSet(suite.Flows, suite.Protocols)
 	m.Tracker.Await()

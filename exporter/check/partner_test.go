@@ -89,7 +89,7 @@ func TestPartner(t *testing.T) {
 		return text
 	}
 	text := check(theirs.Partner.KeyFile, "text")
-	for _, want := range []string{"partner up", "to the partner 0 lost", "path MTU 1500 bytes, as the link, DSCP 10 arrives", "DSCP 10 arrives as 0"} {
+	for _, want := range []string{"partner up", "to the partner 0 lost", "path MTU 1500 bytes, as the link, fragments pass, DSCP 10 arrives", "DSCP 10 arrives as 0"} {
 		if !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -136,6 +136,9 @@ func TestFaultsHaveADirection(t *testing.T) {
 		if after.State != partner.Up || after.Received != partner.Packets || lost != 0 || !after.OneWay {
 			t.Errorf("IPv6 %v: a clean path: %+v", v6, after)
 		}
+		if after.There.Fragments != partner.FragmentsPass || after.Back.Fragments != partner.FragmentsPass || after.There.MTU.Bytes != 1500 {
+			t.Errorf("IPv6 %v: a clean path: %+v", v6, after)
+		}
 		if after.There.DSCP != 10 || after.Back.DSCP != 10 || !after.There.Varies || after.RoundTrip <= 0 {
 			t.Errorf("IPv6 %v: a clean path: %+v", v6, after)
 		}
@@ -267,12 +270,16 @@ func TestMTUOfEachDirection(t *testing.T) {
 	l.SetForwardMTU(t, 1400)
 	l.SetReverseMTU(t, 1300)
 	l.DropICMP(t)
+	l.DropFragments(t)
 	for i, v6 := range []bool{false, true} {
 		// As for another target, so that what was known before is forgotten.
 		l.asks[i].SetTarget(collectors.Target{Peer: "hq", Path: netio.Path{Dst: l.ServerAddr(v6), Flow: 1}})
 		r := l.round(t, v6)
 		if r.There.MTU.Bytes != 1400 || r.Back.MTU.Bytes != 1300 || !r.There.MTU.Known() || !r.Back.MTU.Known() {
 			t.Errorf("IPv6 %v: there %+v, back %+v", v6, r.There.MTU, r.Back.MTU)
+		}
+		if r.There.Fragments != partner.FragmentsDropped || r.Back.Fragments != partner.FragmentsDropped {
+			t.Errorf("IPv6 %v: fragments %v and %v", v6, r.There.Fragments, r.Back.Fragments)
 		}
 		if r.State != partner.Up || r.Counts.LostThere+r.Counts.LostBack != 0 {
 			t.Errorf("IPv6 %v: %+v", v6, r)

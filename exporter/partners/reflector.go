@@ -200,7 +200,7 @@ func (r *Reflector) answer(e *netio.Endpoint, d *netio.Datagram) {
 	}
 	// A reply that cannot be sent is one that is lost.
 	_ = e.Answer(&netio.Outgoing{
-		Path: path, Port: d.From.Port(), TOS: reply.DSCP << 2, DontFragment: reply.Whole, Payload: reply.Payload,
+		Path: path, Port: d.From.Port(), TOS: reply.DSCP << 2, DontFragment: reply.Whole, Pieces: reply.Pieces, Payload: reply.Payload,
 	})
 }
 

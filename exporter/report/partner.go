@@ -74,6 +74,13 @@ func directionText(d *partner.Direction) (text string) {
 	case d.MTU.Known():
 		text += fmt.Sprintf(", path MTU %d bytes", d.MTU.Bytes)
 	}
+	switch d.Fragments {
+	case partner.FragmentsPass:
+		text += ", fragments pass"
+	case partner.FragmentsDropped:
+		text += ", fragments are dropped"
+	case partner.FragmentsUnknown:
+	}
 	switch {
 	case d.Marked && d.DSCP == d.Sent:
 		text += fmt.Sprintf(", DSCP %d arrives", d.Sent)
@@ -112,6 +119,8 @@ type jsonPartnerDirection struct {
 	DSCPReceived *uint8   `json:"dscp_received"`
 	// MTUBytes is the path MTU of this direction alone, null if it is not known.
 	MTUBytes *int `json:"mtu_bytes"`
+	// Fragments is pass, dropped or unknown.
+	Fragments string `json:"fragments"`
 }
 
 func jsonOfPartner(r *partner.Result) *jsonPartner {
@@ -131,6 +140,7 @@ func jsonOfPartner(r *partner.Result) *jsonPartner {
 }
 
 func jsonOfDirection(d *partner.Direction) (out jsonPartnerDirection) {
+	out.Fragments = d.Fragments.String()
 	if d.DelayKnown {
 		out.Delay, out.Error = new(d.Delay.Seconds()), new(d.Error.Seconds())
 	}

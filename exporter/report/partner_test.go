@@ -22,7 +22,7 @@ func counted() *partner.Result {
 			Variation: time.Millisecond, Varies: true, Delay: 8 * time.Millisecond, Error: 2 * time.Millisecond, DelayKnown: true,
 			Marked: true, Sent: 10, MTU: partner.MTU{State: search.BlackHole, Bytes: 1400},
 		},
-		Back: partner.Direction{Marked: true, Sent: 10, DSCP: 10, MTU: partner.MTU{State: search.Inconclusive, Bytes: 1300}},
+		Back: partner.Direction{Marked: true, Sent: 10, DSCP: 10, MTU: partner.MTU{State: search.Inconclusive, Bytes: 1300}, Fragments: partner.FragmentsDropped},
 	}
 }
 
@@ -36,7 +36,7 @@ func TestPartner(t *testing.T) {
 	flat := strings.Join(strings.Fields(text.String()), " ")
 	for _, want := range []string{
 		"to the partner 5 lost, 1 duplicated, delay 8.0 ms (clocks agree within 2.0 ms), delay varies by 1.0 ms, path MTU 1400 bytes, DSCP 10 arrives as 0",
-		"from the partner 15 lost, 2 reordered, DSCP 10 arrives",
+		"from the partner 15 lost, 2 reordered, fragments are dropped, DSCP 10 arrives",
 	} {
 		if !strings.Contains(flat, want) {
 			t.Errorf("no %q in\n%s", want, text.String())
@@ -63,7 +63,7 @@ func TestPartner(t *testing.T) {
 			t.Errorf("forward %s = %v, want %v", key, p.Forward[key], want)
 		}
 	}
-	for key, want := range map[string]any{"lost": 15.0, "mtu_bytes": nil, "dscp_received": 10.0, "delay_seconds": nil, "reordered": 2.0} {
+	for key, want := range map[string]any{"lost": 15.0, "mtu_bytes": nil, "dscp_received": 10.0, "delay_seconds": nil, "reordered": 2.0, "fragments": "dropped"} {
 		if p.Reverse[key] != want {
 			t.Errorf("reverse %s = %v, want %v", key, p.Reverse[key], want)
 		}

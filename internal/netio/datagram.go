@@ -28,7 +28,8 @@ type Outgoing struct {
 	Port uint16
 	// TOS is the octet with DSCP and ECN.
 	TOS uint8
-	// DontFragment sets DF on IPv4. IPv6 datagrams of an Endpoint are never fragmented by this host.
-	DontFragment bool
-	Payload      []byte
+	// DontFragment sets DF on IPv4. Pieces lets this host cut an IPv6 datagram that its link does not
+	// carry; IPv4 datagrams without DF are cut anyway.
+	DontFragment, Pieces bool
+	Payload              []byte
 }

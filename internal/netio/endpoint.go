@@ -61,7 +61,7 @@ func (e *Endpoint) open(listen netip.AddrPort) (failed error) {
 		if a.IsValid() && !a.IsUnspecified() {
 			host = a.String()
 		}
-		c, err := listenEndpoint(network, net.JoinHostPort(host, strconv.Itoa(int(listen.Port()))), unix.IP_PMTUDISC_INTERFACE, nil)
+		c, err := listenEndpoint(network, net.JoinHostPort(host, strconv.Itoa(int(listen.Port()))), unix.IP_PMTUDISC_OMIT, nil)
 		if err != nil && !isNoFamily(err) {
 			failed = errors.Join(failed, err)
 		}
@@ -283,7 +283,11 @@ func (o *Outgoing) control() ([]byte, error) {
 	oob := source(&Packet{Path: o.Path}, by)
 	tos := binary.NativeEndian.AppendUint32(nil, uint32(o.TOS))
 	if o.Path.IPv6() {
-		return appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, tos), nil
+		oob = appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, tos)
+		if o.Pieces {
+			oob = appendControl(oob, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, make([]byte, 4))
+		}
+		return oob, nil
 	}
 	return appendControl(oob, unix.IPPROTO_IP, unix.IP_TOS, tos), nil
 }

@@ -55,6 +55,8 @@ type extension struct {
 	// trim, from 0 to 3, is how many bytes less than a multiple of 4 the reply shall have: the length in
 	// a Reflected Test Packet Control TLV is rounded up.
 	trim uint8
+	// pieces lets the reply be fragmented by the host of the Reflector.
+	pieces bool
 	// instance is the number of the sender's run, token that of the Reflector.
 	instance, token uint64
 	// reflector is the number of the Reflector's run. It and the rest are set in replies.
@@ -63,12 +65,19 @@ type extension struct {
 	duplicates, late uint32
 }
 
+// inPieces is the bit of extension.pieces beside trim.
+const inPieces = 4
+
 // sizeExtension is the size of the value of the TLV, in bytes.
 const sizeExtension = 40
 
 func (e *extension) tlv(flags stamp.Flags) stamp.TLV {
 	b := binary.BigEndian.AppendUint32(nil, magic)
-	b = append(b, e.version, byte(e.kind), byte(e.status), e.trim)
+	how := e.trim
+	if e.pieces {
+		how |= inPieces
+	}
+	b = append(b, e.version, byte(e.kind), byte(e.status), how)
 	b = binary.BigEndian.AppendUint64(b, e.instance)
 	b = binary.BigEndian.AppendUint64(b, e.token)
 	b = binary.BigEndian.AppendUint64(b, e.reflector)
@@ -87,7 +96,7 @@ func extensionOf(all []stamp.TLV) (e extension, ok bool) {
 	e = extension{version: b[4], kind: kind(b[5]), status: status(b[6])}
 	if e.version == version {
 		e.instance, e.token, e.reflector = binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:])
-		e.trim = b[7] & 3
+		e.trim, e.pieces = b[7]&3, b[7]&inPieces != 0
 		e.duplicates, e.late = binary.BigEndian.Uint32(b[32:]), binary.BigEndian.Uint32(b[36:])
 	}
 	return e, true

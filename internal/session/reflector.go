@@ -63,8 +63,8 @@ type Reply struct {
 	Payload []byte
 	// DSCP is at most 63.
 	DSCP uint8
-	// Whole means that it must not be fragmented.
-	Whole bool
+	// Whole means that it must not be fragmented, Pieces that it shall be.
+	Whole, Pieces bool
 }
 
 // Fate is what became of a request.
@@ -395,8 +395,8 @@ func (x *exchange) reply(req *stamp.Test, d *Datagram, sequence uint32, e *exten
 				t = counters.TLV(0)
 			}
 		case stamp.TypeReflectedControl:
-			t, size = reflectedControl(t, size, int(x.ext.trim), d.room())
-			out.Whole = true
+			t, size = reflectedControl(t, size, &x.ext, d.room())
+			out.Whole, out.Pieces = !x.ext.pieces, x.ext.pieces
 		default:
 			t.Flags |= stamp.Unrecognized
 		}
@@ -421,14 +421,20 @@ func classOfService(t stamp.TLV, tos uint8) (stamp.TLV, uint8) {
 }
 
 // reflectedControl returns the size that the reply shall have. One reply is all that is sent, and no
-// larger one than fits.
-func reflectedControl(t stamp.TLV, size, trim, room int) (stamp.TLV, int) {
+// larger one than fits, or no smaller one where it shall be in pieces.
+func reflectedControl(t stamp.TLV, size int, e *extension, room int) (stamp.TLV, int) {
 	c, err := stamp.ParseReflectedControl(t)
 	if err != nil {
 		return t, size
 	}
-	wanted := (int(c.Length)+3)&^3 - trim
-	if c.Number > 1 || wanted > room {
+	wanted := (int(c.Length)+3)&^3 - int(e.trim)
+	switch {
+	case e.pieces && (wanted <= room || wanted > MaxPacket):
+		t.Flags |= stamp.Nonconformant
+		return t, size
+	case e.pieces:
+		room = MaxPacket
+	case wanted > room, c.Number > 1:
 		t.Flags |= stamp.Nonconformant
 	}
 	return t, min(wanted, room)

@@ -101,6 +101,8 @@ type Request struct {
 	// Size is the size of the UDP payload in bytes, 0 for the least; ReplySize that of the reply, 0 for
 	// the same. Requests to foreign reflectors have one size.
 	Size, ReplySize int
+	// Pieces lets the partner send the reply in IP fragments; it has to be larger than its link.
+	Pieces bool
 }
 
 // Next makes a request, which is sent at the time now, and returns it with its number.
@@ -123,7 +125,7 @@ func (s *Sender) Next(want Request, clock Clock, now time.Time) (payload []byte,
 	key := s.keys[0].secret
 	b := t.Append(nil, stamp.Authenticated, key)
 	aligned := (want.ReplySize + 3) &^ 3
-	e := extension{version: version, kind: isRequest, trim: uint8(aligned - want.ReplySize), instance: s.instance, token: s.token}
+	e := extension{version: version, kind: isRequest, trim: uint8(aligned - want.ReplySize), pieces: want.Pieces, instance: s.instance, token: s.token}
 	b = e.tlv(flags).Append(b)
 	b = stamp.ClassOfService{Reply: want.DSCP}.TLV(flags).Append(b)
 	b = stamp.DirectMeasurement{Sent: number + 1}.TLV(flags).Append(b)

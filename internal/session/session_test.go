@@ -131,6 +131,12 @@ func TestSizes(t *testing.T) {
 		t.Errorf("%+v with %d bytes", r, len(p.reply.Payload))
 	}
 	p.room = 1000
+	if r := p.send(Request{ReplySize: 2001, Pieces: true}); r.Short || len(p.reply.Payload) != 2001 || p.reply.Whole || !p.reply.Pieces {
+		t.Errorf("in pieces: %+v with %d bytes", r, len(p.reply.Payload))
+	}
+	if r := p.send(Request{ReplySize: 999, Pieces: true}); !r.Short || len(p.reply.Payload) > LeastPayload {
+		t.Errorf("in pieces, although it fits: %+v with %d bytes", r, len(p.reply.Payload))
+	}
 	if r := p.send(Request{ReplySize: 1001}); !r.Short || len(p.reply.Payload) != 1000 {
 		t.Errorf("%+v with %d bytes", r, len(p.reply.Payload))
 	}
