@@ -40,3 +40,41 @@ func TestClientIsGone(t *testing.T) {
 		t.Errorf("gathered %d times", gathered)
 	}
 }
+
+// TestTooManyPages: more requests than may be sent at once are refused at once, and the next ones are
+// served.
+func TestTooManyPages(t *testing.T) {
+	t.Parallel()
+	all := prometheus.NewRegistry()
+	all.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "a", Help: "A."}))
+	held, release := make(chan struct{}), make(chan struct{})
+	h := exposition.Handler(exposition.Config{Peers: store.New(time.Now), Log: slog.New(slog.DiscardHandler), Process: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		held <- struct{}{}
+		<-release
+		return all.Gather()
+	})})
+	ask := func() int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+		return w.Code
+	}
+	codes := make(chan int)
+	for range exposition.MaxPages {
+		go func() { codes <- ask() }()
+		<-held
+	}
+	if code := ask(); code != http.StatusServiceUnavailable {
+		t.Errorf("one too many: %d", code)
+	}
+	close(release)
+	for range exposition.MaxPages {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("one of the others: %d", code)
+		}
+	}
+	go func() { codes <- ask() }()
+	<-held
+	if code := <-codes; code != http.StatusOK {
+		t.Errorf("later: %d", code)
+	}
+}

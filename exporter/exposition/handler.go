@@ -38,7 +38,16 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-type handler struct{ Config }
+type handler struct {
+	Config
+
+	// turns has a value for each page that is being sent.
+	turns chan struct{}
+}
+
+// MaxPages bounds how many pages are sent at once, because each takes some memory. Further requests are
+// refused.
+const MaxPages = 256
 
 // gzipLevel takes a tenth of the time of the default level, for a sixth more bytes.
 const gzipLevel = 2
@@ -52,7 +61,7 @@ func Handler(c Config) http.Handler {
 	if err != nil { // only for options that contradict each other
 		panic(fmt.Sprintf("exposition: %v", err))
 	}
-	return compress(&handler{c})
+	return compress(&handler{c, make(chan struct{}, MaxPages)})
 }
 
 // ServeHTTP implements http.Handler.
@@ -65,6 +74,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Context().Err() != nil {
 		return // the client is gone: clients that only ask must not take the processor from those that read
+	}
+	select {
+	case h.turns <- struct{}{}:
+		defer func() { <-h.turns }()
+	default:
+		http.Error(w, fmt.Sprintf("Limit of %d scrapes at once reached, try again later.", MaxPages), http.StatusServiceUnavailable)
+		return
 	}
 	process, gathering := h.Process.Gather()
 	if gathering != nil {
