@@ -45,9 +45,13 @@ type handler struct {
 	turns chan struct{}
 }
 
-// MaxPages bounds how many pages are sent at once, because each takes some memory. Further requests are
-// refused.
+// MaxPages bounds how many pages are sent at once, because each takes some memory. Further requests
+// wait for a while, and are refused then.
 const MaxPages = 256
+
+// turnTime is how long a request waits: with what it takes to send a page, less than the usual timeout
+// of a scraper.
+const turnTime = 5 * time.Second
 
 // gzipLevel takes a tenth of the time of the default level, for a sixth more bytes.
 const gzipLevel = 2
@@ -72,15 +76,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return // the page is made while it is sent
 	}
-	if r.Context().Err() != nil {
-		return // the client is gone: clients that only ask must not take the processor from those that read
-	}
+	wait := time.NewTimer(turnTime)
+	defer wait.Stop()
 	select {
 	case h.turns <- struct{}{}:
 		defer func() { <-h.turns }()
-	default:
+	case <-r.Context().Done():
+	case <-wait.C:
 		http.Error(w, fmt.Sprintf("Limit of %d scrapes at once reached, try again later.", MaxPages), http.StatusServiceUnavailable)
 		return
+	}
+	if r.Context().Err() != nil {
+		return // the client is gone: clients that only ask must not take the processor from those that read
 	}
 	process, gathering := h.Process.Gather()
 	if gathering != nil {
