@@ -56,12 +56,15 @@ func (r *reloader) confine(cfg *config.Config) {
 	case err != nil:
 		r.log.Warn("running without a complete sandbox", "err", err)
 	case out.Landlock == 0:
-		r.log.Info("running without limits on files: the kernel has no Landlock", "capabilities", out.Kept)
+		r.log.Info("running without limits on files: no Landlock in this kernel, or forbidden by a filter of system calls", "capabilities", out.Kept)
 	}
 	r.log.Debug("sandbox entered", "capabilities", out.Kept, "dropped", out.Dropped, "bounding_set", out.Bounded,
 		"landlock", out.Landlock, "read", rules.Read, "write", rules.Write, "run", rules.Run)
 	if err == nil && out.Landlock > 0 {
-		r.rules = &rules
+		r.rules, r.named = &rules, make(map[string]bool)
+		for _, f := range namedFiles(cfg) {
+			r.named[f.path] = true
+		}
 	}
 }
 
@@ -75,6 +78,9 @@ func (r *reloader) reachable(cfg *config.Config) error {
 	}
 	var problems []error
 	for _, f := range namedFiles(cfg) {
+		if r.named[f.path] {
+			continue // it may not exist: that is no reason to refuse what else has changed
+		}
 		if f.program && !r.rules.CoversProgram(f.path) || !f.program && !r.rules.Covers(f.path) {
 			problems = append(problems, fmt.Errorf("%s: %s %w", f.place, f.path, errOutside))
 		}
@@ -121,9 +127,12 @@ func (o *ServeOptions) rules(cfg *config.Config) sandbox.Rules {
 }
 
 // directories returns the directory of a file, and that of the file which a symbolic link leads to.
-func directories(path string) []string {
+func directories(path string) (all []string) {
 	path = absolute(path)
-	all := []string{existing(filepath.Dir(path))}
+	dir := filepath.Dir(path)
+	if there := existing(dir); there == dir || there != "/" { // else a missing directory would allow everything
+		all = append(all, there)
+	}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		all = append(all, filepath.Dir(target))
 	}
@@ -166,6 +175,9 @@ func systemRules() sandbox.Rules {
 		}
 	}
 	rules.Read = append(rules.Read, filepath.SplitList(os.Getenv("SSL_CERT_DIR"))...)
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" { // of systemd: a reload may name one more
+		rules.Read = append(rules.Read, dir)
+	}
 	rules.Run = slices.Concat(libreswan.Programs(), openiked.Programs())
 	for _, loader := range []string{"/lib/ld-*", "/lib64/ld-*", "/lib/*/ld-*", "/usr/lib/*/ld-*"} {
 		found, _ := filepath.Glob(loader) // the pattern is valid

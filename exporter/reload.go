@@ -40,9 +40,10 @@ type reloader struct {
 	left      []string
 	// stamp is that of the configuration file when it was read last. It belongs to the holder of turn.
 	stamp stamp
-	// rules are the files that the program may use since its start, nil if it may use all. They do
-	// not change.
+	// rules are the files that the program may use since its start, nil if it may use all; named are
+	// those that the configuration named then. They do not change.
 	rules *sandbox.Rules
+	named map[string]bool
 	// waiting means that there is nothing to measure yet.
 	waiting atomic.Bool
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,4 +40,38 @@ func TestClientIsGone(t *testing.T) {
 	if gathered != 1 {
 		t.Errorf("gathered %d times", gathered)
 	}
+}
+
+// TestTooManyPages: more requests than may be sent at once wait, are refused after a while, and are
+// served where others end in time.
+func TestTooManyPages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := exposition.Handler(exposition.Config{Peers: store.New(time.Now), Log: slog.New(slog.DiscardHandler), Process: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			<-release
+			return nil, nil
+		})})
+		codes := make(chan int, exposition.MaxPages+1)
+		ask := func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+			codes <- w.Code
+		}
+		for range exposition.MaxPages {
+			go ask()
+		}
+		synctest.Wait()
+		if ask(); <-codes != http.StatusServiceUnavailable { // time passes while all wait
+			t.Error("one too many is not refused")
+		}
+		go ask()
+		synctest.Wait()
+		close(release)
+		for range exposition.MaxPages + 1 {
+			if code := <-codes; code != http.StatusOK {
+				t.Errorf("one that has waited: %d", code)
+			}
+		}
+	})
 }

@@ -38,7 +38,20 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-type handler struct{ Config }
+type handler struct {
+	Config
+
+	// turns has a value for each page that is being sent.
+	turns chan struct{}
+}
+
+// MaxPages bounds how many pages are sent at once, because each takes some memory. Further requests
+// wait for a while, and are refused then.
+const MaxPages = 256
+
+// turnTime is how long a request waits: with what it takes to send a page, less than the usual timeout
+// of a scraper.
+const turnTime = 5 * time.Second
 
 // gzipLevel takes a tenth of the time of the default level, for a sixth more bytes.
 const gzipLevel = 2
@@ -52,7 +65,7 @@ func Handler(c Config) http.Handler {
 	if err != nil { // only for options that contradict each other
 		panic(fmt.Sprintf("exposition: %v", err))
 	}
-	return compress(&handler{c})
+	return compress(&handler{c, make(chan struct{}, MaxPages)})
 }
 
 // ServeHTTP implements http.Handler.
@@ -62,6 +75,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", string(format))
 	if r.Method == http.MethodHead {
 		return // the page is made while it is sent
+	}
+	wait := time.NewTimer(turnTime)
+	defer wait.Stop()
+	select {
+	case h.turns <- struct{}{}:
+		defer func() { <-h.turns }()
+	case <-r.Context().Done():
+	case <-wait.C:
+		http.Error(w, fmt.Sprintf("Limit of %d scrapes at once reached, try again later.", MaxPages), http.StatusServiceUnavailable)
+		return
 	}
 	if r.Context().Err() != nil {
 		return // the client is gone: clients that only ask must not take the processor from those that read
