@@ -31,7 +31,8 @@ const (
 
 // Options shape a Collector.
 type Options struct {
-	// Addr is the address of the partner; if it is not valid, that of the peer. Port is its UDP port.
+	// Addr is the address of the partner; if it is not valid, that of the peer. Port is its UDP
+	// port.
 	Addr netip.Addr
 	Port uint16
 	// Keys returns the keys of the partner as they are now; nil means unauthenticated mode.

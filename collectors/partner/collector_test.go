@@ -103,8 +103,8 @@ func key(tb testing.TB, text string) session.Key {
 	return k
 }
 
-// simulate makes a clean path of 8 ms there and 4 ms back to a partner with a key, and a Collector with
-// the same one.
+// simulate makes a clean path of 8 ms there and 4 ms back to a partner with a key, and a Collector
+// with the same one.
 func simulate(tb testing.TB) (*simulated, *Collector) {
 	tb.Helper()
 	k := session.Keys{key(tb, "0123456789abcdef")}

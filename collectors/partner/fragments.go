@@ -17,7 +17,8 @@ import (
 //	there: request in two fragments or whole ──▶, reply of the least size ◀──
 //	back:  request of the least size ──▶, reply in two fragments or whole ◀──
 
-// A FragmentState says whether IP fragments pass a direction. The zero value means that it is not known.
+// A FragmentState says whether IP fragments pass a direction. The zero value means that it is not
+// known.
 type FragmentState uint8
 
 // The states.

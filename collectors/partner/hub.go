@@ -65,8 +65,8 @@ func (h *Hub) use() (Endpoint, error) {
 	return h.endpoint, nil
 }
 
-// listen has receive called with what comes from an address and port, and dropped where this host may
-// have lost some of it, until stop is called.
+// listen has receive called with what comes from an address and port, and dropped where this host
+// may have lost some of it, until stop is called.
 func (h *Hub) listen(from netip.AddrPort, receive func(*netio.Datagram), dropped func()) (stop func()) {
 	e := &ear{receive, dropped}
 	h.mu.Lock()

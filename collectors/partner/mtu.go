@@ -20,15 +20,17 @@ import (
 //	there: request of F or F+1 bytes ──▶, reply of the least size ◀──
 //	back:  request of the least size ──▶, reply of F or F+1 bytes ◀──
 //
-// Probes have a session of their own: a packet that is lost because it is large is no loss of the path.
+// Probes have a session of their own: a packet that is lost because it is large is no loss of the
+// path.
 
 const (
 	// mtuEvery is how often the path MTU is looked at.
 	mtuEvery = time.Minute
-	// mtuLimit is how long a look may take. A search that needs more begins again in the next round.
+	// mtuLimit is how long a look may take. A search that needs more begins again in the next
+	// round.
 	mtuLimit = 20 * time.Second
-	// leastSize is the least IP packet that is tried: every path carries it (RFC 791, section 3.1, and
-	// RFC 8200, section 5, demand more than it has), and any size above can be made.
+	// leastSize is the least IP packet that is tried: every path carries it (RFC 791, section 3.1,
+	// and RFC 8200, section 5, demand more than it has), and any size above can be made.
 	leastSize = 400
 	// minimum4 and minimum6 are the least path MTUs (RFC 1191, section 3; RFC 8201, section 4).
 	minimum4, minimum6 = 68, 1280
@@ -39,8 +41,8 @@ type MTU struct {
 	// State is search.Clean if packets as large as the link of this host, or of the partner, pass;
 	// search.BlackHole if smaller ones do: whether routers report their limit is not known here.
 	State search.State
-	// Bytes is the largest IP packet that passes, if the state is conclusive, or the largest that is
-	// proven to. LinkBytes is the most that could be tried.
+	// Bytes is the largest IP packet that passes, if the state is conclusive, or the largest that
+	// is proven to. LinkBytes is the most that could be tried.
 	Bytes, LinkBytes int
 	Packets          int
 	// Reason is why there is no better state.
@@ -161,8 +163,8 @@ func (s *sizing) established() bool {
 	return s.sender.Established()
 }
 
-// round sends the probes of one round and collects their outcomes. A probe that finds the partner gone
-// is silent.
+// round sends the probes of one round and collects their outcomes. A probe that finds the partner
+// gone is silent.
 func (s *sizing) round(ctx context.Context, r *search.Round) (seen []search.Observation, err error) {
 	if err := volley.Pause(ctx, r.Delay); err != nil {
 		return nil, err

@@ -9,10 +9,11 @@
 //	  replies that are no results ─▶ a state of the partner: wrong key, skewed clock, other version …
 //	  nothing       ─▶ silent: nothing is known of the path
 //
-// What is wrong with the partner itself, or that it is silent, says nothing about the path: then the
-// other collectors alone judge it. Requests are UDP datagrams to the port that is configured, and
-// carry no data. One in ten has another DSCP than 0, to see whether it arrives (RFC 2474, section
-// 4.1: a network that does not know a DSCP forwards the packet as if it had the default one).
+// What is wrong with the partner itself, or that it is silent, says nothing about the path: then
+// the other collectors alone judge it. Requests are UDP datagrams to the port that is configured,
+// and carry no data. One in ten has another DSCP than 0, to see whether it arrives (RFC 2474,
+// section 4.1: a network that does not know a DSCP forwards the packet as if it had the default
+// one).
 package partner
 
 import (
@@ -84,11 +85,12 @@ func of(m session.Meaning) State {
 
 // A Direction is what a round shows of the way there, or back.
 type Direction struct {
-	// Variation is the mean difference between the delays of successive packets (RFC 3393); it needs no
-	// common clock, but two packets. Varies means that it is known.
+	// Variation is the mean difference between the delays of successive packets (RFC 3393); it
+	// needs no common clock, but two packets. Varies means that it is known.
 	Variation time.Duration
 	Varies    bool
-	// Delay is the mean delay, if DelayKnown: both clocks are synchronized. It may be wrong by Error.
+	// Delay is the mean delay, if DelayKnown: both clocks are synchronized. It may be wrong by
+	// Error.
 	Delay, Error time.Duration
 	DelayKnown   bool
 	// DSCP is what arrived of the DSCP Sent; both are at most 63. Marked means that they are known.

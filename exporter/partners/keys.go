@@ -1,10 +1,10 @@
-// Package partners connects the exporters at both ends of a path: it reads the keys of partners, and
-// answers the partners of the configured peers with STAMP (RFC 8762; internal/session).
+// Package partners connects the exporters at both ends of a path: it reads the keys of partners,
+// and answers the partners of the configured peers with STAMP (RFC 8762; internal/session).
 //
 //	configuration, key files ──every 10 s──▶ session.Reflector ◀──▶ netio.Endpoint ◀──▶ partners
 //
-// Nothing listens unless partners.listen is configured. The other direction, asking a partner, is the
-// collector of the name partner.
+// Nothing listens unless partners.listen is configured. The other direction, asking a partner, is
+// the collector of the name partner.
 package partners
 
 import (
@@ -17,8 +17,8 @@ import (
 	"ipsec_path_exporter/internal/session"
 )
 
-// ReadKeys reads the keys of a partner: the one that requests are made with, and the next one, whose
-// file may be missing. Errors name the file and show nothing of its content.
+// ReadKeys reads the keys of a partner: the one that requests are made with, and the next one,
+// whose file may be missing. Errors name the file and show nothing of its content.
 func ReadKeys(p config.Partner) (session.Keys, error) {
 	key, err := readKey(p.KeyFile)
 	if err != nil {

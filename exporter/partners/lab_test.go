@@ -39,8 +39,8 @@ func keyFile(tb testing.TB, text string) string {
 	return file
 }
 
-// A lab has an exporter at each end of a provider: the one at the server answers, the one at the client
-// asks.
+// A lab has an exporter at each end of a provider: the one at the server answers, the one at the
+// client asks.
 type lab struct {
 	*netlab.Provider
 	answering *partners.Reflector

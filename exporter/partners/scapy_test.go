@@ -37,7 +37,8 @@ def dissect(data, sport, dport):
     return UDP(struct.pack('!HHHH', sport, dport, 8 + len(data), 0) + data)
 `
 
-// reflectorScript is a stateful Session-Reflector that loses every fifth request before it counts it.
+// reflectorScript is a stateful Session-Reflector that loses every fifth request before it counts
+// it.
 const reflectorScript = preamble + `
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(('', 862))

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -10,11 +11,13 @@ import (
 	"ipsec_path_exporter/collectors/icmp"
 	"ipsec_path_exporter/collectors/ike"
 	within "ipsec_path_exporter/collectors/inside"
+	"ipsec_path_exporter/collectors/partner"
 	"ipsec_path_exporter/collectors/pmtu/search"
 	"ipsec_path_exporter/collectors/protocols"
 	"ipsec_path_exporter/exporter/diagnosis"
 	"ipsec_path_exporter/internal/netio"
 	"ipsec_path_exporter/internal/schematest"
+	"ipsec_path_exporter/internal/session"
 )
 
 // TestSchema holds the JSON of reports of every diagnosis to docs/schemas/check.schema.json.
@@ -27,6 +30,9 @@ func TestSchema(t *testing.T) {
 	rare.Tunnel.UDP = false
 	documents["rare results"] = []*Report{rare, faulty(t, rareGateway)}
 	documents["inside of a tunnel"] = []*Report{faulty(t, insideOfEveryKind)}
+	for _, state := range partner.States() {
+		documents["partner "+state.String()] = []*Report{faulty(t, func(r *Report) { withPartner(r, state) })}
+	}
 	documents["unknown results"] = []*Report{faulty(t, unmeasured)}
 	for _, name := range diagnosis.Names() {
 		r := faulty(t, func(*Report) {}, name)
@@ -73,6 +79,22 @@ func rareGateway(r *Report) {
 	for _, s := range gateways.ChildStates() {
 		p.Children[s] = 1
 	}
+}
+
+// withPartner has a partner in a state, and what one that is up shows.
+func withPartner(r *Report, state partner.State) {
+	r.Partner = &partner.Result{State: state, To: netip.AddrPortFrom(addr("203.0.113.31"), 10862), Sent: 10, At: measured}
+	if state != partner.Up {
+		r.Partner.Reason = "the partner cannot be measured with"
+		r.Partner.There.Fragments = partner.FragmentsDropped
+		return
+	}
+	r.Partner.Received, r.Partner.RoundTrip, r.Partner.OneWay = 10, time.Millisecond, true
+	r.Partner.Counts = session.Counts{LostThere: 2, DuplicatesBack: 1}
+	d := &r.Partner.There
+	d.DelayKnown, d.Delay, d.Error, d.Varies, d.Variation = true, time.Millisecond, time.Millisecond, true, time.Microsecond
+	d.Marked, d.Sent, d.DSCP, d.Fragments = true, 10, 0, partner.FragmentsPass
+	d.MTU = partner.MTU{State: search.Reduced, Bytes: 1400}
 }
 
 // insideOfEveryKind has an address behind the tunnel for each result of the search and each of TCP.

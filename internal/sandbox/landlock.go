@@ -21,8 +21,8 @@ const (
 		unix.LANDLOCK_ACCESS_FS_TRUNCATE
 )
 
-// restrictFiles leaves the files of the rules, and returns the version of the interface, 0 where the
-// kernel has no Landlock or a filter of system calls forbids it. Sockets with a path are not
+// restrictFiles leaves the files of the rules, and returns the version of the interface, 0 where
+// the kernel has no Landlock or a filter of system calls forbids it. Sockets with a path are not
 // restricted: control sockets of daemons come and go.
 func restrictFiles(rules *Rules) (version int, err error) {
 	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)

@@ -1,5 +1,6 @@
-// Package sandbox takes from the running program the rights that it no longer needs: all capabilities
-// but a few, the privileges of programs that it may run, and files that it has no use for.
+// Package sandbox takes from the running program the rights that it no longer needs: all
+// capabilities but a few, the privileges of programs that it may run, and files that it has no use
+// for.
 //
 //	Enter: no_new_privs ──▶ Landlock: files of the Rules only ──▶ capabilities outside of Kept dropped
 //
@@ -30,8 +31,8 @@ type Outcome struct {
 	// Landlock is the version of the kernel's Landlock interface, 0 where the kernel has none: then
 	// the files are not restricted.
 	Landlock int
-	// Bounded means that programs which the program runs cannot gain capabilities either. This needs
-	// CAP_SETPCAP; without it, no_new_privs alone keeps them from that.
+	// Bounded means that programs which the program runs cannot gain capabilities either. This
+	// needs CAP_SETPCAP; without it, no_new_privs alone keeps them from that.
 	Bounded bool
 }
 
