@@ -62,6 +62,8 @@ func newWorld(tb testing.TB, peers []peer, ends int64) *world {
 		"ipsec_path_probe_bytes_total/collector":                    {"icmp", "ike", "pmtu"},
 		"ipsec_path_diagnosis/severity":                             {"critical"},
 		"ipsec_path_ike_response_info/version":                      {"2"},
+		"ipsec_path_partner_dscp/sent":                              {"10"},
+		"ipsec_path_partner_dscp/received":                          {"0"},
 		"ipsec_path_gateway_info/version":                           {"5.9.8"},
 		"ipsec_path_exporter_build_info/version":                    {"0.1.0"},
 		"branch":                                                    {"main"}, "goarch": {"amd64"}, "goos": {"linux"}, "goversion": {"go1.26"}, "revision": {"abc"}, "tags": {"netgo"},

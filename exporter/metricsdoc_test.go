@@ -184,10 +184,11 @@ func labelValues(a *app) string {
 	reasons = slices.Compact(reasons)
 	var b strings.Builder
 	b.WriteString("| metric | label | values |\n|---|---|---|\n")
-	for _, r := range []struct {
+	type closed struct {
 		metric, label string
 		values        []string
-	}{
+	}
+	all := []closed{
 		{"", "method", wordsOf(collectors.Methods())},
 		{"", "diagnosis", diagnosis.Names()},
 		{"mtu_state", "state", wordsOf([]search.State{search.Clean, search.Reduced, search.BlackHole, search.Unreachable, search.Inconclusive})},
@@ -211,9 +212,14 @@ func labelValues(a *app) string {
 		{"capability", "name", capabilities},
 		{"probe_requests_total", "result", probe.Results()},
 		{"partner_state", "reason", wordsOf(partner.States())},
-		{"partner_packets_lost_total", "direction", partner.Directions()},
 		{"partner_reflector_requests_total", "result", wordsOf(session.Fates())},
-	} {
+	}
+	for _, f := range partner.Families() {
+		if slices.Contains(f.Labels, "direction") {
+			all = append(all, closed{strings.TrimPrefix(f.Name, namespace+"_"), "direction", partner.Directions()})
+		}
+	}
+	for _, r := range all {
 		metric := "all"
 		if r.metric != "" {
 			metric = "`" + namespace + "_" + r.metric + "`"
