@@ -56,7 +56,7 @@ func TestPartners(t *testing.T) {
 	l.SetReverseMTU(t, 1400)
 	s := l.serve(t, "peers: [{name: hq, address: "+l.Address(false)+", collectors: [icmp], intervals: {icmp: 200ms, partner: 5s}, "+partner+"}]")
 	var p scrape
-	exportertest.Eventually(t, 30*time.Second, "the partner measures", func() bool {
+	exportertest.Eventually(t, 90*time.Second, "the partner measures", func() bool {
 		p = s.scrape(t)
 		v, known := p.value(`partner_mtu_bytes{direction="reverse",peer="hq"}`)
 		return known && v == 1400
@@ -74,7 +74,7 @@ func TestPartners(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	drop := l.DropUDPPort(t, 10862)
-	exportertest.Eventually(t, 30*time.Second, "silence", func() bool {
+	exportertest.Eventually(t, 90*time.Second, "silence", func() bool {
 		p = s.scrape(t)
 		_, silent := p.value(`partner_state{peer="hq",reason="silent"}`)
 		return silent
