@@ -10,8 +10,8 @@ import (
 // version is that of the extension. Two versions do not measure with each other.
 const version = 1
 
-// magic begins the value of the extension: types for experimental use belong to any program (RFC 8972,
-// section 5.1).
+// magic begins the value of the extension: types for experimental use belong to any program (RFC
+// 8972, section 5.1).
 const magic = 0x49504650 // "IPFP"
 
 // A kind is the direction of a packet, so that no packet passes for one of the other direction.
@@ -33,12 +33,13 @@ const (
 	statusSkewed
 	// statusVersion: the request has another version.
 	statusVersion
-	// statusStale: the Reflector knows a newer instance of the sender, whose number is in the reply.
+	// statusStale: the Reflector knows a newer instance of the sender, whose number is in the
+	// reply.
 	statusStale
 	// statusBusy: the Reflector has too many sessions with the partner.
 	statusBusy
-	// statusWrongKey: the Reflector cannot authenticate the request. Its own key is another one, so the
-	// sender cannot authenticate this reply.
+	// statusWrongKey: the Reflector cannot authenticate the request. Its own key is another one, so
+	// the sender cannot authenticate this reply.
 	statusWrongKey
 )
 
@@ -52,8 +53,8 @@ type extension struct {
 	version uint8
 	kind    kind
 	status  status
-	// trim, from 0 to 3, is how many bytes less than a multiple of 4 the reply shall have: the length in
-	// a Reflected Test Packet Control TLV is rounded up.
+	// trim, from 0 to 3, is how many bytes less than a multiple of 4 the reply shall have: the
+	// length in a Reflected Test Packet Control TLV is rounded up.
 	trim uint8
 	// pieces lets the reply be fragmented by the host of the Reflector.
 	pieces bool
@@ -85,8 +86,8 @@ func (e *extension) tlv(flags stamp.Flags) stamp.TLV {
 	return stamp.TLV{Flags: flags, Type: stamp.TypeExperimental, Value: binary.BigEndian.AppendUint32(b, e.late)}
 }
 
-// extensionOf returns the extension among the TLVs of a packet. One of a later version may be larger,
-// and only its version and status are known.
+// extensionOf returns the extension among the TLVs of a packet. One of a later version may be
+// larger, and only its version and status are known.
 func extensionOf(all []stamp.TLV) (e extension, ok bool) {
 	t, found := stamp.Find(all, stamp.TypeExperimental)
 	b := t.Value

@@ -19,7 +19,8 @@ const (
 	MaxPacket = 9216
 	// maxSkew is how far the clock of a partner may be off.
 	maxSkew = 5 * time.Minute
-	// maxSessions is how many sessions a partner may have: a running exporter, its successor, and checks.
+	// maxSessions is how many sessions a partner may have: a running exporter, its successor, and
+	// checks.
 	maxSessions = 8
 	// idle is after which time a session makes room for another one.
 	idle = time.Minute
@@ -41,8 +42,8 @@ type Partner struct {
 	Addr netip.Addr
 	// Keys authenticate it. Without keys it is answered in unauthenticated mode, if at all.
 	Keys Keys
-	// Unauthenticated has its requests in unauthenticated mode answered, without any state. There are no
-	// Keys then.
+	// Unauthenticated has its requests in unauthenticated mode answered, without any state. There
+	// are no Keys then.
 	Unauthenticated bool
 }
 
@@ -53,8 +54,8 @@ type Datagram struct {
 	At      time.Time
 	// TTL is the TTL or hop limit, TOS the octet with DSCP and ECN.
 	TTL, TOS uint8
-	// Room, if set, returns the largest payload of a reply that the link of this host carries. It is
-	// asked where a request wants another size than its own.
+	// Room, if set, returns the largest payload of a reply that the link of this host carries. It
+	// is asked where a request wants another size than its own.
 	Room func() int
 }
 
@@ -99,8 +100,8 @@ func Fates() []Fate {
 	return []Fate{Reflected, Refused, Stranger, Forged, Replayed, Malformed, Limited}
 }
 
-// A Traffic is what a Reflector has received and sent, in bytes of payload, by whether the request was
-// authenticated.
+// A Traffic is what a Reflector has received and sent, in bytes of payload, by whether the request
+// was authenticated.
 type Traffic struct{ In, Out uint64 }
 
 // A Count is a copy of the counters of a Reflector.
@@ -172,8 +173,8 @@ func (r *Reflector) Set(all []Partner, limits Limits) {
 	}
 }
 
-// Forget ends all sessions, because this host has lost requests: what was lost here is no loss of the
-// path. The partners begin again.
+// Forget ends all sessions, because this host has lost requests: what was lost here is no loss of
+// the path. The partners begin again.
 func (r *Reflector) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,8 +191,8 @@ func (r *Reflector) Count() Count {
 	return r.count
 }
 
-// Handle takes a datagram and returns the answer, if there is one. clock is that of this host at the
-// time now, at which the answer is sent.
+// Handle takes a datagram and returns the answer, if there is one. clock is that of this host at
+// the time now, at which the answer is sent.
 func (r *Reflector) Handle(d *Datagram, clock Clock, now time.Time) (reply Reply, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -246,9 +247,9 @@ func (r *Reflector) passes(p *partnerState, now time.Time) bool {
 	return p.packets.take(now, r.limits.Partner) && r.all.take(now, r.limits.All)
 }
 
-// plain answers as a stateless Session-Reflector (RFC 8762, section 4.2), for implementations that do
-// not have the extension. TLVs come back as they are, marked as unknown; the answer is as large as
-// the request.
+// plain answers as a stateless Session-Reflector (RFC 8762, section 4.2), for implementations that
+// do not have the extension. TLVs come back as they are, marked as unknown; the answer is as large
+// as the request.
 func (r *Reflector) plain(p *partnerState, d *Datagram, m stamp.Mode, key []byte, clock Clock, now time.Time) (Reply, Fate) {
 	req, rest, err := stamp.ParseTest(d.Payload, m)
 	switch {
@@ -284,8 +285,8 @@ func answerTo(req *stamp.Test, d *Datagram, sequence uint32, clock Clock, now ti
 	}
 }
 
-// notice tells a partner that its key is not ours. The reply is smaller than the request, or there is
-// none.
+// notice tells a partner that its key is not ours. The reply is smaller than the request, or there
+// is none.
 func (r *Reflector) notice(p *partnerState, d *Datagram, clock Clock, now time.Time) Reply {
 	req, _, err := stamp.ParseTest(d.Payload, stamp.Authenticated)
 	if err != nil || len(p.Keys) == 0 || !p.notices.take(now, noticesPerSecond) {
@@ -363,7 +364,8 @@ func (r *Reflector) record(p *partnerState, s *served, req *stamp.Test, d *Datag
 	return x.reply(req, d, sequence, &answer, stamp.DirectMeasurement{Received: s.received, Replies: s.replies}), Reflected
 }
 
-// room reports whether the partner may have one more session, and ends an idle one if that is needed.
+// room reports whether the partner may have one more session, and ends an idle one if that is
+// needed.
 func (p *partnerState) room(now time.Time) bool {
 	if len(p.sessions) < maxSessions {
 		return true
@@ -423,8 +425,8 @@ func classOfService(t stamp.TLV, tos uint8) (stamp.TLV, uint8) {
 	return c.TLV(0), c.Reply
 }
 
-// reflectedControl returns the size that the reply shall have. One reply is all that is sent, and no
-// larger one than fits, or no smaller one where it shall be in pieces.
+// reflectedControl returns the size that the reply shall have. One reply is all that is sent, and
+// no larger one than fits, or no smaller one where it shall be in pieces.
 func reflectedControl(t stamp.TLV, size int, e *extension, room int) (stamp.TLV, int) {
 	c, err := stamp.ParseReflectedControl(t)
 	if err != nil {

@@ -52,8 +52,8 @@ type anchor struct {
 type Counts struct {
 	// Sent are the requests since the partner is known, Received the replies to them.
 	Sent, Received uint64
-	// The others are packets that did not arrive, arrived behind later ones, or arrived more than once,
-	// on the way there and back.
+	// The others are packets that did not arrive, arrived behind later ones, or arrived more than
+	// once, on the way there and back.
 	LostThere, LostBack, ReorderedThere, ReorderedBack, DuplicatesThere, DuplicatesBack uint64
 }
 
@@ -66,8 +66,8 @@ func (c Counts) plus(o Counts) Counts {
 }
 
 // NewSender returns a Sender with a partner that has one of these keys, or with a foreign reflector
-// in unauthenticated mode if there are none. ssid tells sessions of this host apart. Each Sender has
-// an instance of its own, which grows with the time now.
+// in unauthenticated mode if there are none. ssid tells sessions of this host apart. Each Sender
+// has an instance of its own, which grows with the time now.
 func NewSender(keys Keys, ssid uint16, now time.Time) *Sender {
 	return &Sender{keys: keys, ssid: ssid, instance: uint64(now.UnixNano()), pending: make(map[uint32]pending)}
 }
@@ -83,7 +83,8 @@ func (s *Sender) Mode() stamp.Mode {
 // SetKeys changes the keys. Counting goes on.
 func (s *Sender) SetKeys(keys Keys) { s.keys = keys }
 
-// Established reports whether requests are counted: the partner's token is known, or none is needed.
+// Established reports whether requests are counted: the partner's token is known, or none is
+// needed.
 func (s *Sender) Established() bool { return s.Mode() == stamp.Unauthenticated || s.token != 0 }
 
 // OneWay reports whether the reflector counts, so that loss has a direction.
@@ -98,8 +99,8 @@ func (s *Sender) Counts() Counts { return s.totals.plus(s.run) }
 type Request struct {
 	// DSCP is what the reply shall have, at most 63.
 	DSCP uint8
-	// Size is the size of the UDP payload in bytes, 0 for the least; ReplySize that of the reply, 0 for
-	// the same. Requests to foreign reflectors have one size.
+	// Size is the size of the UDP payload in bytes, 0 for the least; ReplySize that of the reply, 0
+	// for the same. Requests to foreign reflectors have one size.
 	Size, ReplySize int
 	// Pieces lets the partner send the reply in IP fragments; it has to be larger than its link.
 	Pieces bool
@@ -152,8 +153,8 @@ func (s *Sender) restart() {
 	clear(s.pending)
 }
 
-// Abandon begins a new run, which has to be established again. What was sent since the newest reply is
-// neither lost nor received: a partner that is silent, or refuses, says nothing about the path.
+// Abandon begins a new run, which has to be established again. What was sent since the newest reply
+// is neither lost nor received: a partner that is silent, or refuses, says nothing about the path.
 func (s *Sender) Abandon() {
 	s.restart()
 	s.instance, s.token = s.instance+1, 0
@@ -189,24 +190,25 @@ func (m Meaning) String() string {
 	return enum.Name(m, "foreign", "answered", "established", "restarted", "wrong_key", "skewed", "other_version", "superseded", "busy")
 }
 
-// A Receipt is what one packet of the partner shows. All but Meaning is set if it was Answered and its
-// request is remembered; then Number is that of the request.
+// A Receipt is what one packet of the partner shows. All but Meaning is set if it was Answered and
+// its request is remembered; then Number is that of the request.
 type Receipt struct {
 	Meaning Meaning
 	Matched bool
 	Number  uint32
-	// There and Back are the times on the way with the difference of the clocks in them, RoundTrip is
-	// their sum: without the time that the partner took.
+	// There and Back are the times on the way with the difference of the clocks in them, RoundTrip
+	// is their sum: without the time that the partner took.
 	There, Back, RoundTrip time.Duration
 	// Synchronized means that both clocks say so; Error is the sum of their errors.
 	Synchronized bool
 	Error        time.Duration
-	// DSCP and ECN are what the request had when it arrived, if Marked; TTL is what was left of its TTL.
+	// DSCP and ECN are what the request had when it arrived, if Marked; TTL is what was left of its
+	// TTL.
 	Marked    bool
 	DSCP, ECN uint8
 	TTL       uint8
-	// Size is the size of the reply in bytes of UDP payload. Short means that the partner could not make
-	// it as large as was asked for.
+	// Size is the size of the reply in bytes of UDP payload. Short means that the partner could not
+	// make it as large as was asked for.
 	Size  int
 	Short bool
 }

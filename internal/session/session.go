@@ -10,11 +10,11 @@
 //	   ▼
 //	lost there = sent − received; lost back = replies − replies received
 //
-// Requests and replies between exporters are in authenticated mode, with an HMAC TLV over the others,
-// and carry one TLV of this package (extension). A Reflector answers configured partners alone, at
-// most as many bytes as came unless the request is authenticated, and at a limited rate. Its token
-// proves that a request is not from before its start and was not sent to anyone else. An error that
-// it reports to its partner is a state of the partner and says nothing about the path.
+// Requests and replies between exporters are in authenticated mode, with an HMAC TLV over the
+// others, and carry one TLV of this package (extension). A Reflector answers configured partners
+// alone, at most as many bytes as came unless the request is authenticated, and at a limited rate.
+// Its token proves that a request is not from before its start and was not sent to anyone else. An
+// error that it reports to its partner is a state of the partner and says nothing about the path.
 package session
 
 import (

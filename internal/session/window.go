@@ -3,7 +3,8 @@ package session
 // windowSize is how many numbers below the highest one a window knows.
 const windowSize = 64
 
-// A window knows which of the newest sequence numbers were seen (as RFC 4303, section 3.4.3, for ESP).
+// A window knows which of the newest sequence numbers were seen (as RFC 4303, section 3.4.3, for
+// ESP).
 type window struct {
 	any     bool
 	highest uint32

@@ -34,16 +34,16 @@ func Verify(b, key []byte) bool {
 	return len(b) >= SizeAuthenticated && hmac.Equal(b[end:SizeAuthenticated], digest(key, b[:end]))
 }
 
-// SealTLVs appends an HMAC TLV to a packet that ends with its TLVs (RFC 8972, section 4.8). It covers
-// the sequence number and the TLVs that precede it. Only Extra Padding may follow.
+// SealTLVs appends an HMAC TLV to a packet that ends with its TLVs (RFC 8972, section 4.8). It
+// covers the sequence number and the TLVs that precede it. Only Extra Padding may follow.
 func SealTLVs(packet []byte, m Mode, flags Flags, key []byte) []byte {
 	sum := digest(key, packet[:4], packet[m.Size():])
 	return TLV{Flags: flags, Type: TypeHMAC, Value: sum}.Append(packet)
 }
 
-// VerifyTLVs reports whether the TLVs of a packet are protected by an HMAC TLV that was made with key
-// and stands where it must: behind all others, except for Extra Padding (RFC 8972, section 4.8).
-// A packet of a Session-Reflector carries flags in its TLVs that the HMAC covers as they are.
+// VerifyTLVs reports whether the TLVs of a packet are protected by an HMAC TLV that was made with
+// key and stands where it must: behind all others, except for Extra Padding (RFC 8972, section
+// 4.8). A packet of a Session-Reflector carries flags in its TLVs that the HMAC covers as they are.
 func VerifyTLVs(packet []byte, m Mode, key []byte) bool {
 	if len(packet) < m.Size() {
 		return false

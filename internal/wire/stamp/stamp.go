@@ -7,8 +7,8 @@
 //	     │  Test: sequence number, time stamp, TLVs  ──────▶  │
 //	     │  ◀──────  Reply: the same repeated, its own, TLVs  │
 //
-// Both packets have the same size without their TLVs: 44 bytes in unauthenticated mode, 112 bytes in
-// authenticated mode, the last 16 of which are an HMAC.
+// Both packets have the same size without their TLVs: 44 bytes in unauthenticated mode, 112 bytes
+// in authenticated mode, the last 16 of which are an HMAC.
 package stamp
 
 import (

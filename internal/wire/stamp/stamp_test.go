@@ -37,8 +37,8 @@ const (
 	zero28 = zero12 + zero12 + "00000000 "
 )
 
-// figures are the packets of RFC 8762, figures 2, 4, 5 and 7, with the SSID of RFC 8972, figures 1 and
-// 2. The HMACs were computed with another implementation: openssl dgst -sha256 -mac HMAC.
+// figures are the packets of RFC 8762, figures 2, 4, 5 and 7, with the SSID of RFC 8972, figures 1
+// and 2. The HMACs were computed with another implementation: openssl dgst -sha256 -mac HMAC.
 var figures = []struct {
 	name string
 	mode stamp.Mode
@@ -121,7 +121,8 @@ func TestVerifyCoversEveryByte(t *testing.T) {
 	}
 }
 
-// values are the TLVs of RFC 8972, section 4, and of draft-ietf-ippm-asymmetrical-pkts, with their bytes.
+// values are the TLVs of RFC 8972, section 4, and of draft-ietf-ippm-asymmetrical-pkts, with their
+// bytes.
 var values = []struct {
 	name string
 	tlv  stamp.TLV

@@ -2,8 +2,8 @@ package stamp
 
 import "math/bits"
 
-// A Timestamp is a time in one of the two formats of RFC 8762, section 4.1.1. The Z flag of the error
-// estimate beside it says in which.
+// A Timestamp is a time in one of the two formats of RFC 8762, section 4.1.1. The Z flag of the
+// error estimate beside it says in which.
 type Timestamp uint64
 
 // ntpEpoch is the Unix time 0 in seconds of NTP, which begin in 1900 (RFC 5905, section 6).
@@ -24,8 +24,8 @@ func FromUnix(seconds int64, nanoseconds uint32, ptp bool) Timestamp {
 	return Timestamp(uint64(uint32(seconds+ntpEpoch))<<32 | fraction)
 }
 
-// Unix returns the time in seconds and nanoseconds since 1970. A time stamp of NTP whose first bit is
-// not set is of the era that begins in 2036 (RFC 4330, section 3); one of PTPv2 is before 2106.
+// Unix returns the time in seconds and nanoseconds since 1970. A time stamp of NTP whose first bit
+// is not set is of the era that begins in 2036 (RFC 4330, section 3); one of PTPv2 is before 2106.
 // Nanoseconds of a malformed time stamp of PTPv2 may exceed 1e9.
 func (t Timestamp) Unix(ptp bool) (seconds int64, nanoseconds uint32) {
 	seconds = int64(t >> 32)
@@ -38,7 +38,8 @@ func (t Timestamp) Unix(ptp bool) (seconds int64, nanoseconds uint32) {
 	return seconds - ntpEpoch, uint32(uint64(uint32(t)) * 1e9 >> 32)
 }
 
-// An ErrorEstimate says how accurate a time stamp is (RFC 4656, section 4.1.2; RFC 8186, section 2.1).
+// An ErrorEstimate says how accurate a time stamp is (RFC 4656, section 4.1.2; RFC 8186, section
+// 2.1).
 type ErrorEstimate struct {
 	// Synchronized is the S flag: the clock is synchronized to UTC by an external source.
 	Synchronized bool
@@ -71,8 +72,8 @@ func (e ErrorEstimate) Bits() uint16 {
 // maxError is the largest error in nanoseconds that is distinguished, about 292 years.
 const maxError = 1<<63 - 1
 
-// Nanoseconds returns the error, rounded up, at most 1<<63-1. It returns false for an estimate that is
-// not valid.
+// Nanoseconds returns the error, rounded up, at most 1<<63-1. It returns false for an estimate that
+// is not valid.
 func (e ErrorEstimate) Nanoseconds() (ns uint64, ok bool) {
 	if e.Multiplier == 0 {
 		return 0, false

@@ -21,8 +21,8 @@ const (
 	Malformed Flags = 0x40
 	// IntegrityFailed is the I flag: the HMAC TLV was not valid, so no TLV was processed.
 	IntegrityFailed Flags = 0x20
-	// Nonconformant is the C flag: the reply is not what a Reflected Test Packet Control TLV asks for
-	// (draft-ietf-ippm-asymmetrical-pkts, section 3).
+	// Nonconformant is the C flag: the reply is not what a Reflected Test Packet Control TLV asks
+	// for (draft-ietf-ippm-asymmetrical-pkts, section 3).
 	Nonconformant Flags = 0x10
 )
 
@@ -133,9 +133,9 @@ func Find(all []TLV, want Type) (t TLV, ok bool) {
 	return all[i], true
 }
 
-// Pad appends an Extra Padding TLV (RFC 8972, section 4.1) that makes the packet that begins at start
-// as large as size. A packet that lacks less than the header of a TLV cannot be made larger; it is
-// left as it is, as one that has the size is.
+// Pad appends an Extra Padding TLV (RFC 8972, section 4.1) that makes the packet that begins at
+// start as large as size. A packet that lacks less than the header of a TLV cannot be made larger;
+// it is left as it is, as one that has the size is.
 func Pad(packet []byte, start, size int, flags Flags) []byte {
 	value := size - (len(packet) - start) - HeaderTLV
 	if value < 0 {

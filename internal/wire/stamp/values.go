@@ -59,8 +59,8 @@ func ParseDirectMeasurement(t TLV) (DirectMeasurement, error) {
 // A TimestampInformation says where the time stamps of the Session-Reflector come from (RFC 8972,
 // section 4.3, tables 6 and 7).
 type TimestampInformation struct {
-	// SyncIn and SyncOut are the sources of synchronization, MethodIn and MethodOut the methods, of the
-	// time stamps of arrival and of departure.
+	// SyncIn and SyncOut are the sources of synchronization, MethodIn and MethodOut the methods, of
+	// the time stamps of arrival and of departure.
 	SyncIn, MethodIn, SyncOut, MethodOut uint8
 }
 
@@ -81,16 +81,16 @@ func ParseTimestampInformation(t TLV) (TimestampInformation, error) {
 // sizeLocation is the least size of the value of a Location TLV, in bytes.
 const sizeLocation = 4
 
-// A Location shows the addresses of the request as it arrived, so that a NAT is recognized (RFC 8972,
-// section 4.2).
+// A Location shows the addresses of the request as it arrived, so that a NAT is recognized (RFC
+// 8972, section 4.2).
 type Location struct {
 	DestinationPort, SourcePort uint16
 	// Sub are the sub-TLVs with addresses, which have the form of TLVs.
 	Sub []TLV
 }
 
-// The sub-TLVs of a Location TLV (RFC 8972, section 4.2.1, table 5). A Session-Sender asks with a generic
-// one, whose value is zero; a Session-Reflector puts one with the address in its place.
+// The sub-TLVs of a Location TLV (RFC 8972, section 4.2.1, table 5). A Session-Sender asks with a
+// generic one, whose value is zero; a Session-Reflector puts one with the address in its place.
 const (
 	SubSourceMAC       Type = 1 // asks for the next two
 	SubSourceEUI48     Type = 2
@@ -145,7 +145,8 @@ func ParseAccessReport(t TLV) (AccessReport, error) {
 	return AccessReport{ID: b[0] >> 4, Code: b[1]}, nil
 }
 
-// A FollowUpTelemetry has the exact time at which an earlier reply was sent (RFC 8972, section 4.7).
+// A FollowUpTelemetry has the exact time at which an earlier reply was sent (RFC 8972, section
+// 4.7).
 type FollowUpTelemetry struct {
 	// Sequence is the sequence number of that reply, Timestamp when it was sent, Method how that is
 	// known.
@@ -170,8 +171,9 @@ func ParseFollowUpTelemetry(t TLV) (FollowUpTelemetry, error) {
 	return FollowUpTelemetry{Sequence: binary.BigEndian.Uint32(b), Timestamp: Timestamp(binary.BigEndian.Uint64(b[4:])), Method: b[12]}, nil
 }
 
-// sizeReflectedControl is the least size of the value of a Reflected Test Packet Control TLV, in bytes;
-// fixedReflectedControl is the size of its fields. The difference is the header of a sub-TLV.
+// sizeReflectedControl is the least size of the value of a Reflected Test Packet Control TLV, in
+// bytes; fixedReflectedControl is the size of its fields. The difference is the header of a
+// sub-TLV.
 const (
 	fixedReflectedControl = 8
 	sizeReflectedControl  = 12
@@ -180,8 +182,8 @@ const (
 // A ReflectedControl asks for replies of another size or number than the requests
 // (draft-ietf-ippm-asymmetrical-pkts-14, section 3, figure 1).
 type ReflectedControl struct {
-	// Length is the size of a reply in bytes, from the sequence number on. A Session-Reflector rounds it
-	// up to a multiple of 4, and never cuts TLVs other than Extra Padding.
+	// Length is the size of a reply in bytes, from the sequence number on. A Session-Reflector
+	// rounds it up to a multiple of 4, and never cuts TLVs other than Extra Padding.
 	Length uint16
 	// Number is the number of replies; Interval is the time between them in nanoseconds.
 	Number   uint16
