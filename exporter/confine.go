@@ -29,6 +29,14 @@ func namedFiles(cfg *config.Config) []namedFile {
 	for _, pattern := range cfg.PeerFiles {
 		all = append(all, namedFile{place: "peer_files", path: filepath.Dir(pattern)})
 	}
+	for i := range cfg.Peers {
+		p := &cfg.Peers[i]
+		for _, f := range []namedFile{{place: "key_file", path: p.Partner.KeyFile}, {place: "key_file_next", path: p.Partner.NextKeyFile}} {
+			if f.path != "" {
+				all = append(all, namedFile{place: fmt.Sprintf("peers (%q): partner.%s", p.Name, f.place), path: f.path})
+			}
+		}
+	}
 	for i := range cfg.Gateways {
 		g := &cfg.Gateways[i]
 		place := fmt.Sprintf("gateways (%q): ", g.Name)

@@ -36,7 +36,10 @@ func TestRules(t *testing.T) {
 	write("keys/key.pem", "")
 	target := write("releases/1/config.yml", "peer_files: [peers.d/*.yml]\ngateways:\n"+
 		"- {name: hub, type: cisco_asa, transport: https, address: 192.0.2.1, username: u, password_file: "+dir+"/later/deep/secret, ca_file: "+dir+"/ca/ca.pem}\n"+
-		"- {name: lsw, type: libreswan, program: "+script+"}\n")
+		"- {name: lsw, type: libreswan, program: "+script+"}\n"+
+		"peers:\n- {name: colo, address: 192.0.2.2, partner: {key_file: "+dir+"/partner/key, key_file_next: "+dir+"/next/key}}\n")
+	write("partner/key", "0123456789abcdef")
+	write("next/key", "0123456789abcdef")
 	link := filepath.Join(dir, "etc", "config.yml")
 	if err := os.Mkdir(filepath.Dir(link), 0o700); err != nil {
 		t.Fatal(err)
@@ -59,7 +62,7 @@ func TestRules(t *testing.T) {
 		return out
 	}
 	// A directory that does not exist yet is made in one that does: here, in the directory of all.
-	want := []string{"", "bin", "ca", "credentials", "etc", "keys", "releases/1", "tls", "web"}
+	want := []string{"", "bin", "ca", "credentials", "etc", "keys", "next", "partner", "releases/1", "tls", "web"}
 	if got := inside(rules.Read); !slices.Equal(got, want) {
 		t.Errorf("read %q, want %q", got, want)
 	}
@@ -87,8 +90,9 @@ func TestRules(t *testing.T) {
 		t.Errorf("a file that is missing since the start: %v", err)
 	}
 	cfg.PeerFiles, cfg.Gateways[0].Cisco.CAFile, cfg.Gateways[1].Program = []string{"/srv/peers/*.yml"}, "/srv/ca.pem", "/srv/whack"
+	cfg.Peers[0].Partner.KeyFile = "/srv/partner.key"
 	err = r.reachable(cfg)
-	for _, want := range []string{"peer_files: /srv/peers is outside", `gateways ("hub"): ca_file: /srv/ca.pem is outside`, `gateways ("lsw"): program: /srv/whack is outside`} {
+	for _, want := range []string{`peers ("colo"): partner.key_file: /srv/partner.key is outside`, "peer_files: /srv/peers is outside", `gateways ("hub"): ca_file: /srv/ca.pem is outside`, `gateways ("lsw"): program: /srv/whack is outside`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %s in: %v", want, err)
 		}

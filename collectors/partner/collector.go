@@ -25,6 +25,8 @@ const (
 	gap     = 20 * time.Millisecond
 	// patience is how long a reply may take.
 	patience = time.Second
+	// standstill is how much too late a wait ends when the program has stood still.
+	standstill = 100 * time.Millisecond
 	// meetings is how often a partner is asked for its token in one round.
 	meetings = 3
 )
@@ -211,9 +213,10 @@ func (c *Collector) established() bool {
 	return c.round.sender.Established()
 }
 
-// await waits until a condition holds, at most as long as a reply may take.
+// await waits until a condition holds, at most as long as a reply may take. Where the program stood still
+// meanwhile, replies have come that are not read yet, and it waits again.
 func (c *Collector) await(ctx context.Context, holds func() bool) error {
-	limit := time.NewTimer(patience)
+	began, limit := time.Now(), time.NewTimer(patience)
 	defer limit.Stop()
 	c.mu.Lock()
 	arrived := c.round.arrived
@@ -222,7 +225,11 @@ func (c *Collector) await(ctx context.Context, holds func() bool) error {
 		select {
 		case <-arrived:
 		case <-limit.C:
-			return nil
+			if time.Since(began) < patience+standstill {
+				return nil
+			}
+			began = time.Now()
+			limit.Reset(patience)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -394,6 +394,31 @@ func TestLocalDrops(t *testing.T) {
 	})
 }
 
+// TestStandstill: while the program stands still, replies wait to be read, so that a wait for them goes
+// on afterwards.
+func TestStandstill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := simulate(t)
+		measure(t, c)
+		c.round.arrived = make(chan struct{}, 1)
+		asked := 0
+		err := c.await(t.Context(), func() bool {
+			if asked++; asked == 1 {
+				time.Sleep(3 * patience)
+				time.AfterFunc(time.Millisecond, func() { c.round.arrived <- struct{}{} })
+			}
+			return asked == 2
+		})
+		if err != nil || asked != 2 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+		began := time.Now()
+		if err := c.await(t.Context(), func() bool { return false }); err != nil || time.Since(began) != patience {
+			t.Errorf("without a standstill: %v, %v", time.Since(began), err)
+		}
+	})
+}
+
 // TestNoKey: a key that cannot be read is a state, and an error that does not show the key.
 func TestNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,57 @@ func TestTooManyPages(t *testing.T) {
 			if code := <-codes; code != http.StatusOK {
 				t.Errorf("one that has waited: %d", code)
 			}
+		}
+	})
+}
+
+// stuck is a client that does not read: a write to it ends with its deadline.
+type stuck struct {
+	http.ResponseWriter
+	cut chan struct{}
+}
+
+func (s stuck) Write([]byte) (int, error) {
+	<-s.cut
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (s stuck) SetWriteDeadline(time.Time) error {
+	close(s.cut)
+	return nil
+}
+
+// TestClientsThatHoldEveryTurn: clients that have every turn and do not read delay another one, and do
+// not keep it from its page. One of them is cut off for it.
+func TestClientsThatHoldEveryTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s := store.New(func() time.Time { return began }) // all read one page, so none is in the way of another
+		addMeasured(s, "a", newMeasured())
+		h := exposition.Handler(exposition.Config{Peers: s, Log: slog.New(slog.DiscardHandler), Process: prometheus.NewRegistry()})
+		held := make([]stuck, exposition.MaxPages)
+		for i := range held {
+			held[i] = stuck{httptest.NewRecorder(), make(chan struct{})}
+			go h.ServeHTTP(held[i], httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+		}
+		synctest.Wait()
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+		if took := time.Since(began); w.Code != http.StatusOK || took > 6*time.Second {
+			t.Errorf("status %d after %v", w.Code, took)
+		}
+		cut := 0
+		for _, client := range held {
+			select {
+			case <-client.cut:
+				cut++
+			default:
+				close(client.cut)
+			}
+		}
+		if cut != 1 {
+			t.Errorf("%d clients were cut off, want 1", cut)
 		}
 	})
 }

@@ -6,11 +6,12 @@
 //	store.Page       --parts----->  by name --> encoder --> gzip --> client
 //	gateways.Page    --parts----->
 //
-// A page that a client reads so slowly that newer ones find no room is broken off.
+// A page that a client reads so slowly that newer ones find no room or no turn is broken off.
 package exposition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -41,17 +42,8 @@ type Config struct {
 type handler struct {
 	Config
 
-	// turns has a value for each page that is being sent.
-	turns chan struct{}
+	turns turns
 }
-
-// MaxPages bounds how many pages are sent at once, because each takes some memory. Further requests
-// wait for a while, and are refused then.
-const MaxPages = 256
-
-// turnTime is how long a request waits: with what it takes to send a page, less than the usual timeout
-// of a scraper.
-const turnTime = 5 * time.Second
 
 // gzipLevel takes a tenth of the time of the default level, for a sixth more bytes.
 const gzipLevel = 2
@@ -65,7 +57,7 @@ func Handler(c Config) http.Handler {
 	if err != nil { // only for options that contradict each other
 		panic(fmt.Sprintf("exposition: %v", err))
 	}
-	return compress(&handler{c, make(chan struct{}, MaxPages)})
+	return compress(&handler{Config: c, turns: turns{taken: make(chan struct{}, MaxPages)}})
 }
 
 // ServeHTTP implements http.Handler.
@@ -76,16 +68,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return // the page is made while it is sent
 	}
-	wait := time.NewTimer(turnTime)
-	defer wait.Stop()
-	select {
-	case h.turns <- struct{}{}:
-		defer func() { <-h.turns }()
-	case <-r.Context().Done():
-	case <-wait.C:
+	stop := &brake{to: w}
+	defer stop.release()
+	switch err := h.turns.take(r.Context(), stop); {
+	case errors.Is(err, errTurns):
 		http.Error(w, fmt.Sprintf("Limit of %d scrapes at once reached, try again later.", MaxPages), http.StatusServiceUnavailable)
 		return
+	case err != nil:
+		return // the client is gone
 	}
+	defer h.turns.leave(stop)
 	if r.Context().Err() != nil {
 		return // the client is gone: clients that only ask must not take the processor from those that read
 	}
@@ -93,8 +85,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if gathering != nil {
 		h.Log.Error("gathering metrics failed", "err", gathering)
 	}
-	stop := brake{to: w}
-	defer stop.release()
 	page, err := h.Peers.Open(r.Context(), stop.pull)
 	if err != nil {
 		http.Error(w, "Too many scrapes are read slowly, try again later.", http.StatusServiceUnavailable)

@@ -73,6 +73,7 @@ type engine struct {
 	came   time.Time     // when a pass last found packets
 	pause  time.Duration // until the next pass, if packets come less than that apart; else 0
 	wall   time.Duration // the wall clock against the monotonic one
+	awake  time.Time     // when watch was called last
 	// stepped means that the wall clock was set since the last pass: the kernel's times say
 	// nothing.
 	stepped bool
@@ -204,7 +205,12 @@ func (e *engine) watch(now, planned time.Time) {
 	wall := wallOffset(now)
 	e.stepped = max(wall-e.wall, e.wall-wall) > clockStep
 	e.wall = wall
-	if e.stepped || now.Sub(planned) > standstill {
+	late := now.Sub(planned)
+	if !e.awake.IsZero() { // what readAlong has noticed is not another standstill
+		late = min(late, now.Sub(e.awake))
+	}
+	e.awake = now
+	if e.stepped || late > standstill {
 		e.stops.Add(1)
 		e.stack.drops.disturb()
 	}

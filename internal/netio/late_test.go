@@ -60,7 +60,9 @@ func TestStandstill(t *testing.T) {
 	if n := s.engine.stops.Load(); n != 0 {
 		t.Fatalf("%d standstills without one", n)
 	}
+	s.engine.watch(now, now)
 	s.engine.watch(now.Add(standstill+time.Millisecond), now)
+	s.engine.watch(now.Add(standstill+2*time.Millisecond), now) // who reads along has noticed it already
 	if n := s.engine.stops.Load(); n != 1 {
 		t.Fatalf("%d standstills, want 1", n)
 	}

@@ -33,12 +33,13 @@ const (
 	statusSkewed
 	// statusVersion: the request has another version.
 	statusVersion
-	// statusStale: the Reflector knows a newer instance of the sender, whose number is in the reply.
+	// statusStale: the Reflector knows a newer instance of the sender, whose number is in the
+	// reply.
 	statusStale
 	// statusBusy: the Reflector has too many sessions with the partner.
 	statusBusy
-	// statusWrongKey: the Reflector cannot authenticate the request. Its own key is another one, so the
-	// sender cannot authenticate this reply.
+	// statusWrongKey: the Reflector cannot authenticate the request. Its own key is another one, so
+	// the sender cannot authenticate this reply.
 	statusWrongKey
 )
 

@@ -103,6 +103,26 @@ func TestReflection(t *testing.T) {
 	}
 }
 
+// TestReflectorsDoNotAnswerEachOther: with a forged source, one request makes two reflectors of
+// unauthenticated partners send packets to each other. The second one does not answer an answer.
+func TestReflectorsDoNotAnswerEachOther(t *testing.T) {
+	here, there := netip.MustParseAddrPort("192.0.2.1:10862"), netip.MustParseAddrPort("192.0.2.2:10862")
+	reflector := func(partner netip.AddrPort) *Reflector {
+		r := NewReflector(DefaultLimits())
+		r.Set([]Partner{{Name: "partner", Addr: partner.Addr(), Unauthenticated: true}}, DefaultLimits())
+		return r
+	}
+	request := (&stamp.Test{Timestamp: stampOf(began), Error: exact.estimate()}).Append(nil, stamp.Unauthenticated, nil)
+	answer, ok := reflector(here).Handle(&Datagram{Payload: request, From: here, At: began}, exact, began)
+	if !ok {
+		t.Fatal("the request is not answered")
+	}
+	ours := reflector(there)
+	if _, ok := ours.Handle(&Datagram{Payload: answer.Payload, From: there, At: began}, exact, began); ok || ours.Count().Fates[Malformed] != 1 {
+		t.Error("an answer is answered")
+	}
+}
+
 // TestLimits: what is beyond a limit is not answered, and is no loss.
 func TestLimits(t *testing.T) {
 	k := Keys{key(t, "0123456789abcdef")}

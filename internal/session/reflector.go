@@ -215,6 +215,9 @@ func (r *Reflector) handle(d *Datagram, clock Clock, now time.Time) (reply Reply
 	case len(d.Payload) > MaxPacket:
 		return Reply{}, Malformed, false
 	case p.Unauthenticated && len(p.Keys) == 0:
+		if !stamp.OnlyTest(d.Payload, stamp.Unauthenticated) { // two reflectors would answer each other without end
+			return Reply{}, Malformed, false
+		}
 		reply, fate = r.plain(p, d, stamp.Unauthenticated, nil, clock, now)
 		return reply, fate, false
 	}

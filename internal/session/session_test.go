@@ -142,8 +142,8 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestLossHasADirection: over many runs and loss rates up to 20 % each way, what is counted is what was
-// lost, to the packet.
+// TestLossHasADirection: over many runs and loss rates up to 20 % each way, what is counted is what
+// was lost, to the packet.
 func TestLossHasADirection(t *testing.T) {
 	k := Keys{key(t, "0123456789abcdef")}
 	for run := range 500 {
@@ -376,8 +376,8 @@ func TestParseKey(t *testing.T) {
 	}
 }
 
-// TestUnauthenticated: a plain STAMP sender is answered only where that is asked for, and never with
-// more than it sent; our sender measures with a plain reflector, whether it counts or not.
+// TestUnauthenticated: a plain STAMP sender is answered only where that is asked for, and never
+// with more than it sent; our sender measures with a plain reflector, whether it counts or not.
 func TestUnauthenticated(t *testing.T) {
 	p := newPath(t, nil, Keys{key(t, "0123456789abcdef")})
 	if r := p.send(Request{}); r.Meaning != Foreign || p.reply.Payload != nil {
