@@ -39,7 +39,13 @@ func ReadKeys(p config.Partner) (session.Keys, error) {
 	return keys, nil
 }
 
+var errNoRegularFile = errors.New("is no regular file")
+
 func readKey(file string) (session.Key, error) {
+	// A pipe would block, and a device may never end.
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return session.Key{}, fmt.Errorf("key of a partner: %s: %w", file, errNoRegularFile)
+	}
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return session.Key{}, fmt.Errorf("key of a partner: %w", err)

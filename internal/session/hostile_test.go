@@ -103,6 +103,25 @@ func TestReflection(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreNotLarger: a recorded request without a token can be sent again and again, and gets no
+// larger answer than itself, in whatever form a larger one was asked for.
+func TestRefusalsAreNotLarger(t *testing.T) {
+	k := Keys{key(t, "0123456789abcdef")}
+	p := newPath(t, k, k)
+	for _, pieces := range []bool{false, true} {
+		request, _ := p.session.Next(Request{ReplySize: 9000, Pieces: pieces}, exact, p.now)
+		for range 3 {
+			reply, ok := p.reflector.Handle(&Datagram{Payload: request, From: sender, At: p.now}, exact, p.now)
+			if !ok || len(reply.Payload) > len(request) {
+				t.Errorf("%d bytes answered with %d", len(request), len(reply.Payload))
+			}
+		}
+	}
+	if n := p.reflector.Count().Fates[Refused]; n != 6 {
+		t.Errorf("%d requests refused, want 6", n)
+	}
+}
+
 // TestReflectorsDoNotAnswerEachOther: with a forged source, one request makes two reflectors of
 // unauthenticated partners send packets to each other. The second one does not answer an answer.
 func TestReflectorsDoNotAnswerEachOther(t *testing.T) {

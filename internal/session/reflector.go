@@ -335,7 +335,10 @@ func (r *Reflector) serve(p *partnerState, d *Datagram, x *exchange) (Reply, Fat
 	if !r.passes(p, x.now) {
 		return Reply{}, Limited
 	}
-	return x.reply(&req, d, 0, &answer, stamp.DirectMeasurement{}), Refused
+	// A copy of such a request is not known as one, so that its answer must not be larger.
+	least := *d
+	least.Room, x.ext.pieces = func() int { return len(d.Payload) }, false
+	return x.reply(&req, &least, 0, &answer, stamp.DirectMeasurement{}), Refused
 }
 
 // record counts a request of a session and answers it.
