@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/strongswan/govici/vici"
 
@@ -122,13 +124,19 @@ func TestEndlessAnswers(t *testing.T) {
 
 // TestTooManySAs: a table that is not read to its end is an error.
 func TestTooManySAs(t *testing.T) {
-	message := listSA(bytes.Repeat([]byte{sectionStart, 1, 'a', sectionEnd, sectionStart, 1, 'b', sectionEnd}, 1))
-	s, err := New(Config{Socket: hostileSocket(t, endless(bytes.Repeat(message, 16)))})
+	var sas []byte
+	for i := range 1000 { // of different names: one name is one SA
+		name := strconv.Itoa(i)
+		sas = append(append(append(sas, sectionStart, byte(len(name))), name...), sectionEnd)
+	}
+	s, err := New(Config{Socket: hostileSocket(t, endless(listSA(sas)))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.Read(t.Context()); !errors.Is(err, gateways.ErrTooMany) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := s.Read(ctx); !errors.Is(err, gateways.ErrTooMany) {
 		t.Errorf("error %v", err)
 	}
 }
