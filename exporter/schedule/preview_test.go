@@ -153,6 +153,7 @@ func TestMorePreviews(t *testing.T) {
 		time.Sleep(schedule.DefaultMaxFirst/schedule.PreviewsShare + time.Second) // all are due, and there is no worker
 		close(release)
 		time.Sleep(schedule.DefaultMaxFirst)
+		synctest.Wait()
 		want := slices.Concat(slices.Repeat([]string{"first"}, peers), slices.Repeat([]string{"second"}, peers-1), slices.Repeat([]string{"round"}, peers))
 		slices.Sort(order[peers : 2*peers]) // the round that was asked for is among the second looks
 		if want = slices.Insert(slices.Delete(want, len(want)-1, len(want)), peers, "round"); !slices.Equal(order, want) {

@@ -24,13 +24,16 @@ func endpoints(t *testing.T, p *netlab.Provider, whole bool) (client *Endpoint, 
 		}
 	}
 	var server *Endpoint
+	opened := make(chan struct{})
 	server, err := b.OpenEndpoint(netip.MustParseAddrPort("0.0.0.0:10862"), func(d *Datagram) {
 		keep(arrived, d)
+		<-opened
 		err := server.Answer(&Outgoing{Path: Path{Dst: d.From.Addr(), Src: d.To}, Port: d.From.Port(), TOS: d.TOS, DontFragment: whole && len(d.Payload) < 1472, Pieces: true, Payload: d.Payload})
 		if err != nil {
 			t.Error(err)
 		}
 	})
+	close(opened)
 	if err != nil {
 		t.Fatal(err)
 	}
