@@ -139,19 +139,14 @@ func (p *prober) reached(a *netio.Answer) bool {
 
 func (p *prober) run(ctx context.Context, s *search.Search) error {
 	for {
-		if more, err := p.step(ctx, s); !more || err != nil {
+		r, ok := s.Next()
+		if !ok {
+			return nil
+		}
+		if err := p.observe(ctx, s, r); err != nil {
 			return err
 		}
 	}
-}
-
-// step makes the next round of a search. It reports whether there was one.
-func (p *prober) step(ctx context.Context, s *search.Search) (more bool, err error) {
-	r, ok := s.Next()
-	if !ok {
-		return false, nil
-	}
-	return true, p.observe(ctx, s, r)
 }
 
 // observe makes a round of a search.

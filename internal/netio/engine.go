@@ -24,7 +24,7 @@ const (
 	breather = 5 * time.Millisecond
 	// few is how many packets of a pass are no reason to come back so soon while nobody waits for
 	// an answer. Then the engine dozes: sockets wake it no more. Flush reads them on its way, and
-	// the engine itself after leisure without a Flush.
+	// the engine itself every leisure.
 	few, leisure = batchSize / 2, 250 * time.Millisecond
 	// maxBatches bounds what is read from one socket in a pass. A socket that has more is read on
 	// in the next pass; until then no probe is silent.
